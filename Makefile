@@ -1,0 +1,33 @@
+# Everything a developer or CI runs. `make test` and `make demo` find or fetch a PostgreSQL of their own.
+
+VERSION ?= $(shell git describe --tags --match 'v*' 2>/dev/null)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+
+# What is not known stays as the program has it.
+LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION)) $(if $(COMMIT),-X main.commit=$(COMMIT))
+
+# Linters have a module of their own, so that their dependencies are none of the agent's.
+TOOL := go tool -modfile=.ci/tools.mod
+
+.PHONY: build demo test lint bench clean
+
+build:
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/teleport-jira-agent ./cmd/teleport-jira-agent
+
+demo:
+	go run ./cmd/demo
+
+test:
+	go test -race -timeout 15m ./...
+
+lint:
+	@unformatted="$$($(TOOL) gofumpt -l .)" || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; fi
+	$(TOOL) golangci-lint run ./...
+
+bench:
+	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+clean:
+	rm -rf bin
+	go clean -testcache
