@@ -1,0 +1,41 @@
+// Package sync keeps Teleport's Access Requests and their Jira issues in agreement. It is the heart of the agent: all rules
+// are here, and nothing here knows SQL, HTTP or gRPC. What it needs of the outside are the interfaces Store, Tracker (Jira),
+// Cluster (Teleport) and Lease.
+//
+// The two sides change without asking each other, so nothing here reacts to a change. Instead:
+//
+//	observe   watch, list, poll and sweep record what each side said in one row per request (Link); a row whose
+//	          facts changed is due
+//	plan      Plan, a pure function, says what is left to do about a row
+//	act       one worker per row does it step by step, each effect safe to repeat
+//	record    each step is saved before the next, with a line of activity
+//
+// An event, a poll or a sweep only says "look at this request again": missing one costs time, never correctness, and seeing
+// one twice costs nothing.
+//
+// # What is promised
+//
+//   - A pending request gets one issue. The row and Teleport's plugin data say that a create is about to happen before it does; after a lost
+//     answer the issue is looked for, and a second is not made before the search index had its time.
+//   - A request is decided only by a person who moved the issue that the row names, as the issue's history says at that moment (Judge), and
+//     only while Teleport says, at that moment, that it is pending and not past its expiry.
+//   - Teleport's final state wins. An issue that disagrees is moved to agree.
+//   - A step that fails holds up neither its neighbours nor the cursor: its row is due again later, after 5 s doubling to 15 min with jitter.
+//     A failure that repeating cannot mend parks the row, for a day or until a fact changes. While a whole side is in trouble
+//     all work waits, and no row counts it as its own failure.
+//
+// # Life of a row
+//
+//	             claim, create                 moved by a person: Judge
+//	no issue ───────────────────▶ pending ───────────────────────────▶ decided in Teleport
+//	   │  ▲                         │  ▲  refused: comment, put back        │
+//	   │  │ not found after grace   │  └──────────────────────              │
+//	   ▼  │                         │ approved, denied, promoted, expired   │
+//	uncertain: find                 ▼                                       ▼
+//	                             resolved: comment, move, plugin data ─▶ settled
+//
+// A settled row stays until it is pruned: its issue is put back if somebody moves it to a status that stands for another outcome.
+//
+// Where the code differs from the first design: a transition never marks "begun", because Tracker.Move reads the issue first and is
+// therefore safe to repeat as it is; only creates and comments, which have no such check, leave a mark (Work.Begun).
+package sync

@@ -1,0 +1,302 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// searchGrace is how long after an uncertain create an issue may still be missing from Jira's search index. Only after it does "not found"
+// mean that there is none. Atlassian speaks of seconds to minutes; a Data Center node counts as unhealthy when its index is some minutes behind.
+// https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile/
+const searchGrace = 5 * time.Minute
+
+// create makes the request's issue. What is claimed and begun is recorded before each step, so that a crash or a lost answer leaves a
+// trace: plugin data first (it outlives the database), then the row, then Jira.
+func (w *worker) create(ctx context.Context) error {
+	own := w.link.Begun == EffectClaim
+	if !own {
+		w.link.Begun, w.link.BegunAt = EffectClaim, time.Now()
+		if err := w.record(ctx); err != nil {
+			return err
+		}
+	}
+	ref, claimed, err := w.claim(ctx)
+	switch {
+	case err != nil || w.link.Gone:
+		return err
+	case ref.ID != "":
+		return w.adopt(ctx, ref)
+	case !claimed && !own:
+		// Somebody claimed the request and never said which issue came of it: an agent whose database is lost, or Teleport's own plugin.
+		w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
+		return nil
+	}
+	issue, err := w.Tracker.Create(ctx, draft(w.link.Request), w.begin(EffectCreate))
+	if err != nil {
+		if w.link.Begun == EffectCreate && !asError(err).Uncertain {
+			w.link.Begun = EffectClaim
+		}
+		return err
+	}
+	w.link.Bound = IssueRef{ID: issue.ID, Key: issue.Key}
+	w.link.Begun = ""
+	w.log.Info("issue created", zap.String("issue_key", issue.Key))
+	return nil
+}
+
+// claim marks the request in Teleport's plugin data, or finds the mark that is there.
+func (w *worker) claim(ctx context.Context) (IssueRef, bool, error) {
+	ref, claimed, err := w.Cluster.Claim(ctx, w.link.Request)
+	if errors.Is(err, ErrNotFound) {
+		return ref, claimed, w.gone(ctx)
+	}
+	return ref, claimed, err
+}
+
+// find looks for the issue that an unfinished create may have made: in the plugin data, then by the field. An issue counts only if the
+// agent's own account created it and its property agrees, for anybody can type an ID into a field.
+func (w *worker) find(ctx context.Context) error {
+	ref, _, err := w.claim(ctx)
+	if err != nil {
+		return err
+	}
+	if ref.ID != "" {
+		return w.adopt(ctx, ref)
+	}
+	issues, err := w.Tracker.Find(ctx, w.link.RequestID)
+	if err != nil {
+		return err
+	}
+	for _, issue := range issues {
+		if issue.ByAgent && issue.Property == w.link.RequestID {
+			return w.adopt(ctx, IssueRef{ID: issue.ID, Key: issue.Key})
+		}
+	}
+	waited := time.Since(w.link.BegunAt)
+	if waited < searchGrace {
+		return &Error{
+			Side: "jira", Op: "find the issue of request " + w.link.RequestID,
+			RetryAfter: min(2*time.Second+waited/2, 30*time.Second, searchGrace-waited+time.Second),
+			Err:        fmt.Errorf("%w: it may have been created and not be searchable yet", ErrNotFound),
+		}
+	}
+	w.link.Begun = ""
+	if OutcomeOf(w.link) == OutcomePending {
+		w.link.Begun = EffectClaim // the claim in the plugin data is ours
+	}
+	return nil
+}
+
+// adopt binds an existing issue to the request, with the comments that it already carries.
+func (w *worker) adopt(ctx context.Context, ref IssueRef) error {
+	detail, err := w.Tracker.Read(ctx, ref.ID)
+	if err != nil {
+		return err
+	}
+	if detail.Issue.Property != w.link.RequestID && detail.Issue.RequestID != w.link.RequestID {
+		return &Error{
+			Side: "jira", Op: "adopt issue " + detail.Issue.Key, Permanent: true,
+			Err: fmt.Errorf("neither its field nor its property names request %s", w.link.RequestID),
+		}
+	}
+	w.link.Bound = IssueRef{ID: detail.Issue.ID, Key: detail.Issue.Key}
+	w.link.Begun = ""
+	w.noteComments(detail.Comments)
+	for _, m := range detail.Moves {
+		w.link.Placed = w.link.Placed || w.Policy.Statuses.Shows(m.From, OutcomePending)
+	}
+	w.log.Info("issue adopted", zap.String("issue_key", ref.Key))
+	if err := w.record(ctx); err != nil {
+		return err
+	}
+	return w.observeIssue(ctx, detail.Issue)
+}
+
+func (w *worker) linkPluginData(ctx context.Context) error {
+	err := w.Cluster.Link(ctx, w.link.RequestID, w.link.Bound)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return w.gone(ctx)
+	case errors.Is(err, ErrChanged):
+		return &Error{
+			Side: "teleport", Op: "link issue " + w.link.Bound.Key, Permanent: true,
+			Err: fmt.Errorf("Teleport's plugin data names another issue; is another Jira plugin running?: %w", err),
+		}
+	case err != nil:
+		return err
+	}
+	w.link.Linked = true
+	return nil
+}
+
+// comment adds a comment once. One that was begun and never recorded is looked for first.
+func (w *worker) comment(ctx context.Context, key, body string) error {
+	if strings.HasPrefix(w.link.Begun, EffectComment) {
+		comments, err := w.Tracker.Comments(ctx, w.link.Bound.ID)
+		if err != nil {
+			return err
+		}
+		if w.link.Begun == EffectComment+key && carries(comments, body) {
+			w.link.Commented = append(w.link.Commented, key)
+		}
+		w.noteComments(comments)
+		w.link.Begun = ""
+	}
+	if w.link.HasComment(key) {
+		return nil
+	}
+	err := w.Tracker.Comment(ctx, w.link.Bound.ID, key, body, w.begin(EffectComment+key))
+	if err != nil {
+		if !asError(err).Uncertain {
+			w.link.Begun = ""
+		}
+		return err
+	}
+	w.link.Commented = append(w.link.Commented, key)
+	w.link.Begun = ""
+	return nil
+}
+
+// noteComments records the agent's own comments that were seen on the issue.
+func (w *worker) noteComments(comments []Comment) {
+	for _, c := range comments {
+		if c.Key != "" && c.Author.Agent && !w.link.HasComment(c.Key) {
+			w.link.Commented = append(w.link.Commented, c.Key)
+		}
+	}
+}
+
+// carries finds a comment of the agent by its text, for where Jira does not return comment properties.
+func carries(comments []Comment, body string) bool {
+	for _, c := range comments {
+		if c.Author.Agent && strings.Join(strings.Fields(c.Body), " ") == strings.Join(strings.Fields(body), " ") {
+			return true
+		}
+	}
+	return false
+}
+
+// begin is a commit callback: the lease still holds, and the row says what is about to happen.
+func (w *worker) begin(effect string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := w.Lease.Check(); err != nil {
+			return err
+		}
+		w.link.Begun, w.link.BegunAt = effect, time.Now()
+		return w.record(ctx)
+	}
+}
+
+// checked is the commit callback of an effect that needs no trace, being read afresh before each repeat.
+func (w *worker) checked(context.Context) error { return w.Lease.Check() }
+
+// move brings the issue to a status that shows the outcome. An issue that is to be placed under Pending is moved only from the status
+// that was seen: a person may have moved it on meanwhile.
+func (w *worker) move(ctx context.Context, to Outcome) error {
+	var from Status
+	if to == OutcomePending {
+		from = w.link.Issue.Status
+	}
+	return w.moveFrom(ctx, from, to)
+}
+
+func (w *worker) moveFrom(ctx context.Context, from Status, to Outcome) error {
+	issue, err := w.Tracker.Move(ctx, w.link.Bound.ID, from, w.Policy.Statuses[to], w.checked)
+	if errors.Is(err, ErrChanged) {
+		_, err = w.readIssue(ctx)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	// Jira's time of this move is later than any it said before; one millisecond outranks a lagging index's copy.
+	seen := w.link.Issue
+	seen.Status = issue.Status
+	if issue.Updated.After(seen.Updated) {
+		seen.Updated = issue.Updated
+	} else {
+		seen.Updated = seen.Updated.Add(time.Millisecond)
+	}
+	return w.observeIssue(ctx, seen)
+}
+
+// resolve records the outcome in the plugin data, as Teleport's own plugin would.
+func (w *worker) resolve(ctx context.Context, o Outcome) error {
+	r := w.link.Request
+	if err := w.Cluster.Resolve(ctx, r.ID, string(o), r.ResolveReason, len(r.Reviews)); err != nil {
+		return err
+	}
+	w.link.Resolved = o
+	return nil
+}
+
+// readRequest reads the request by ID and records what Teleport said. ok is false when it is gone, or has ended undecided.
+func (w *worker) readRequest(ctx context.Context) (ok bool, err error) {
+	r, err := w.Cluster.Request(ctx, w.link.RequestID)
+	if errors.Is(err, ErrNotFound) {
+		return false, w.gone(ctx)
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := w.observeRequest(ctx, r); err != nil {
+		return false, err
+	}
+	if w.link.Request.PastExpiry(time.Now()) {
+		return false, w.gone(ctx) // undecided to the end: Teleport deletes it soon, and lists it no longer
+	}
+	return true, nil
+}
+
+// observeRequest records what Teleport said and goes on with the merged row.
+func (w *worker) observeRequest(ctx context.Context, r Request) error {
+	if err := w.Store.ObserveRequests(ctx, []Request{r}); err != nil {
+		return fmt.Errorf("record request %s: %w", r.ID, err)
+	}
+	w.link.Request, _ = MergeRequest(w.link.Request, r)
+	return nil
+}
+
+// gone records that Teleport no longer has the request.
+func (w *worker) gone(ctx context.Context) error {
+	if err := w.Store.ObserveGone(ctx, w.link.RequestID); err != nil {
+		return fmt.Errorf("record request %s: %w", w.link.RequestID, err)
+	}
+	w.link.Gone, w.link.SuspectRequest = true, false
+	return nil
+}
+
+// readIssue reads the issue by id and records what Jira said.
+func (w *worker) readIssue(ctx context.Context) (Detail, error) {
+	detail, err := w.Tracker.Read(ctx, w.link.Bound.ID)
+	if errors.Is(err, ErrNotFound) {
+		return detail, &Error{
+			Side: "jira", Op: "read issue " + w.link.Bound.Key, Permanent: true,
+			Err: fmt.Errorf("the issue was deleted, or this account may not see it any more: %w", err),
+		}
+	}
+	if err != nil {
+		return detail, err
+	}
+	w.link.SuspectIssue = false
+	return detail, w.observeIssue(ctx, detail.Issue)
+}
+
+func (w *worker) observeIssue(ctx context.Context, i Issue) error {
+	if err := w.Store.ObserveIssues(ctx, []Issue{i}, time.Time{}); err != nil {
+		return fmt.Errorf("record issue %s: %w", i.Key, err)
+	}
+	w.link.Issue, _ = MergeIssue(w.link.Issue, i)
+	w.notePlaced()
+	return nil
+}
+
+// notePlaced remembers that the issue has been under Pending: from then on people may move it to statuses that mean nothing here.
+func (w *worker) notePlaced() {
+	w.link.Placed = w.link.Placed || w.Policy.Statuses.Shows(w.link.Issue.Status, OutcomePending)
+}

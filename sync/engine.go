@@ -1,0 +1,183 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	stdsync "sync"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"go.uber.org/zap"
+)
+
+// Settings are what the operator configured about the engine.
+type Settings struct {
+	Policy Policy
+	// Poll is when Jira is searched while any request is pending, Idle the same while none is, and Sweep when every open link is
+	// compared with both sides.
+	Poll, Idle, Sweep cron.Schedule
+	// Lookback is how far a poll reaches behind the cursor.
+	Lookback time.Duration
+	// Retention is how long settled rows are kept.
+	Retention time.Duration
+	// Concurrency is how many requests are worked on at once.
+	Concurrency int
+}
+
+// Engine keeps both sides in agreement while this replica leads. It is made for one term and run once.
+type Engine struct {
+	Settings
+	Store    Store
+	Cluster  Cluster
+	Tracker  Tracker
+	Lease    Lease
+	Health   *Health
+	Observer Observer
+	Log      *zap.Logger
+
+	wakeWork chan struct{} // a row may have become due
+	wakePoll chan struct{} // a request may have become pending
+	sides    sidePauses
+}
+
+// drain is how long running steps may take to finish after the term has ended. What they begin after that is refused by the
+// lease; what they record is fenced by the term.
+const drain = 2 * time.Second
+
+// Run works until ctx ends, which is the end of the term, and returns nil then; or ErrNotLeader when the store says that another
+// term has begun. Failures of Jira, Teleport and PostgreSQL are waited out.
+func (e *Engine) Run(ctx context.Context) error {
+	e.wakeWork, e.wakePoll = make(chan struct{}, 1), make(chan struct{}, 1)
+	ctx, lost := context.WithCancelCause(ctx)
+	defer lost(nil)
+
+	var group stdsync.WaitGroup
+	for _, loop := range []func(context.Context) error{e.follow, e.poll, e.sweep, e.work} {
+		group.Go(func() {
+			if err := loop(ctx); err != nil {
+				lost(err)
+			}
+		})
+	}
+	group.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, ErrNotLeader) {
+		return cause
+	}
+	return nil
+}
+
+// work hands due rows to workers, at most Concurrency at once and one per request.
+func (e *Engine) work(ctx context.Context) error {
+	stepCtx, stop := drainContext(ctx, drain)
+	defer stop()
+	var workers stdsync.WaitGroup
+	defer workers.Wait()
+
+	busy := make(map[string]bool)
+	done := make(chan string, e.Concurrency)
+	for {
+		next, err := e.dispatch(ctx, busy, func(l Link) {
+			busy[l.RequestID] = true
+			workers.Go(func() {
+				defer func() { done <- l.RequestID }()
+				if err := newWorker(e, l).run(stepCtx); err != nil && ctx.Err() == nil {
+					e.Log.Error("stopped half-way; the request stays due", zap.String("request_id", l.RequestID), zap.Error(err))
+					pause(ctx, firstBackoff) // it would be due again at once, with the same result
+				}
+			})
+		})
+		if errors.Is(err, ErrNotLeader) {
+			return err
+		}
+		e.condition(ctx, LoopWork, err)
+		if err != nil {
+			next = time.Now().Add(sideBackoff)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case id := <-done:
+			delete(busy, id)
+			for range len(done) {
+				delete(busy, <-done)
+			}
+		case <-e.wakeWork:
+		case <-after(next):
+		}
+	}
+}
+
+// dispatch starts a worker for each due row that there is room for. next is when to look again if nothing else happens;
+// zero is never.
+func (e *Engine) dispatch(ctx context.Context, busy map[string]bool, start func(Link)) (next time.Time, err error) {
+	now := time.Now()
+	if until := e.sides.until(); now.Before(until) {
+		return until, nil
+	}
+	room := e.Concurrency - len(busy)
+	if room == 0 {
+		return time.Time{}, nil
+	}
+	due, err := e.Store.Due(ctx, now, room, keys(busy))
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, l := range due {
+		start(l)
+	}
+	if len(due) == room {
+		return time.Time{}, nil
+	}
+	return e.Store.NextDue(ctx, keys(busy))
+}
+
+// condition records how a loop went, and logs when that changes.
+func (e *Engine) condition(ctx context.Context, loop string, err error) {
+	if ctx.Err() != nil || !e.Health.Set(loop, err) {
+		return
+	}
+	if err != nil {
+		e.Log.Error("failing; trying again until it works", zap.String("loop", loop), zap.Error(err))
+		return
+	}
+	e.Log.Info("working", zap.String("loop", loop))
+}
+
+// notify wakes a loop; a wake that it has not yet seen is not repeated.
+func notify(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+// after fires at t; never for a zero t.
+func after(t time.Time) <-chan time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(t))
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// drainContext outlives ctx by d.
+func drainContext(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	long, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
+	return long, func() { stop(); cancel() }
+}
+
+func keys(m map[string]bool) []string {
+	ids := make([]string, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	return ids
+}

@@ -1,0 +1,58 @@
+package sync
+
+import (
+	"errors"
+	"time"
+)
+
+// Conditions that an adapter reports, to be tested with errors.Is.
+var (
+	// ErrNotFound: the request or the issue is not there, or this account cannot see it.
+	ErrNotFound = errors.New("not found")
+	// ErrNoTransition: the workflow offers this account no way from the present status to the wanted one.
+	ErrNoTransition = errors.New("no transition to the status")
+	// ErrChanged: what was expected is no longer so (a status, plugin data, a request's state); look again.
+	ErrChanged = errors.New("changed meanwhile")
+	// ErrNotLeader: the lease has run out or another replica leads; nothing was written.
+	ErrNotLeader = errors.New("not the leader")
+)
+
+// Scope tells how far a failure reaches.
+type Scope int
+
+const (
+	// ScopeRequest: this one request or issue is in trouble; its neighbours are not.
+	ScopeRequest Scope = iota
+	// ScopeSide: the whole of Jira or Teleport is: unreachable, overloaded, or refusing the credentials.
+	ScopeSide
+)
+
+// Error is what Tracker and Cluster return for a call that failed, beside the bare conditions above (which it may wrap).
+type Error struct {
+	Side  string // "jira" or "teleport"
+	Op    string // what was tried, on what: "create issue for request 0193…"
+	Scope Scope
+	// Permanent: the same call cannot succeed until a fact, the configuration or a permission changes.
+	Permanent bool
+	// Uncertain: the effect may have happened all the same (a lost answer). Never set on reads.
+	Uncertain bool
+	// RetryAfter is the least time to wait before another call, where the side named one.
+	RetryAfter time.Duration
+	Err        error
+}
+
+func (e *Error) Error() string { return e.Side + ": " + e.Op + ": " + e.Err.Error() }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// asError finds the Error in err's chain; for a foreign error it returns one of scope ScopeRequest.
+func asError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Err: err}
+}
+
+// errNotYet is the condition of a loop before its first run has ended.
+var errNotYet = errors.New("has not succeeded yet in this term")

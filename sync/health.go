@@ -1,0 +1,128 @@
+package sync
+
+import (
+	"maps"
+	"slices"
+	stdsync "sync"
+	"time"
+)
+
+// Observer is told what the engine does, for metrics. Its methods are called from many goroutines and must not block.
+type Observer interface {
+	// Acted: one action was tried.
+	Acted(kind Kind, err error, took time.Duration)
+	// Looped: a whole poll, list or sweep ended.
+	Looped(loop string, err error, took time.Duration)
+	// Decided: a verdict from Jira was set in Teleport, this long after the person's move.
+	Decided(state RequestState, lag time.Duration)
+	// Refused: a move was refused, for a Verdict.Reason.
+	Refused(reason string)
+}
+
+// The loops whose condition Health keeps.
+const (
+	LoopWatch = "teleport watch"
+	LoopList  = "teleport list"
+	LoopPoll  = "jira poll"
+	LoopSweep = "sweep"
+	LoopWork  = "work queue"
+)
+
+// Health keeps the condition of the engine's loops, for readiness.
+type Health struct {
+	mu   stdsync.Mutex
+	loop map[string]error
+}
+
+// NewHealth returns the health of an engine of which nothing has succeeded yet.
+func NewHealth() *Health {
+	h := &Health{}
+	h.Reset()
+	return h
+}
+
+// Reset forgets all, as at the start of a term.
+func (h *Health) Reset() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loop = map[string]error{LoopWatch: errNotYet, LoopList: errNotYet, LoopPoll: errNotYet}
+}
+
+// Set records how a loop last went, and reports whether that is a change from good to bad or back.
+func (h *Health) Set(loop string, err error) (changed bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old, known := h.loop[loop]
+	h.loop[loop] = err
+	return !known || (old == nil) != (err == nil) || old == errNotYet
+}
+
+// Problems says what keeps the engine from doing its part; none when all is well.
+func (h *Health) Problems() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var problems []string
+	for _, loop := range slices.Sorted(maps.Keys(h.loop)) {
+		if err := h.loop[loop]; err != nil {
+			problems = append(problems, loop+": "+err.Error())
+		}
+	}
+	return problems
+}
+
+// sidePauses holds back all work while one side as a whole is in trouble: with requests in hand that fail one after the other nothing is
+// gained, and a side that asked for a pause must get it.
+type sidePauses struct {
+	mu    stdsync.Mutex
+	sides map[string]*sidePause
+}
+
+type sidePause struct {
+	failures int
+	until    time.Time
+}
+
+// failed pauses the side of err, at least as long as the side asked for, and returns until when. Failures of calls that
+// were under way when the pause began do not lengthen it.
+func (s *sidePauses) failed(err *Error, now time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sides == nil {
+		s.sides = make(map[string]*sidePause)
+	}
+	side := s.sides[err.Side]
+	if side == nil {
+		side = &sidePause{}
+		s.sides[err.Side] = side
+	}
+	if now.After(side.until) {
+		side.failures++
+		side.until = now.Add(backoff(side.failures, sideBackoff, maxSideBackoff))
+	}
+	if asked := now.Add(err.RetryAfter); asked.After(side.until) {
+		side.until = asked
+	}
+	return side.until
+}
+
+// worked forgets the failures of a side that was just seen working. A pause that is still on was asked for by the side, and stays.
+func (s *sidePauses) worked(side string, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.sides[side]; p != nil && now.After(p.until) {
+		delete(s.sides, side)
+	}
+}
+
+// until is when the last pause ends; in the past, or zero, when none is on.
+func (s *sidePauses) until() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var last time.Time
+	for _, side := range s.sides {
+		if side.until.After(last) {
+			last = side.until
+		}
+	}
+	return last
+}

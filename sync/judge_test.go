@@ -1,0 +1,174 @@
+package sync
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	bob = Person{AccountID: "acc-bob", Email: "bob@example.com", DisplayName: "Bob", Active: true}
+	eve = Person{AccountID: "acc-eve", Email: "eve@example.com", DisplayName: "Eve", Active: true}
+)
+
+// movedBy is a fresh read of the issue of pendingLink after a person moved it.
+func movedBy(p Person, to Status) Detail {
+	l := pendingLink()
+	l.Issue.Status = to
+	return Detail{Issue: l.Issue, Moves: []Move{{ID: "501", Author: p, At: noon, From: pendingStatus, To: to}}}
+}
+
+func TestJudgeTakesTheVerdictOfThePersonWhoMovedTheIssue(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[Status]RequestState{
+		approvedStatus:             StateApproved,
+		{ID: "7", Name: "GRANTED"}: StateApproved,
+		deniedStatus:               StateDenied,
+	} {
+		v, err := testPolicy.Judge(pendingLink(), movedBy(bob, status))
+		require.NoError(t, err)
+		require.Equal(t, &Decision{State: want, Delegator: "jira:bob@example.com"}, v.Decision)
+	}
+}
+
+func TestJudgeCountsTheLastMoveOnly(t *testing.T) {
+	t.Parallel()
+	d := movedBy(eve, deniedStatus)
+	d.Moves = append(d.Moves,
+		Move{ID: "502", Author: eve, From: deniedStatus, To: pendingStatus},
+		Move{ID: "503", Author: bob, From: pendingStatus, To: approvedStatus})
+	d.Issue.Status = approvedStatus
+	v, err := testPolicy.Judge(pendingLink(), d)
+	require.NoError(t, err)
+	require.Equal(t, "jira:bob@example.com", v.Decision.Delegator)
+}
+
+func TestJudgeNamesTheAccountWhereTheEmailIsHidden(t *testing.T) {
+	t.Parallel()
+	hidden := bob
+	hidden.Email = ""
+	v, err := testPolicy.Judge(pendingLink(), movedBy(hidden, approvedStatus))
+	require.NoError(t, err)
+	require.Equal(t, "jira:acc-bob", v.Decision.Delegator)
+}
+
+func TestJudgeConcludesNothingWhileTheHistoryLags(t *testing.T) {
+	t.Parallel()
+	d := movedBy(bob, deniedStatus)
+	d.Issue.Status = approvedStatus
+	_, err := testPolicy.Judge(pendingLink(), d)
+	require.ErrorIs(t, err, ErrUndecided)
+}
+
+func TestJudgeRefuses(t *testing.T) {
+	t.Parallel()
+	with := func(edit func(*Person)) Detail {
+		p := bob
+		edit(&p)
+		return movedBy(p, approvedStatus)
+	}
+	resolved := edit(pendingLink(), state(StateDenied))
+	otherField := movedBy(bob, approvedStatus)
+	otherField.Issue.RequestID = "req-2"
+	noHistory := movedBy(bob, approvedStatus)
+	noHistory.Moves = nil
+
+	tests := map[string]struct {
+		link   Link
+		detail Detail
+		reason string
+	}{
+		"a request that Teleport settled":    {resolved, movedBy(bob, approvedStatus), "resolved"},
+		"a move to Expired":                  {pendingLink(), movedBy(bob, expiredStatus), "status"},
+		"a field that names another request": {pendingLink(), otherField, "field"},
+		"a move without author":              {pendingLink(), movedBy(Person{Active: true}, approvedStatus), "unattributed"},
+		"an unknown account":                 {pendingLink(), with(func(p *Person) { p.AccountID = "unknown" }), "unattributed"},
+		"an issue that was never moved":      {pendingLink(), noHistory, "unattributed"},
+		"the agent itself":                   {pendingLink(), with(func(p *Person) { p.Agent = true }), "agent"},
+		"an app":                             {pendingLink(), with(func(p *Person) { p.App = true }), "app"},
+		"an inactive account":                {pendingLink(), with(func(p *Person) { p.Active = false }), "inactive"},
+		"the requester":                      {pendingLink(), with(func(p *Person) { p.Email = "Alice@Example.com" }), "self"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v, err := testPolicy.Judge(test.link, test.detail)
+			require.NoError(t, err)
+			require.Nil(t, v.Decision)
+			require.Equal(t, test.reason, v.Reason)
+			require.NotEmpty(t, v.Refusal)
+			require.NotEmpty(t, v.MoveID)
+		})
+	}
+}
+
+func TestSelfApproval(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		user   string
+		person Person
+		// refused under each rule
+		deny, strict bool
+	}{
+		"same e-mail address":                     {"bob@example.com", bob, true, true},
+		"other e-mail address":                    {"alice@example.com", bob, false, false},
+		"user name is the local part":             {"bob", bob, true, true},
+		"user name is another":                    {"alice", bob, false, true},
+		"hidden e-mail, nothing alike":            {"alice@example.com", Person{AccountID: "x", Active: true}, false, true},
+		"Data Center: same name, hidden e-mail":   {"alice@example.com", Person{Key: "JIRAUSER1", Name: "alice", Active: true}, true, true},
+		"Data Center: same name":                  {"Alice", Person{Key: "JIRAUSER1", Name: "alice", Email: "a.smith@example.com", Active: true}, true, true},
+		"Data Center: other name, hidden e-mail":  {"alice@example.com", Person{Key: "JIRAUSER2", Name: "bob", Active: true}, false, true},
+		"Data Center: name is the e-mail address": {"alice@example.com", Person{Key: "JIRAUSER1", Name: "alice@example.com", Active: true}, true, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := edit(pendingLink(), func(l *Link) { l.Request.User = test.user })
+			for rule, refused := range map[SelfApproval]bool{SelfDeny: test.deny, SelfStrict: test.strict, SelfAllow: false} {
+				p := testPolicy
+				p.SelfApproval = rule
+				v, err := p.Judge(l, movedBy(test.person, approvedStatus))
+				require.NoError(t, err)
+				require.Equal(t, refused, v.Decision == nil, "%s: %s", rule, v.Refusal)
+			}
+		})
+	}
+}
+
+func TestReasonIsTheMoversOwnNewest(t *testing.T) {
+	t.Parallel()
+	comment := func(p Person, body string) Comment { return Comment{Author: p, Body: body} }
+	tests := map[string]struct {
+		newestFirst []Comment
+		want        string
+	}{
+		"none":                            {nil, ""},
+		"in the line":                     {[]Comment{comment(bob, "Reason: on call")}, "on call"},
+		"Resolution, any case, spaces":    {[]Comment{comment(bob, "ok\r\n  rEsOlution :  fine by me \r\nbye")}, "fine by me"},
+		"below the line":                  {[]Comment{comment(bob, "Reason:\r\n\r\nfirst\r\nsecond\r\n")}, "first\nsecond"},
+		"somebody else's does not count":  {[]Comment{comment(eve, "Reason: because I say so")}, ""},
+		"own older one beside another's":  {[]Comment{comment(eve, "Reason: no"), comment(bob, "hello"), comment(bob, "Reason: yes")}, "yes"},
+		"the newest of two":               {[]Comment{comment(bob, "Reason: new"), comment(bob, "Reason: old")}, "new"},
+		"an empty one does not count":     {[]Comment{comment(bob, "Reason:  \n"), comment(bob, "Reason: old")}, "old"},
+		"a word within a line":            {[]Comment{comment(bob, "The reason: none")}, ""},
+		"the agent's comment":             {[]Comment{{Author: bob, Key: "resolution:approved", Body: "Reason: x"}}, ""},
+		"nobody's comment, nobody's move": {[]Comment{comment(Person{}, "Reason: x")}, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, test.want, reasonFrom(test.newestFirst, bob))
+		})
+	}
+}
+
+func TestRefusedMovesHaveTheirOwnComments(t *testing.T) {
+	t.Parallel()
+	first, err := testPolicy.Judge(pendingLink(), movedBy(bob, expiredStatus))
+	require.NoError(t, err)
+	again := movedBy(bob, expiredStatus)
+	again.Moves[0].ID = "777"
+	second, err := testPolicy.Judge(pendingLink(), again)
+	require.NoError(t, err)
+	require.NotEqual(t, first.refusalKey(), second.refusalKey())
+}

@@ -1,0 +1,114 @@
+package sync
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// Link is the row of one request: what each side last said, what the agent did, and when it looks again. It is the
+// authority on which issue belongs to which request, and the work queue.
+type Link struct {
+	RequestID string
+	// Seq is raised by every observation that changed a fact.
+	Seq int64
+
+	// Request is what Teleport last said.
+	Request Request
+	// Gone: Teleport no longer has the request. A request never comes back.
+	Gone bool
+	// SuspectRequest: the request may be gone; ask Teleport by ID.
+	SuspectRequest bool
+
+	// Issue is what Jira last said; its ID is empty until the request has one. Which issue that is, is the agent's own part
+	// of the row (set with Work.Issue); what Jira says of it is a fact.
+	Issue Issue
+	// SuspectIssue: the issue may be gone; read it by id.
+	SuspectIssue bool
+
+	Work
+}
+
+// Work is the agent's own part of a row.
+type Work struct {
+	// Bound is the issue that belongs to the request; zero until there is one. Once set it stays.
+	Bound IssueRef
+	// Begun names the effect that was begun and is not recorded as finished: EffectCreate, or EffectComment + key. After a crash
+	// or a lost answer it tells what may have happened.
+	Begun   string
+	BegunAt time.Time
+	// Linked: Teleport's plugin data names the issue.
+	Linked bool
+	// Placed: the issue has been in a Pending status at least once.
+	Placed bool
+	// Commented are the keys of the comments that the issue carries.
+	Commented []string
+	// Resolved is the outcome that was written to Teleport's plugin data.
+	Resolved Outcome
+	// SettledAt is when both sides agreed on the outcome with nothing left to do; zero while the row is open.
+	SettledAt time.Time
+
+	// Due is when the row is next worked on; zero: only when a fact changes.
+	Due time.Time
+	// Attempts counts failures in a row.
+	Attempts  int
+	LastError string
+	// Parked: the last error cannot go away by repeating; retried once a day or when a fact changes.
+	Parked bool
+}
+
+// Effects that Work.Begun can name. EffectClaim means that the claim in Teleport's plugin data is ours, or is about to be, and that nothing was sent to Jira.
+const (
+	EffectClaim   = "claim"
+	EffectCreate  = "create"
+	EffectComment = "comment:" // and the comment's key
+)
+
+// HasComment reports whether the issue is known to carry the comment with this key.
+func (w Work) HasComment(key string) bool { return slices.Contains(w.Commented, key) }
+
+// Activity is one line of a request's story, append-only.
+type Activity struct {
+	At      time.Time
+	Action  string // what was done or seen: "create", "comment", "move", "decide", "refuse", …
+	Outcome string // "ok", "error", or what was found
+	Cause   string // why, in words
+	Attempt int
+}
+
+// MergeRequest combines what is recorded of a request with what was just said of it, whichever order they were
+// said in: a resolved state is not undone by an older pending one, and no review is forgotten. changed is false when
+// nothing new was said. Teleport puts no version on a request that could be compared.
+func MergeRequest(old, seen Request) (merged Request, changed bool) {
+	merged = seen
+	if old.State.Resolved() && !seen.State.Resolved() || len(seen.Reviews) < len(old.Reviews) {
+		return old, false
+	}
+	// A denial overwrites an approval in Teleport; nothing overwrites a denial.
+	if old.State == StateDenied && seen.State != StateDenied {
+		return old, false
+	}
+	return merged, !equalRequests(old, merged)
+}
+
+// MergeIssue combines what is recorded of an issue with what was just said of it. An older version never overwrites a
+// newer one; of two with the same time the later seen counts, since Data Center may keep times to the second only.
+func MergeIssue(old, seen Issue) (merged Issue, changed bool) {
+	if seen.Updated.Before(old.Updated) {
+		return old, false
+	}
+	merged = seen
+	if merged.Property == "" {
+		merged.Property, merged.ByAgent = old.Property, old.ByAgent
+	}
+	same := merged.Key == old.Key && merged.Project == old.Project && merged.Status == old.Status && merged.RequestID == old.RequestID
+	return merged, !same || merged.Updated.After(old.Updated)
+}
+
+// equalRequests compares by the recorded form, in which neither time zones nor empty lists differ.
+func equalRequests(a, b Request) bool {
+	x, errA := json.Marshal(a)
+	y, errB := json.Marshal(b)
+	return errA == nil && errB == nil && bytes.Equal(x, y)
+}

@@ -1,0 +1,268 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	stdsync "sync"
+	"time"
+)
+
+// memStore keeps rows in memory, by the contract of Store.
+type memStore struct {
+	mu       stdsync.Mutex
+	links    map[string]*Link
+	activity map[string][]Activity
+	cursor   time.Time
+	epoch    int64
+}
+
+func newMemStore() *memStore {
+	return &memStore{links: make(map[string]*Link), activity: make(map[string][]Activity)}
+}
+
+// termStore is a memStore as one term sees it.
+type termStore struct {
+	*memStore
+	epoch int64
+}
+
+// term begins a new term, which fences off all earlier ones.
+func (s *memStore) term() termStore {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++
+	return termStore{s, s.epoch}
+}
+
+func (s termStore) begin(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	s.mu.Lock()
+	if s.epoch != s.memStore.epoch {
+		s.mu.Unlock()
+		return ErrNotLeader
+	}
+	return nil
+}
+
+func (l *Link) touched() {
+	l.Seq++
+	l.Due, l.Parked, l.Attempts = time.Now(), false, 0
+}
+
+func (s termStore) ObserveRequests(ctx context.Context, requests []Request) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	for _, r := range requests {
+		l := s.links[r.ID]
+		if l == nil {
+			if r.State == StatePending {
+				s.links[r.ID] = &Link{RequestID: r.ID, Request: r, Seq: 1, Work: Work{Due: time.Now()}}
+			}
+			continue
+		}
+		if merged, changed := MergeRequest(l.Request, r); changed {
+			l.Request = merged
+			l.touched()
+		}
+	}
+	return nil
+}
+
+func (s termStore) ObserveGone(ctx context.Context, id string) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if l := s.links[id]; l != nil && !l.Gone {
+		l.Gone, l.SuspectRequest = true, false
+		l.touched()
+	}
+	return nil
+}
+
+func (s termStore) SuspectRequests(ctx context.Context, ids []string) error {
+	return s.suspect(ctx, func(l *Link) bool {
+		if l.Gone || l.SuspectRequest || !slices.Contains(ids, l.RequestID) {
+			return false
+		}
+		l.SuspectRequest = true
+		return true
+	})
+}
+
+func (s termStore) SuspectIssues(ctx context.Context, ids []string) error {
+	return s.suspect(ctx, func(l *Link) bool {
+		if l.SuspectIssue || l.Bound.ID == "" || !slices.Contains(ids, l.Bound.ID) {
+			return false
+		}
+		l.SuspectIssue = true
+		return true
+	})
+}
+
+func (s termStore) suspect(ctx context.Context, mark func(*Link) bool) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	for _, l := range s.links {
+		if l.SettledAt.IsZero() && mark(l) {
+			l.touched()
+		}
+	}
+	return nil
+}
+
+func (s termStore) ObserveIssues(ctx context.Context, issues []Issue, cursor time.Time) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	for _, i := range issues {
+		s.observeIssue(i)
+	}
+	if cursor.After(s.cursor) {
+		s.memStore.cursor = cursor
+	}
+	return nil
+}
+
+func (s termStore) observeIssue(i Issue) {
+	for _, l := range s.links {
+		if l.Bound.ID == i.ID {
+			if merged, changed := MergeIssue(l.Issue, i); changed {
+				l.Issue = merged
+				l.touched()
+			}
+			return
+		}
+	}
+	if l := s.links[i.RequestID]; l != nil && l.Bound.ID == "" {
+		l.touched()
+	}
+}
+
+func (s termStore) Cursor(ctx context.Context) (time.Time, error) {
+	if err := s.begin(ctx); err != nil {
+		return time.Time{}, err
+	}
+	defer s.mu.Unlock()
+	return s.cursor, nil
+}
+
+func (s termStore) Due(ctx context.Context, now time.Time, limit int, skip []string) ([]Link, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	due := s.where(func(l *Link) bool {
+		return !l.Due.IsZero() && !l.Due.After(now) && !slices.Contains(skip, l.RequestID)
+	})
+	return due[:min(limit, len(due))], nil
+}
+
+func (s termStore) NextDue(ctx context.Context, skip []string) (time.Time, error) {
+	if err := s.begin(ctx); err != nil {
+		return time.Time{}, err
+	}
+	defer s.mu.Unlock()
+	waiting := s.where(func(l *Link) bool { return !l.Due.IsZero() && !slices.Contains(skip, l.RequestID) })
+	if len(waiting) == 0 {
+		return time.Time{}, nil
+	}
+	return waiting[0].Due, nil
+}
+
+// where returns copies of the rows that match, longest due first.
+func (s *memStore) where(match func(*Link) bool) []Link {
+	var found []Link
+	for _, l := range s.links {
+		if match(l) {
+			found = append(found, l.copied())
+		}
+	}
+	slices.SortFunc(found, func(a, b Link) int {
+		return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.RequestID, b.RequestID))
+	})
+	return found
+}
+
+func (l *Link) copied() Link {
+	c := *l
+	c.Commented = slices.Clone(l.Commented)
+	return c
+}
+
+func (s termStore) Save(ctx context.Context, l Link, done ...Activity) (Link, error) {
+	if err := s.begin(ctx); err != nil {
+		return Link{}, err
+	}
+	defer s.mu.Unlock()
+	row := s.links[l.RequestID]
+	due := row.Work
+	row.Work = l.copied().Work
+	if row.Seq == l.Seq {
+		row.SuspectRequest, row.SuspectIssue = l.SuspectRequest, l.SuspectIssue
+	} else {
+		row.Due, row.Parked, row.Attempts = due.Due, due.Parked, due.Attempts
+	}
+	if row.Issue.ID == "" && row.Bound.ID != "" {
+		row.Issue.ID, row.Issue.Key = row.Bound.ID, row.Bound.Key
+	}
+	s.activity[l.RequestID] = append(s.activity[l.RequestID], done...)
+	return row.copied(), nil
+}
+
+func (s termStore) Open(ctx context.Context, after string, limit int) ([]Link, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	open := s.where(func(l *Link) bool { return l.SettledAt.IsZero() && l.RequestID > after })
+	slices.SortFunc(open, func(a, b Link) int { return cmp.Compare(a.RequestID, b.RequestID) })
+	return open[:min(limit, len(open))], nil
+}
+
+func (s termStore) PendingIssues(ctx context.Context, limit int) ([]string, int, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer s.mu.Unlock()
+	pending := s.where(func(l *Link) bool { return OutcomeOf(*l) == OutcomePending })
+	var ids []string
+	for _, l := range pending {
+		if l.Bound.ID != "" && len(ids) < limit {
+			ids = append(ids, l.Bound.ID)
+		}
+	}
+	return ids, len(pending), nil
+}
+
+func (s termStore) Prune(ctx context.Context, before time.Time) (int, error) {
+	if err := s.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	old := s.where(func(l *Link) bool { return !l.SettledAt.IsZero() && l.SettledAt.Before(before) })
+	for _, l := range old {
+		delete(s.links, l.RequestID)
+	}
+	return len(old), nil
+}
+
+func (s termStore) Stats(context.Context, time.Time) (Stats, error) { return Stats{}, nil }
+
+// row returns a copy of a row.
+func (s *memStore) row(id string) Link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.links[id]; l != nil {
+		return l.copied()
+	}
+	return Link{}
+}

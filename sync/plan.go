@@ -1,0 +1,135 @@
+package sync
+
+import (
+	"fmt"
+	"time"
+)
+
+// Kind names a step of the agent's work on one request; it is the word in logs, metrics and the activity table.
+type Kind string
+
+// The kinds of action.
+const (
+	ActCheck   Kind = "check"   // ask Teleport by ID whether it still has the request
+	ActFind    Kind = "find"    // look for the issue that an unfinished create may have made
+	ActCreate  Kind = "create"  // make the issue
+	ActRead    Kind = "read"    // read the issue by id
+	ActLink    Kind = "link"    // write the issue into Teleport's plugin data
+	ActComment Kind = "comment" // add a comment
+	ActMove    Kind = "move"    // bring the issue to a status that shows Action.To
+	ActJudge   Kind = "judge"   // read who moved the issue; decide in Teleport or put it back
+	ActResolve Kind = "resolve" // write the outcome into Teleport's plugin data
+	ActSettle  Kind = "settle"  // nothing is left to do
+)
+
+// Action is one step that brings the two sides closer.
+type Action struct {
+	Kind  Kind
+	Cause string  // why, in words
+	To    Outcome // ActMove, ActResolve, ActSettle
+	Key   string  // ActComment: the comment's own mark
+	Body  string  // ActComment: wiki markup
+}
+
+// id tells apart the actions of one plan.
+func (a Action) id() string { return string(a.Kind) + " " + a.Key }
+
+// Plan is what is left to do about a request, in order: the difference between what both sides last said and what should be.
+// It is empty when both agree. It looks at nothing but its arguments.
+func Plan(l Link, p Policy, now time.Time) []Action {
+	target := OutcomeOf(l)
+	switch {
+	case l.SuspectRequest && !l.Gone:
+		return []Action{{Kind: ActCheck, Cause: "Teleport may no longer have the request"}}
+	case l.Request.PastExpiry(now) && !l.Gone:
+		return []Action{{Kind: ActCheck, Cause: "the request is past its expiry"}}
+	case l.Bound.ID == "":
+		return planIssue(l, target)
+	case l.SuspectIssue:
+		return []Action{{Kind: ActRead, Cause: "Jira may no longer show the issue"}}
+	case l.Issue.Status == Status{}:
+		return []Action{{Kind: ActRead, Cause: "the issue's status is not known yet"}}
+	case target == OutcomePending:
+		return planPending(l, p)
+	default:
+		return planResolved(l, p, target)
+	}
+}
+
+// planIssue: the request has no issue yet.
+func planIssue(l Link, target Outcome) []Action {
+	switch {
+	case l.Begun == EffectCreate:
+		return []Action{{Kind: ActFind, Cause: "a create was begun and its answer never recorded"}}
+	case target == OutcomePending:
+		return []Action{{Kind: ActCreate, Cause: "the request is pending and has no issue"}}
+	case l.SettledAt.IsZero():
+		return []Action{{Kind: ActSettle, To: target, Cause: "the request ended before it had an issue"}}
+	}
+	return nil
+}
+
+// planPending: the issue belongs under Pending until somebody decides.
+func planPending(l Link, p Policy) []Action {
+	var plan []Action
+	shown, known := p.Statuses.Outcome(l.Issue.Status)
+	switch {
+	case known && shown != OutcomePending:
+		plan = append(plan, Action{Kind: ActJudge, Cause: "the issue is in status " + l.Issue.Status.Name + " and the request is pending"})
+	case !known && !l.Placed:
+		plan = append(plan, Action{Kind: ActMove, To: OutcomePending, Cause: "the workflow starts in status " + l.Issue.Status.Name})
+	}
+	if !l.Linked {
+		plan = append(plan, Action{Kind: ActLink, Cause: "Teleport's plugin data does not name the issue yet"})
+	}
+	return append(plan, planReviews(l)...)
+}
+
+// planResolved: the issue shows the outcome, with one closing comment. Later moves of a settled issue are put back only from a status that
+// stands for another outcome: what a team does with its closed issues (archive, "Done") does not contradict Teleport.
+func planResolved(l Link, p Policy, target Outcome) []Action {
+	plan := planReviews(l)
+	if key := resolutionKey(target); !l.HasComment(key) {
+		plan = append(plan, Action{Kind: ActComment, Key: key, Body: resolutionText(l, target), Cause: "the request is " + string(target)})
+	}
+	shows := p.Statuses.Shows(l.Issue.Status, target)
+	_, known := p.Statuses.Outcome(l.Issue.Status)
+	settledSo := !l.SettledAt.IsZero() && l.Resolved == target
+	switch {
+	case shows:
+	case !settledSo:
+		plan = append(plan, Action{Kind: ActMove, To: target, Cause: "the request is " + string(target)})
+	case known:
+		plan = append(plan, Action{Kind: ActJudge, Cause: "the issue was moved to " + l.Issue.Status.Name + " after the request was " + string(target)})
+	}
+	if l.Resolved != target {
+		plan = append(plan, Action{Kind: ActResolve, To: target, Cause: "Teleport's plugin data does not say " + string(target) + " yet"})
+	}
+	if len(plan) == 0 && !settledSo {
+		plan = append(plan, Action{Kind: ActSettle, To: target, Cause: "both sides say " + string(target)})
+	}
+	return plan
+}
+
+// planReviews: each review becomes one comment. Teleport takes one review per author.
+func planReviews(l Link) []Action {
+	var plan []Action
+	for _, r := range l.Request.Reviews {
+		key := "review:" + r.Author
+		if !l.HasComment(key) {
+			plan = append(plan, Action{Kind: ActComment, Key: key, Body: reviewText(r), Cause: fmt.Sprintf("%s reviewed the request", r.Author)})
+		}
+	}
+	return plan
+}
+
+// resolutionKey marks the closing comment. It names the outcome since Teleport lets a denial overwrite an approval.
+func resolutionKey(o Outcome) string { return "resolution:" + string(o) }
+
+// nextLook is when the row of a request needs another look although no fact changes: when the request expires.
+func nextLook(l Link) time.Time {
+	if OutcomeOf(l) == OutcomePending {
+		return l.Request.Expires
+	}
+	return time.Time{}
+}

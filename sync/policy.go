@@ -1,0 +1,78 @@
+package sync
+
+import (
+	"slices"
+	"time"
+)
+
+// Outcome is where a request stands as the board shows it: a request's state, or that it ended undecided.
+type Outcome string
+
+// The outcomes; each has a set of Jira statuses in Statuses.
+const (
+	OutcomePending  Outcome = "pending"
+	OutcomeApproved Outcome = "approved"
+	OutcomeDenied   Outcome = "denied"
+	OutcomeExpired  Outcome = "expired"
+	OutcomePromoted Outcome = "promoted"
+)
+
+// outcomes in the order in which a status that is configured for several is read: Promoted shares Approved's by default.
+var outcomes = []Outcome{OutcomePending, OutcomeApproved, OutcomeDenied, OutcomeExpired, OutcomePromoted}
+
+// OutcomeOf is where the request of a row stands: resolved as Teleport says, expired when it ended undecided, else pending.
+func OutcomeOf(l Link) Outcome {
+	switch l.Request.State {
+	case StateApproved:
+		return OutcomeApproved
+	case StateDenied:
+		return OutcomeDenied
+	case StatePromoted:
+		return OutcomePromoted
+	}
+	if l.Gone {
+		return OutcomeExpired
+	}
+	return OutcomePending
+}
+
+// PastExpiry reports whether nobody may decide the request any more. Teleport itself deletes it only minutes later, and would let a late
+// approval revive it.
+func (r Request) PastExpiry(now time.Time) bool {
+	return r.State == StatePending && !r.Expires.IsZero() && !now.Before(r.Expires)
+}
+
+// Statuses are the Jira statuses, names or ids, that stand for each outcome. An issue is moved to the first that its
+// workflow reaches; any of them is recognised.
+type Statuses map[Outcome][]string
+
+// Shows reports whether the status stands for the outcome.
+func (s Statuses) Shows(status Status, o Outcome) bool {
+	return slices.ContainsFunc(s[o], status.Is)
+}
+
+// Outcome is what the status stands for; ok is false for a status that is configured for nothing, such as "In review".
+func (s Statuses) Outcome(status Status) (o Outcome, ok bool) {
+	for _, o := range outcomes {
+		if s.Shows(status, o) {
+			return o, true
+		}
+	}
+	return "", false
+}
+
+// SelfApproval says what becomes of a verdict by the requester.
+type SelfApproval string
+
+// The rules on a verdict by the requester.
+const (
+	SelfDeny   SelfApproval = "deny"   // refused where requester and mover look like the same person
+	SelfStrict SelfApproval = "strict" // refused unless the two provably differ
+	SelfAllow  SelfApproval = "allow"
+)
+
+// Policy is what the operator configured about verdicts from Jira.
+type Policy struct {
+	Statuses     Statuses
+	SelfApproval SelfApproval
+}

@@ -1,0 +1,74 @@
+package sync
+
+import "time"
+
+// RequestState is the state of an Access Request as Teleport names it, in lower case.
+type RequestState string
+
+// The states of an Access Request. Promoted is set by Teleport alone, when a request is answered with
+// membership in an access list.
+const (
+	StatePending  RequestState = "pending"
+	StateApproved RequestState = "approved"
+	StateDenied   RequestState = "denied"
+	StatePromoted RequestState = "promoted"
+)
+
+// Resolved reports whether somebody decided the request.
+func (s RequestState) Resolved() bool { return s != StatePending && s != "" }
+
+// Request is what Teleport last said of an Access Request.
+type Request struct {
+	ID    string       `json:"id"`
+	State RequestState `json:"state"`
+
+	// User is the requester's Teleport user name: free text, often an e-mail address.
+	User string `json:"user"`
+	// Roles are the role names asked for.
+	Roles []string `json:"roles,omitempty"`
+	// Resources are the resource IDs asked for, each as "/cluster/kind/name[/sub]".
+	Resources []string `json:"resources,omitempty"`
+	// Reason is the requester's own text.
+	Reason string `json:"reason,omitempty"`
+	// SuggestedReviewers are free text, and need not be Teleport users.
+	SuggestedReviewers []string `json:"suggested_reviewers,omitempty"`
+
+	Created time.Time `json:"created"`
+	// Expires is when the request itself ends if nobody decides it (types.AccessRequest.Expiry).
+	// A request past it must never be approved, though Teleport would let that pass.
+	Expires time.Time `json:"expires"`
+	// AccessExpires is when access that the request grants ends (GetAccessExpiry).
+	AccessExpires time.Time `json:"access_expires"`
+
+	// ResolveReason is the text given with the decision.
+	ResolveReason string `json:"resolve_reason,omitempty"`
+	// Reviews are in the order in which Teleport received them.
+	Reviews []Review `json:"reviews,omitempty"`
+	// PromotedTo is the title of the access list, for a promoted request.
+	PromotedTo string `json:"promoted_to,omitempty"`
+	// URL is the request's page in Teleport's web UI; empty where it is not known.
+	URL string `json:"url,omitempty"`
+}
+
+// Review is one reviewer's verdict. Teleport takes one review per author and request.
+type Review struct {
+	Author  string       `json:"author"`
+	Verdict RequestState `json:"verdict"` // StateApproved, StateDenied or StatePromoted
+	Reason  string       `json:"reason,omitempty"`
+	Created time.Time    `json:"created"`
+}
+
+// Decision is what the agent asks Teleport to set.
+type Decision struct {
+	State  RequestState // StateApproved or StateDenied
+	Reason string
+	// Delegator is written to Teleport's audit log as the one on whose behalf the agent acts: "jira:<email>".
+	Delegator string
+}
+
+// Event is one thing that a watch of Teleport tells: a request as it is now, or that one was deleted.
+// A deletion carries nothing but the name, and does not say why: ask for the request by ID before believing it.
+type Event struct {
+	Request   *Request
+	DeletedID string
+}

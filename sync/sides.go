@@ -1,0 +1,156 @@
+package sync
+
+import (
+	"context"
+	"time"
+)
+
+// Cluster is Teleport, as the engine needs it. Every method gives each remote call its own deadline within
+// the one of ctx, and returns *Error. Safe for concurrent use.
+type Cluster interface {
+	// Watch returns once Teleport has confirmed the watch (OpInit). Nothing that happened before is told:
+	// call Requests after it, and apply both in any order.
+	Watch(ctx context.Context) (Watch, error)
+
+	// Requests calls page for each page of all requests that Teleport lists: those that are not past their Expires.
+	Requests(ctx context.Context, page func([]Request) error) error
+
+	// Request reads one request from Teleport's backend, past any cache. ErrNotFound when it is gone.
+	Request(ctx context.Context, id string) (Request, error)
+
+	// Decide sets the state of a request. Teleport has no precondition on the call and lets a denial overwrite an approval:
+	// the caller reads the request immediately before.
+	Decide(ctx context.Context, id string, d Decision) error
+
+	// Claim writes into the plugin data of a pending request, by compare-and-swap, that an issue is about to be
+	// made for it. claimed is true when this call was the first to do so. Otherwise ref is the issue that the plugin data
+	// names, or zero when it names none (a claim whose create was never finished). ErrNotFound when the request is gone.
+	Claim(ctx context.Context, r Request) (ref IssueRef, claimed bool, err error)
+
+	// Link writes the issue's id and key into the plugin data, unless it names another issue: then ErrChanged.
+	// Repeating it is harmless.
+	Link(ctx context.Context, requestID string, ref IssueRef) error
+
+	// Resolve writes the resolution ("approved", "denied", "expired", "promoted"), its reason and the count of
+	// reviews into the plugin data. Nothing is written, and nil returned, when the plugin data or the request is gone. Repeating it is harmless.
+	Resolve(ctx context.Context, requestID, resolution, reason string, reviews int) error
+}
+
+// Watch is an open stream of events.
+type Watch interface {
+	// Next waits for the next event. Any error means that the watch is broken and events may be missing:
+	// close it, open another and list again.
+	Next(ctx context.Context) (Event, error)
+	Close() error
+}
+
+// Query bounds a search for issues of the configured project whose custom field is filled.
+type Query struct {
+	// Since is the lower bound of Issue.Updated. There is no upper bound: it would hide the newest issues.
+	Since time.Time
+	// Reconcile are ids of issues whose newest version must be seen by the search even if the index lags, where Jira offers that
+	// (Cloud; the adapter uses at most the first 50).
+	Reconcile []string
+}
+
+// Tracker is Jira, as the engine needs it. Every method gives each remote call its own deadline within the one of
+// ctx, waits for the shared pace, and returns *Error. Safe for concurrent use.
+type Tracker interface {
+	// Now is Jira's clock, to the second at least.
+	Now(ctx context.Context) (time.Time, error)
+
+	// Search calls page for each page of issues, those changed longest ago first on Cloud. The index may lag: what it
+	// does not show may exist, and what it shows may be old.
+	Search(ctx context.Context, q Query, page func([]Issue) error) error
+
+	// Issues reads issues by id, past the search index, in as few calls as Jira offers. Those that Jira does not show are
+	// absent from the result; order is not kept.
+	Issues(ctx context.Context, ids []string) ([]Issue, error)
+
+	// Read reads one issue with its status history and its comments, past the search index. ErrNotFound when it is
+	// gone or invisible.
+	Read(ctx context.Context, id string) (Detail, error)
+
+	// Find searches the project's issues whose custom field is exactly the request ID, with Property and ByAgent filled, oldest
+	// (lowest id) first. The index may lag: an empty answer proves nothing until it had time to catch up.
+	Find(ctx context.Context, requestID string) ([]Issue, error)
+
+	// Create makes an issue. commit is called when all waiting is over, immediately before the call is sent; if it returns an
+	// error nothing is sent and that error is returned. An Error with Uncertain set means that the issue may exist.
+	// Status and Updated of the result may be zero: Jira's answer names only id and key.
+	Create(ctx context.Context, d Draft, commit func(context.Context) error) (Issue, error)
+
+	// Move brings an issue to the first of the statuses in to that its workflow reaches in one step. It reads the issue
+	// first: already in one of them is success without an effect; a status other than from is ErrChanged (an empty from
+	// means any). commit is as in Create, called only if a transition is sent. ErrNoTransition when none leads there. The result has the
+	// status that the issue is in now.
+	Move(ctx context.Context, id string, from Status, to []string, commit func(context.Context) error) (Issue, error)
+
+	// Comments reads all comments of an issue, newest first.
+	Comments(ctx context.Context, id string) ([]Comment, error)
+
+	// Comment adds a comment that carries key as the agent's own mark. commit is as in Create.
+	Comment(ctx context.Context, id, key, body string, commit func(context.Context) error) error
+}
+
+// Lease is the right to write to Jira and Teleport, held by the leading replica.
+type Lease interface {
+	// Check returns ErrNotLeader unless the lease is certainly held at this moment, by this process's clock. It does no I/O.
+	Check() error
+}
+
+// Store keeps links and cursors. Each method is one transaction, fenced by the term of the leader that it was made
+// for: it returns ErrNotLeader, and changes nothing, once another term has begun. Safe for concurrent use.
+type Store interface {
+	// ObserveRequests records what Teleport said: for each request it merges into the row (MergeRequest), and creates a row for a
+	// pending request that has none. A row that changed gets its Seq raised and is due at once, unparked.
+	ObserveRequests(ctx context.Context, requests []Request) error
+
+	// ObserveGone records that Teleport no longer has the request. Nothing happens to a request without a row.
+	ObserveGone(ctx context.Context, requestID string) error
+
+	// SuspectRequests marks rows whose request may be gone: due at once, to be asked for by ID. Rows that are settled, gone or unknown are left alone.
+	SuspectRequests(ctx context.Context, requestIDs []string) error
+
+	// ObserveIssues records what Jira said of issues that a row names, by issue id (MergeIssue); a row that changed is due at
+	// once. An issue that no row names makes the row of its RequestID due if that row still has no issue, and
+	// changes nothing else. If cursor is not zero, the cursor is raised to it in the same transaction; it never falls.
+	ObserveIssues(ctx context.Context, issues []Issue, cursor time.Time) error
+
+	// SuspectIssues marks rows by the id of an issue that may be gone: due at once, to be read by id. Settled rows are left alone.
+	SuspectIssues(ctx context.Context, issueIDs []string) error
+
+	// Cursor is the latest time, by Jira's clock, up to which everything that Jira's index showed is recorded. Zero before the first poll.
+	Cursor(ctx context.Context) (time.Time, error)
+
+	// Due returns the rows that are due at now, longest due first, at most limit, without those in skip.
+	Due(ctx context.Context, now time.Time, limit int, skip []string) ([]Link, error)
+
+	// NextDue is when the next row not in skip falls due; zero when none will.
+	NextDue(ctx context.Context, skip []string) (time.Time, error)
+
+	// Save records the agent's own part of the row (Link.Work) and appends to its activity. Facts are not touched. If a fact changed since
+	// l was read (Seq differs), the row stays due as the observer made it. It returns the row as it is now.
+	Save(ctx context.Context, l Link, done ...Activity) (Link, error)
+
+	// Open returns up to limit unsettled rows in order of request ID, those after the given one.
+	Open(ctx context.Context, after string, limit int) ([]Link, error)
+
+	// PendingIssues returns up to limit ids of issues whose request is pending, those longest unseen in motion last; count is how many requests are pending, with or without issue.
+	PendingIssues(ctx context.Context, limit int) (ids []string, count int, err error)
+
+	// Prune deletes rows that were settled before the given time, with their activity, and returns how many.
+	Prune(ctx context.Context, settledBefore time.Time) (int, error)
+
+	// Stats counts rows, for metrics and readiness.
+	Stats(ctx context.Context, now time.Time) (Stats, error)
+}
+
+// Stats are counts of rows.
+type Stats struct {
+	Open      int // unsettled
+	Pending   int // whose request is pending
+	Due       int // due now
+	Parked    int
+	OldestDue time.Time // zero when none is due
+}

@@ -1,0 +1,403 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	stdsync "sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"go.uber.org/zap"
+)
+
+var (
+	seeds    = flag.Int("sync.seeds", 300, "how many seeds the simulation runs")
+	firstOne = flag.Uint64("sync.seed", 1, "the first seed")
+)
+
+// TestSimulation lets seeded people, faults, crashes and changes of leader act on both sides, checks the invariants at every
+// effect, and after the faults have ended that both sides agree. A failing seed prints what happened.
+func TestSimulation(t *testing.T) {
+	t.Parallel()
+	for n := range uint64(*seeds) {
+		seed := *firstOne + n
+		synctest.Test(t, func(t *testing.T) {
+			s := newSimulation(seed)
+			s.run()
+			if len(s.broken) > 0 {
+				t.Errorf("seed %d (go test ./sync -run TestSimulation -sync.seeds 1 -sync.seed %d):\n  %s\nsteps:\n  %s",
+					seed, seed, strings.Join(s.broken, "\n  "), strings.Join(s.steps, "\n  "))
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+const (
+	simSteps    = 120
+	simRequests = 6
+)
+
+// simulation is one run. Its random source is used by one goroutine at a time: the one that holds mu.
+type simulation struct {
+	mu     stdsync.Mutex
+	random *rand.Rand
+	faulty bool
+	steps  []string
+	broken []string
+	began  time.Time
+
+	cluster *memCluster
+	tracker *memTracker
+	store   *memStore
+	replica *replica
+	created int
+}
+
+// replica is one term of one process: killed, it has no further effect, as a process has none.
+type replica struct {
+	memLease
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+func newSimulation(seed uint64) *simulation {
+	s := &simulation{
+		random:  rand.New(rand.NewPCG(seed, seed)),
+		cluster: newMemCluster(), tracker: newMemTracker(), store: newMemStore(), began: time.Now(), faulty: true,
+	}
+	s.tracker.lag = time.Duration(s.random.IntN(60)) * time.Second
+	for _, f := range []*faults{&s.cluster.faults, &s.tracker.faults} {
+		f.set(s.before, s.after)
+		f.delay = func() time.Duration { return time.Duration(s.roll(400)) * time.Millisecond }
+	}
+	return s
+}
+
+func (s *simulation) roll(n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.random.IntN(n)
+}
+
+func (s *simulation) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.steps = append(s.steps, fmt.Sprintf("%8.1fs ", time.Since(s.began).Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (s *simulation) violated(format string, args ...any) {
+	s.note("VIOLATED: "+format, args...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = append(s.broken, fmt.Sprintf(format, args...))
+}
+
+// before is a call that fails without an effect, in the ways in which calls fail.
+func (s *simulation) before(op string) error {
+	if !s.isFaulty() || s.roll(100) >= 6 {
+		return nil
+	}
+	kind := s.roll(4)
+	s.note("%s fails (%d)", op, kind)
+	e := &Error{Side: "side", Op: op, Err: errors.New("simulated")}
+	switch kind {
+	case 0:
+		e.Scope = ScopeSide
+	case 1:
+		e.Scope, e.Uncertain = ScopeSide, true // a time-out that had no effect
+	case 2:
+		e.Scope, e.RetryAfter = ScopeSide, time.Duration(s.roll(20))*time.Second
+	}
+	return e
+}
+
+// after is an answer that is lost although the call had its effect; sometimes the process dies with it.
+func (s *simulation) after(op string) error {
+	if !s.isFaulty() || s.roll(100) >= 8 {
+		return nil
+	}
+	s.note("the answer to %s is lost", op)
+	if s.roll(3) == 0 {
+		s.note("and the process dies with it")
+		s.mu.Lock()
+		r := s.replica
+		s.mu.Unlock()
+		r.kill()
+	}
+	return errLost
+}
+
+func (s *simulation) isFaulty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.faulty
+}
+
+// kill ends a replica without a last word.
+func (r *replica) kill() {
+	r.lost.Store(true)
+	r.cancel()
+}
+
+// lead starts a new term.
+func (s *simulation) lead() {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &replica{cancel: cancel, ended: make(chan struct{})}
+	s.mu.Lock()
+	s.replica = r
+	s.mu.Unlock()
+	engine := &Engine{
+		Settings: Settings{
+			Policy: testPolicy, Poll: cron.Every(5 * time.Second), Idle: cron.Every(time.Minute), Sweep: cron.Every(10 * time.Minute),
+			Lookback: 15 * time.Minute, Retention: 1000 * time.Hour, Concurrency: 3,
+		},
+		Store: dyingStore{s.store.term(), r}, Cluster: checkedCluster{s.cluster, s}, Tracker: checkedTracker{s.tracker, s}, Lease: r,
+		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(),
+	}
+	go func() {
+		defer close(r.ended)
+		_ = engine.Run(ctx)
+	}()
+}
+
+// dyingStore takes no record of a process that was killed, not even its last words.
+type dyingStore struct {
+	Store
+	r *replica
+}
+
+func (d dyingStore) Save(ctx context.Context, l Link, done ...Activity) (Link, error) {
+	if err := d.r.Check(); err != nil {
+		return Link{}, err
+	}
+	return d.Store.Save(ctx, l, done...)
+}
+
+// checkedCluster holds each decision to the invariants.
+type checkedCluster struct {
+	*memCluster
+	s *simulation
+}
+
+func (c checkedCluster) Decide(ctx context.Context, id string, d Decision) error {
+	c.mu.Lock()
+	state := StatePending
+	if r := c.requests[id]; r != nil {
+		state = r.State
+	}
+	had := len(c.decided)
+	c.mu.Unlock()
+	err := c.memCluster.Decide(ctx, id, d)
+	c.mu.Lock()
+	took := len(c.decided) > had
+	c.mu.Unlock()
+	if took {
+		c.s.note("decided %s: %s by %s", id, d.State, d.Delegator)
+		if state != StatePending {
+			c.s.violated("%s was %s and is overwritten with %s", id, state, d.State)
+		}
+		if !c.s.admitted(id, d) {
+			c.s.violated("%s is %s without a move by %s", id, d.State, d.Delegator)
+		}
+	}
+	return err
+}
+
+// admitted finds the move of an admitted person behind a decision.
+func (s *simulation) admitted(id string, d Decision) bool {
+	for _, issue := range s.tracker.of(id) {
+		for _, m := range issue.Moves {
+			shown, _ := testPolicy.Statuses.Outcome(m.To)
+			if RequestState(shown) == d.State && delegator(m.Author) == d.Delegator && slices.Contains([]Person{bob, eve}, m.Author) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// checkedTracker holds creates and comments to the invariants.
+type checkedTracker struct {
+	*memTracker
+	s *simulation
+}
+
+func (c checkedTracker) Create(ctx context.Context, d Draft, commit func(context.Context) error) (Issue, error) {
+	i, err := c.memTracker.Create(ctx, d, commit)
+	if n := len(c.of(d.RequestID)); n > 1 {
+		c.s.violated("%s has %d issues", d.RequestID, n)
+	}
+	return i, err
+}
+
+func (c checkedTracker) Comment(ctx context.Context, id, key, body string, commit func(context.Context) error) error {
+	err := c.memTracker.Comment(ctx, id, key, body, commit)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen := 0
+	for _, comment := range c.issues[id].Comments {
+		if comment.Key == key {
+			seen++
+		}
+	}
+	if seen > 1 {
+		c.s.violated("issue %s carries %d comments %s", id, seen, key)
+	}
+	return err
+}
+
+func (s *simulation) run() {
+	s.lead()
+	for range simSteps {
+		s.step()
+		time.Sleep(time.Duration(s.roll(8000)) * time.Millisecond)
+	}
+	s.mu.Lock()
+	s.faulty = false
+	s.mu.Unlock()
+	s.note("the faults end")
+	s.succeed()
+	time.Sleep(45 * time.Minute) // back-offs, the grace of an uncertain create, a sweep
+	synctest.Wait()
+	s.agree()
+	s.replica.kill()
+	<-s.replica.ended
+}
+
+// succeed replaces the leader if it has died.
+func (s *simulation) succeed() {
+	if s.replica.lost.Load() {
+		<-s.replica.ended
+		s.lead()
+		s.note("a new leader")
+	}
+}
+
+// step is one thing that happens.
+func (s *simulation) step() {
+	s.succeed()
+	id := fmt.Sprintf("req-%d", 1+s.roll(simRequests))
+	switch s.roll(12) {
+	case 0, 1:
+		if s.created < simRequests {
+			s.created++
+			id = fmt.Sprintf("req-%d", s.created)
+			s.note("%s is requested", id)
+			s.cluster.add(Request{
+				ID: id, State: StatePending, User: "alice@example.com", Created: time.Now().UTC(),
+				Expires: time.Now().Add(time.Duration(2+s.roll(60)) * time.Minute).UTC(),
+			})
+		}
+	case 2, 3, 4:
+		s.personMoves(id)
+	case 5:
+		s.change(id, "reviewed", func(r *Request) {
+			if len(r.Reviews) < 3 && r.State == StatePending {
+				r.Reviews = append(r.Reviews, Review{Author: fmt.Sprintf("reviewer-%d", len(r.Reviews)), Verdict: StateApproved})
+			}
+		})
+	case 6:
+		to := []RequestState{StateApproved, StateDenied, StatePromoted}[s.roll(3)]
+		s.change(id, "resolved in Teleport: "+string(to), func(r *Request) {
+			if r.State == StatePending && !r.PastExpiry(time.Now()) {
+				r.State = to
+			}
+		})
+	case 7:
+		if s.exists(id) && s.roll(2) == 0 {
+			s.note("%s is deleted", id)
+			s.cluster.remove(id)
+		}
+	case 8:
+		s.note("the watches break")
+		s.cluster.breakWatches()
+	case 9:
+		s.note("the process is killed")
+		s.replica.kill()
+	}
+}
+
+// personMoves lets anybody who can reach the board move an issue.
+func (s *simulation) personMoves(id string) {
+	issues := s.tracker.of(id)
+	if len(issues) == 0 {
+		return
+	}
+	alice := Person{AccountID: "acc-alice", Email: "alice@example.com", Active: true}
+	robot := Person{AccountID: "acc-app", Active: true, App: true}
+	who := []Person{bob, eve, alice, robot, {}}[s.roll(5)]
+	to := allStatuses[s.roll(len(allStatuses))]
+	s.note("%q moves the issue of %s to %s", who.ID(), id, to.Name)
+	s.tracker.person(issues[0].Issue.ID, who, to)
+}
+
+func (s *simulation) exists(id string) bool {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	return s.cluster.requests[id] != nil
+}
+
+func (s *simulation) change(id, what string, edit func(*Request)) {
+	if !s.exists(id) {
+		return
+	}
+	s.note("%s is %s", id, what)
+	s.cluster.change(id, edit)
+}
+
+// agree checks that both sides say the same in the end.
+func (s *simulation) agree() {
+	for n := 1; n <= s.created; n++ {
+		id := fmt.Sprintf("req-%d", n)
+		row := s.store.row(id)
+		issues := s.tracker.of(id)
+		if len(issues) == 0 {
+			if row.RequestID != "" && OutcomeOf(row) == OutcomePending {
+				s.violated("%s is pending and has no issue: %+v", id, row.Work)
+			}
+			continue
+		}
+		issue := issues[0]
+		outcome := OutcomeOf(row)
+		shown, known := testPolicy.Statuses.Outcome(issue.Issue.Status)
+		settledElsewhere := !known && (row.Placed || !row.SettledAt.IsZero())
+		if !testPolicy.Statuses.Shows(issue.Issue.Status, outcome) && !settledElsewhere {
+			s.violated("%s is %s and its issue is in %s (%s): %+v", id, outcome, issue.Issue.Status.Name, shown, row.Work)
+		}
+		keys := keysOf(issue)
+		for _, r := range row.Request.Reviews {
+			if !slices.Contains(keys, "review:"+r.Author) {
+				s.violated("%s: the review by %s is not on the issue: %v", id, r.Author, keys)
+			}
+		}
+		if outcome != OutcomePending && !slices.Contains(keys, resolutionKey(outcome)) {
+			s.violated("%s is %s and the issue does not say so: %v", id, outcome, keys)
+		}
+		if outcome != OutcomePending && row.SettledAt.IsZero() {
+			s.violated("%s is %s and not settled: %+v", id, outcome, row.Work)
+		}
+		if now := s.stateIn(id); now != "" && now != row.Request.State {
+			s.violated("%s is %s in Teleport and %s in the row", id, now, row.Request.State)
+		}
+	}
+}
+
+// stateIn is a request's state in Teleport; empty when it is gone.
+func (s *simulation) stateIn(id string) RequestState {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	if r := s.cluster.requests[id]; r != nil {
+		return r.State
+	}
+	return ""
+}

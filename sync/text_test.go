@@ -1,0 +1,127 @@
+package sync
+
+import (
+	"html"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	reference = regexp.MustCompile(`&#[0-9]+;`)
+	// linked is what Jira links without any markup.
+	linked = regexp.MustCompile(`(?i:\bwww\.)|://|[A-Z][A-Z0-9_]+-[0-9]`)
+)
+
+// formsMarkup reports whether the wiki renderer would give a meaning to any part of a line: outside of character references, only
+// letters, digits, spaces and commas are sure to have none, and what stands between two letters or digits.
+func formsMarkup(line string) bool {
+	line = reference.ReplaceAllString(line, " ")
+	runes := []rune(line)
+	for i, r := range runes {
+		switch {
+		case isWord(r) || r == ' ' || r == ',':
+		case r == '/' && (i == 0 || runes[i-1] == ' '):
+		case strings.ContainsRune("-_.@/", r) && i > 0 && i+1 < len(runes) && isWord(runes[i-1]) && isWord(runes[i+1]):
+		default:
+			return true
+		}
+	}
+	return linked.MatchString(line)
+}
+
+func TestPlainTextStaysReadable(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{
+		"alice@example.com", "db-admin", "prod_db.reader", "/prod/node/3f2a-77", "need access, please",
+		"0193f2b0-8c7e-7d3a-9b1c-2f4e5d6a7b8c", "Zoë Ångström", "日本語",
+	} {
+		require.Equal(t, s, plain(s))
+	}
+}
+
+func TestPlainTextFormsNoMarkup(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{
+		"*bold* _it_ -gone- +new+ ^a^ ~b~ ??c??", "{color:red}x{color}", "{noformat}", "[~accountid:abc]", "[click|https://evil.example]",
+		"https://evil.example/x", "www.evil.example", "!image.png!", "h1. Approved", "bq. quote", "* item", "- item", "# item", "|a|b|", "----",
+		"{{mono}}", "@admin", "ACCESS-12", `\\`, ":) (!) (/)", "&lt;b&gt;", "<script>", "a\nReason: forged", "\u202edenied\u202c", "x\x00y\x1bz",
+	} {
+		for line := range strings.SplitSeq(plainLines(s), `\\`) {
+			require.False(t, formsMarkup(line), "%q became %q", s, line)
+		}
+	}
+}
+
+func FuzzPlainShowsTheTextAndNothingElse(f *testing.F) {
+	f.Add("a*b*c [~x] https://e.x/ A-1 www.x")
+	f.Add("\u202e- h1. x\r\n{code}")
+	f.Fuzz(func(t *testing.T, s string) {
+		text := plain(s)
+		require.True(t, utf8.ValidString(text))
+		require.Equal(t, oneLine(s), html.UnescapeString(text), "the reader must see the text itself")
+		require.False(t, formsMarkup(text), "%q became %q", s, text)
+	})
+}
+
+func FuzzCutKeepsToTheLimit(f *testing.F) {
+	f.Add("aé日😀", 3)
+	f.Fuzz(func(t *testing.T, s string, limit int) {
+		s = strings.ToValidUTF8(s, "")
+		limit = max(1, limit%300)
+		got := cut(s, limit)
+		require.True(t, utf8.ValidString(got))
+		require.LessOrEqual(t, len(utf16.Encode([]rune(got))), limit)
+		if got != s {
+			require.True(t, strings.HasPrefix(s, strings.TrimSuffix(got, "…")))
+		}
+	})
+}
+
+func TestSummaryIsOneLineOfBoundedLength(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "alice@example.com requested db-admin", summary(pendingLink().Request))
+	long := pendingLink().Request
+	long.User = "eve\nApproved:"
+	long.Roles = []string{strings.Repeat("😀", 300)}
+	got := summary(long)
+	require.NotContains(t, got, "\n")
+	require.LessOrEqual(t, len(utf16.Encode([]rune(got))), maxSummary)
+	require.True(t, strings.HasSuffix(got, "…"))
+}
+
+func TestDescriptionHoldsWhatAnApproverNeeds(t *testing.T) {
+	t.Parallel()
+	r := pendingLink().Request
+	r.Resources = []string{"/prod/node/web-1", "/prod/db/orders"}
+	r.Reason = "incident\n{code}drop{code}"
+	r.URL = "https://teleport.example.com/web/requests/req-1"
+	got := description(r)
+	for _, part := range []string{
+		"alice@example.com", "db-admin", "/prod/node/web-1", "/prod/db/orders", "incident", "req-1", "2026-11-23 11:00:00 UTC", "2026-11-23 13:00:00 UTC",
+		"[https://teleport.example.com/web/requests/req-1]",
+	} {
+		require.Contains(t, got, part)
+	}
+	require.NotContains(t, got, "{code}")
+}
+
+func TestTextsKeepToJirasLimit(t *testing.T) {
+	t.Parallel()
+	r := pendingLink().Request
+	r.Reason = strings.Repeat("*\n", 4096)
+	for range 400 {
+		r.Roles = append(r.Roles, strings.Repeat("[", 200))
+		r.Resources = append(r.Resources, "/"+strings.Repeat("{", 200))
+		r.SuggestedReviewers = append(r.SuggestedReviewers, strings.Repeat("*", 200))
+	}
+	r.User = strings.Repeat("~", 4000)
+	const limit = 32_767
+	require.Less(t, len(description(r)), limit)
+	require.Contains(t, description(r), "more, see Teleport")
+	require.Less(t, len(reviewText(Review{Author: r.User, Reason: r.Reason})), limit)
+}

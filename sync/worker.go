@@ -1,0 +1,234 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// workTime bounds the work on one request at a stretch; what is left is done when the row is next due.
+	workTime = 5 * time.Minute
+	// recordTime bounds the last record of a step whose own context may be over.
+	recordTime = time.Second
+	// maxSteps is far above what a request needs (one step per review and a handful more): it ends a plan that does not shrink.
+	maxSteps = 500
+)
+
+// errNoProgress means that an action succeeded and the plan still asks for it.
+var errNoProgress = errors.New("the action succeeded without effect; both sides are read again later")
+
+// worker brings one request as far as it goes now. It is the only one at work on its row.
+type worker struct {
+	*Engine
+	link Link
+	log  *zap.Logger
+}
+
+func newWorker(e *Engine, l Link) *worker {
+	w := &worker{Engine: e, link: l, log: e.Log.With(zap.String("request_id", l.RequestID))}
+	w.notePlaced()
+	return w
+}
+
+// run plans and acts until nothing is left, or until what is left has failed, then records when to look again. An action that
+// failed does not hold up the others of the plan, unless a whole side is in trouble or an effect is uncertain. It returns an error
+// when the term is over or PostgreSQL did not take the record: the row then stays due as it was.
+func (w *worker) run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, workTime)
+	defer cancel()
+
+	failed := make(map[string]error)
+	succeeded := make(map[string]int)
+	var worst error
+	for range maxSteps {
+		action, ok := firstNotIn(Plan(w.link, w.Policy, time.Now()), failed)
+		if !ok {
+			break
+		}
+		err := w.act(ctx, action)
+		if errors.Is(err, ErrNotLeader) || ctx.Err() != nil {
+			return cmp.Or(err, ctx.Err()) // the row stays due; whoever leads goes on from what is recorded
+		}
+		if err == nil {
+			if succeeded[action.id()]++; succeeded[action.id()] < 3 {
+				continue
+			}
+			err = errNoProgress
+		}
+		failed[action.id()] = err
+		worst = worse(worst, err)
+		if e := asError(err); e.Scope == ScopeSide || e.Uncertain {
+			break
+		}
+	}
+	return w.finish(ctx, worst)
+}
+
+// act does one action and appends its outcome to the row's activity.
+func (w *worker) act(ctx context.Context, a Action) error {
+	if err := w.Lease.Check(); err != nil {
+		return err
+	}
+	start := time.Now()
+	err := w.do(ctx, a)
+	w.Observer.Acted(a.Kind, err, time.Since(start))
+	fields := []zap.Field{zap.String("action", string(a.Kind)), zap.String("cause", a.Cause), zap.Int("attempt", w.link.Attempts+1)}
+	if w.link.Bound.Key != "" {
+		fields = append(fields, zap.String("issue_key", w.link.Bound.Key))
+	}
+	if a.Key != "" {
+		fields = append(fields, zap.String("comment", a.Key))
+	}
+	switch {
+	case err == nil:
+		w.log.Info("done", fields...)
+		for _, side := range sidesOf(a.Kind) {
+			w.sides.worked(side, start)
+		}
+	case errors.Is(err, ErrNotLeader) || ctx.Err() != nil:
+		return err
+	default:
+		w.log.Warn("not done", append(fields, zap.Error(err))...)
+	}
+	if saveErr := w.save(ctx, a, err); saveErr != nil {
+		return saveErr
+	}
+	return err
+}
+
+func (w *worker) do(ctx context.Context, a Action) error {
+	switch a.Kind {
+	case ActCheck:
+		_, err := w.readRequest(ctx)
+		w.link.SuspectRequest = w.link.SuspectRequest && err != nil
+		return err
+	case ActFind:
+		return w.find(ctx)
+	case ActCreate:
+		return w.create(ctx)
+	case ActRead:
+		_, err := w.readIssue(ctx)
+		return err
+	case ActLink:
+		return w.linkPluginData(ctx)
+	case ActComment:
+		return w.comment(ctx, a.Key, a.Body)
+	case ActMove:
+		return w.move(ctx, a.To)
+	case ActJudge:
+		return w.judge(ctx)
+	case ActResolve:
+		return w.resolve(ctx, a.To)
+	case ActSettle:
+		w.link.SettledAt = time.Now()
+		return nil
+	}
+	return fmt.Errorf("no such action: %q", a.Kind)
+}
+
+// save records the agent's part of the row with one line of activity, also when the step's own context has just ended: an effect that is not
+// recorded has to be looked for later.
+func (w *worker) save(ctx context.Context, a Action, outcome error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	defer cancel()
+	done := Activity{At: time.Now(), Action: string(a.Kind), Outcome: "ok", Cause: a.Cause, Attempt: w.link.Attempts + 1}
+	if a.Key != "" {
+		done.Action += " " + a.Key
+	}
+	if outcome != nil {
+		done.Outcome = outcome.Error()
+	}
+	return w.record(ctx, done)
+}
+
+// record saves the row and goes on with what it holds now, since observers may have changed facts meanwhile.
+func (w *worker) record(ctx context.Context, done ...Activity) error {
+	saved, err := w.Store.Save(ctx, w.link, done...)
+	if err != nil {
+		return fmt.Errorf("record request %s: %w", w.link.RequestID, err)
+	}
+	w.link = saved
+	w.notePlaced()
+	return nil
+}
+
+// finish records when the row is next due.
+func (w *worker) finish(ctx context.Context, err error) error {
+	now := time.Now()
+	l := &w.link
+	e := asError(err)
+	switch {
+	case err == nil:
+		l.Attempts, l.LastError, l.Parked = 0, "", false
+		l.Due = nextLook(*l)
+	case e.Scope == ScopeSide:
+		// The side is in trouble, not this request: no attempt is counted.
+		l.LastError = err.Error()
+		l.Due = w.sides.failed(e, now)
+	case e.Permanent:
+		l.Attempts++
+		l.LastError, l.Parked = err.Error(), true
+		l.Due = now.Add(parkedRetry)
+		w.log.Error("parked: repeating cannot help until something changes", zap.Error(err))
+	case e.RetryAfter > 0:
+		l.LastError = err.Error()
+		l.Due = now.Add(e.RetryAfter)
+	default:
+		l.Attempts++
+		l.LastError = err.Error()
+		l.Due = now.Add(backoff(l.Attempts, firstBackoff, maxBackoff))
+	}
+	// A parked or delayed request still expires on time.
+	if look := nextLook(*l); !look.IsZero() && (l.Due.IsZero() || look.Before(l.Due)) {
+		l.Due = look
+	}
+	return w.record(ctx)
+}
+
+// firstNotIn is the first action of a plan that has not failed.
+func firstNotIn(plan []Action, failed map[string]error) (Action, bool) {
+	for _, a := range plan {
+		if failed[a.id()] == nil {
+			return a, true
+		}
+	}
+	return Action{}, false
+}
+
+// worse picks the error that decides when the row is tried again: trouble of a side first, then what may pass, then what is permanent.
+func worse(a, b error) error {
+	rank := func(err error) int {
+		e := asError(err)
+		switch {
+		case err == nil:
+			return 0
+		case e.Scope == ScopeSide:
+			return 3
+		case e.Permanent:
+			return 1
+		}
+		return 2
+	}
+	if rank(b) > rank(a) {
+		return b
+	}
+	return a
+}
+
+// sidesOf tells which sides an action that succeeded has shown to work.
+func sidesOf(k Kind) []string {
+	switch k {
+	case ActCheck, ActLink, ActResolve:
+		return []string{"teleport"}
+	case ActComment, ActMove, ActRead:
+		return []string{"jira"}
+	case ActCreate, ActFind, ActJudge:
+		return []string{"jira", "teleport"}
+	}
+	return nil
+}
