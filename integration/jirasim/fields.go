@@ -1,0 +1,246 @@
+package jirasim
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf16"
+)
+
+// Lengths are counted as Java does, in UTF-16 code units: a character outside the basic plane counts twice.
+const (
+	maxSummary   = 255
+	maxTextField = 255
+	maxText      = 32767
+)
+
+// field is a field of an issue that people can set, system or custom.
+type field struct {
+	id, name string
+	typ      fieldKind
+	options  []string
+	onScreen bool // of creation
+	required bool // on creation
+	custom   bool
+	jql      bool // custom fields: there is a searcher
+}
+
+type fieldKind string
+
+const (
+	kindSummary  fieldKind = "summary"
+	kindLabels   fieldKind = "labels"
+	kindDate     fieldKind = "date"
+	kindPriority fieldKind = "priority"
+	kindText     fieldKind = fieldKind(TextField)
+	kindArea     fieldKind = fieldKind(TextArea)
+	kindURL      fieldKind = fieldKind(URLField)
+	kindNumber   fieldKind = fieldKind(Number)
+	kindSelect   fieldKind = fieldKind(Select)
+)
+
+// fields are all fields but project and issuetype, which cannot be changed by an edit.
+func (s *Server) fields() []field {
+	all := []field{
+		{id: "summary", name: "Summary", typ: kindSummary, onScreen: true, required: true},
+		{id: "description", name: "Description", typ: kindArea, onScreen: true},
+		{id: "environment", name: "Environment", typ: kindArea, onScreen: true},
+		{id: "labels", name: "Labels", typ: kindLabels, onScreen: true},
+		{id: "duedate", name: "Due date", typ: kindDate, onScreen: true},
+		{id: "priority", name: "Priority", typ: kindPriority, onScreen: true, options: []string{"Highest", "High", "Medium", "Low", "Lowest"}},
+	}
+	for _, f := range s.cfg.Fields {
+		all = append(all, field{
+			id: f.ID, name: f.Name, typ: fieldKind(f.Type), options: f.Options,
+			onScreen: !f.OffScreen, custom: true, jql: !f.Unsearchable,
+		})
+	}
+	for i := range all {
+		all[i].required = all[i].required || slices.Contains(s.cfg.Required, all[i].id)
+	}
+	return all
+}
+
+func (s *Server) field(id string) (field, bool) {
+	for _, f := range s.fields() {
+		if f.id == id {
+			return f, true
+		}
+	}
+	return field{}, false
+}
+
+func cannotBeSet(id string) string {
+	return fmt.Sprintf("Field '%s' cannot be set. It is not on the appropriate screen, or unknown.", id)
+}
+
+// value checks what someone wants to set the field to. problem is empty if it is accepted; then stored is what to keep,
+// nil for nothing.
+func (f field) value(given any) (stored any, problem string) {
+	if given == nil {
+		return nil, f.missing()
+	}
+	switch f.typ {
+	case kindSummary, kindText, kindArea, kindURL:
+		return f.textValue(given)
+	case kindNumber:
+		if _, ok := given.(float64); !ok {
+			return nil, "Operation value must be a number"
+		}
+		return given, ""
+	case kindLabels:
+		return labelsValue(given)
+	case kindDate:
+		date, _ := given.(string)
+		if _, err := time.Parse(time.DateOnly, date); err != nil {
+			return nil, "Error parsing date string: " + fmt.Sprint(given)
+		}
+		return date, ""
+	default:
+		return f.optionValue(given)
+	}
+}
+
+// missing is the complaint about an empty value, if the field must have one.
+func (f field) missing() string {
+	switch {
+	case f.typ == kindSummary:
+		return "You must specify a summary of the issue."
+	case f.required:
+		return f.name + " is required."
+	}
+	return ""
+}
+
+func (f field) textValue(given any) (stored any, problem string) {
+	value, ok := given.(string)
+	length := len(utf16.Encode([]rune(value)))
+	switch {
+	case !ok:
+		return nil, "Operation value must be a string"
+	case strings.TrimSpace(value) == "":
+		return nil, f.missing()
+	case f.typ == kindSummary && strings.ContainsAny(value, "\r\n"):
+		return nil, "The summary is invalid because it contains newline characters."
+	case f.typ == kindSummary && length > maxSummary:
+		return nil, "Summary can't exceed 255 characters."
+	case f.typ == kindArea && length > maxText:
+		return nil, "The entered text is too long. It exceeds the allowed limit of 32,767 characters."
+	case f.typ == kindText && length > maxTextField:
+		return nil, "The entered text is too long. It exceeds the allowed limit of 255 characters."
+	case f.typ == kindURL && !strings.HasPrefix(value, "http://") && !strings.HasPrefix(value, "https://"):
+		return nil, "The URL '" + value + "' is invalid."
+	}
+	return value, ""
+}
+
+func labelsValue(given any) (stored any, problem string) {
+	labels, ok := given.([]any)
+	if !ok {
+		return nil, "data was not an array"
+	}
+	for _, label := range labels {
+		name, ok := label.(string)
+		switch {
+		case !ok:
+			return nil, "Operation value must be a string"
+		case strings.ContainsAny(name, " \t\n"):
+			return nil, "The label '" + name + "' contains spaces which is invalid."
+		}
+	}
+	return labels, ""
+}
+
+func (f field) optionValue(given any) (stored any, problem string) {
+	choice, ok := given.(map[string]any)
+	if !ok {
+		return nil, "data was not an object"
+	}
+	key := "value"
+	if f.typ == kindPriority {
+		key = "name"
+	}
+	for n, option := range f.options {
+		id := strconv.Itoa(n + 1)
+		if choice[key] == option || choice["id"] == id {
+			return object{key: option, "id": id}, ""
+		}
+	}
+	return nil, fmt.Sprintf("Option id '%v' is not valid", choice["id"])
+}
+
+var customField = regexp.MustCompile(`^customfield_([0-9]+)$`)
+
+// customFieldNumber is the N of customfield_N; empty if id is none.
+func customFieldNumber(id string) string {
+	if m := customField.FindStringSubmatch(id); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// display is how history shows a value.
+func display(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case map[string]any:
+		for _, key := range []string{"value", "name"} {
+			if name, ok := v[key].(string); ok {
+				return name
+			}
+		}
+	case []any:
+		parts := make([]string, len(v))
+		for i, part := range v {
+			parts[i] = fmt.Sprint(part)
+		}
+		return strings.Join(parts, " ")
+	}
+	return fmt.Sprint(value)
+}
+
+// schema describes the field's type as GET field does.
+func (f field) schema() object {
+	typ := map[fieldKind]string{kindNumber: "number", kindSelect: "option", kindLabels: "array", kindDate: "date", kindPriority: "priority"}[f.typ]
+	if typ == "" {
+		typ = "string"
+	}
+	o := object{"type": typ}
+	if !f.custom {
+		o["system"] = f.id
+		return o
+	}
+	number, _ := strconv.Atoi(customFieldNumber(f.id))
+	o["custom"] = "com.atlassian.jira.plugin.system.customfieldtypes:" + string(f.typ)
+	o["customId"] = number
+	return o
+}
+
+func (s *Server) getFields(q *request) (answer, error) {
+	all := []any{
+		object{"id": "project", "key": "project", "name": "Project", "custom": false, "searchable": true, "clauseNames": []string{"project"}, "schema": object{"type": "project", "system": "project"}},
+		object{"id": "status", "key": "status", "name": "Status", "custom": false, "searchable": true, "clauseNames": []string{"status"}, "schema": object{"type": "status", "system": "status"}},
+	}
+	for _, f := range s.fields() {
+		// A custom field is hidden from those who can browse no project that has it.
+		if f.custom && !can(q.user, BrowseProjects) {
+			continue
+		}
+		names := []string{f.id}
+		if f.custom {
+			names = []string{"cf[" + customFieldNumber(f.id) + "]", f.name}
+		}
+		all = append(all, object{
+			"id": f.id, "key": f.id, "name": f.name, "custom": f.custom, "orderable": true, "navigable": true,
+			"searchable": !f.custom || f.jql, "clauseNames": names, "schema": f.schema(),
+		})
+	}
+	return answer{status: http.StatusOK, body: all}, nil
+}

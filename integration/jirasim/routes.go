@@ -1,0 +1,99 @@
+package jirasim
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+const apiPath = "/rest/api/2/"
+
+// endpoint is one operation of the REST API. A template segment in braces takes any text.
+type endpoint struct {
+	method   string
+	template string // below /rest/api/2/
+	only     Deployment
+	serve    func(*Server, *request) (answer, error)
+	// anonymous: it needs no authentication and is never limited.
+	anonymous bool
+}
+
+func (e endpoint) route() string { return e.method + " " + e.template }
+
+// endpoints are tried in order: a literal segment must come before a variable one.
+func endpoints() []endpoint {
+	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	return []endpoint{
+		{method: get, template: "serverInfo", serve: (*Server).getServerInfo, anonymous: true},
+		{method: get, template: "myself", serve: (*Server).getMyself},
+		{method: get, template: "mypermissions", serve: (*Server).getMyPermissions},
+		{method: get, template: "project/{project}", serve: (*Server).getProject},
+		{method: get, template: "project/{project}/statuses", serve: (*Server).getProjectStatuses},
+		{method: get, template: "field", serve: (*Server).getFields},
+		{method: get, template: "issue/createmeta/{project}/issuetypes", serve: (*Server).getCreateMeta},
+		{method: get, template: "issue/createmeta/{project}/issuetypes/{type}", serve: (*Server).getCreateMetaFields},
+
+		{method: get, template: "search/jql", only: Cloud, serve: (*Server).getSearchJQL},
+		{method: post, template: "search/jql", only: Cloud, serve: (*Server).postSearchJQL},
+		{method: get, template: "search", serve: (*Server).getSearch},
+		{method: post, template: "search", serve: (*Server).postSearch},
+
+		{method: post, template: "issue", serve: (*Server).postIssue},
+		{method: post, template: "issue/bulkfetch", only: Cloud, serve: (*Server).postBulkFetch},
+		{method: get, template: "issue/{issue}", serve: (*Server).getIssue},
+		{method: put, template: "issue/{issue}", serve: (*Server).putIssue},
+		{method: get, template: "issue/{issue}/changelog", only: Cloud, serve: (*Server).getChangelog},
+		{method: get, template: "issue/{issue}/transitions", serve: (*Server).getTransitions},
+		{method: post, template: "issue/{issue}/transitions", serve: (*Server).postTransition},
+		{method: get, template: "issue/{issue}/properties", serve: (*Server).getProperties},
+		{method: get, template: "issue/{issue}/properties/{property}", serve: (*Server).getProperty},
+		{method: put, template: "issue/{issue}/properties/{property}", serve: (*Server).putProperty},
+		{method: del, template: "issue/{issue}/properties/{property}", serve: (*Server).deleteProperty},
+		{method: get, template: "issue/{issue}/comment", serve: (*Server).getComments},
+		{method: post, template: "issue/{issue}/comment", serve: (*Server).postComment},
+		{method: get, template: "issue/{issue}/comment/{comment}", serve: (*Server).getComment},
+	}
+}
+
+// route finds the endpoint of a call. Where there is none, allowed are the methods that the path would take.
+func (s *Server) route(r *http.Request) (found *endpoint, vars map[string]string, allowed []string) {
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), s.cfg.BasePath+apiPath)
+	if !ok {
+		return nil, nil, nil
+	}
+	segments := strings.Split(path, "/")
+	for _, e := range endpoints() {
+		if e.only != "" && e.only != s.cfg.Deployment {
+			continue
+		}
+		vars, ok := match(strings.Split(e.template, "/"), segments)
+		switch {
+		case !ok:
+		case e.method == r.Method:
+			return &e, vars, nil
+		default:
+			allowed = append(allowed, e.method)
+		}
+	}
+	return nil, nil, allowed
+}
+
+func match(template, path []string) (vars map[string]string, ok bool) {
+	if len(template) != len(path) {
+		return nil, false
+	}
+	vars = map[string]string{}
+	for i, want := range template {
+		got, err := url.PathUnescape(path[i])
+		name, variable := strings.CutPrefix(want, "{")
+		switch {
+		case err != nil || got == "":
+			return nil, false
+		case variable:
+			vars[strings.TrimSuffix(name, "}")] = got
+		case got != want:
+			return nil, false
+		}
+	}
+	return vars, true
+}
