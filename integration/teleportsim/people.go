@@ -1,0 +1,213 @@
+package teleportsim
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/gravitational/teleport/api/types"
+	"github.com/gravitational/trace"
+)
+
+// requestableRole stands for the roles that Teleport works out for a request that names only resources.
+const requestableRole = "access"
+
+// adminRole is what people have who act through tctl or the web UI: everything that the rules of requests allow.
+func adminRole() Role { return Role{ReviewRoles: []string{"*"}} }
+
+// Request is what a person asks for.
+type Request struct {
+	// User is the requester; required.
+	User string
+	// Roles asked for. Needed unless Resources are: Teleport works out the roles that those need.
+	Roles     []string
+	Resources []types.ResourceID
+	Reason    string
+	// SuggestedReviewers are free text.
+	SuggestedReviewers []string
+	SystemAnnotations  map[string][]string
+
+	// TTL is how long the request waits for a decision; Config.RequestTTL by default, and never longer than AccessTTL. A
+	// negative one makes a request that is past its expiry from the start.
+	TTL time.Duration
+	// AccessTTL is how long the access lasts, from now; Config.AccessTTL by default.
+	AccessTTL time.Duration
+
+	// Approvals and Denials are how many reviews resolve the request; one by default.
+	Approvals, Denials uint32
+}
+
+// CreateRequest files a request and returns its ID, a UUID of version 7 as Teleport makes them.
+func (s *Server) CreateRequest(r Request) (id string, err error) {
+	unique, err := uuid.NewV7()
+	if err != nil {
+		return "", trace.Wrap(err)
+	}
+	if len(r.Roles) == 0 && len(r.Resources) > 0 {
+		r.Roles = []string{requestableRole}
+	}
+	created, err := types.NewAccessRequestWithResources(unique.String(), r.User, r.Roles, r.Resources)
+	if err != nil {
+		return "", trace.Wrap(err)
+	}
+	request := created.(*types.AccessRequestV3)
+	s.setTimes(request, r)
+	request.SetRequestReason(r.Reason)
+	request.SetSuggestedReviewers(r.SuggestedReviewers)
+	request.SetSystemAnnotations(r.SystemAnnotations)
+	request.SetThresholds([]types.AccessReviewThreshold{{Name: "default", Approve: max(r.Approvals, 1), Deny: max(r.Denials, 1)}})
+	mapping := make(map[string]types.ThresholdIndexSets, len(r.Roles))
+	for _, role := range request.GetRoles() {
+		mapping[role] = types.ThresholdIndexSets{Sets: []types.ThresholdIndexSet{{Indexes: []uint32{0}}}}
+	}
+	request.SetRoleThresholdMapping(mapping)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.put(request); err != nil {
+		return "", err
+	}
+	s.record(AuditEvent{
+		Type:      AuditCreate,
+		RequestID: request.GetName(),
+		User:      r.User,
+		State:     request.GetState(),
+		Reason:    r.Reason,
+		Roles:     request.GetRoles(),
+	})
+	return request.GetName(), nil
+}
+
+// setTimes fills in the three times of a request: its creation, the end of the access that it would grant, and its own end.
+func (s *Server) setTimes(request *types.AccessRequestV3, r Request) {
+	now := time.Now().UTC()
+	accessTTL, ttl := s.cfg.AccessTTL, s.cfg.RequestTTL
+	if r.AccessTTL != 0 {
+		accessTTL = r.AccessTTL
+	}
+	if r.TTL != 0 {
+		ttl = r.TTL
+	}
+	request.SetCreationTime(now)
+	request.SetAccessExpiry(now.Add(accessTTL))
+	request.SetMaxDuration(now.Add(accessTTL))
+	request.SetSessionTLL(now.Add(accessTTL))
+	request.SetExpiry(now.Add(min(ttl, accessTTL)))
+}
+
+// Approve is "tctl requests approve" by an administrator: it resolves the request whatever its thresholds.
+func (s *Server) Approve(id, by, reason string) error {
+	return s.decide(id, by, reason, types.RequestState_APPROVED)
+}
+
+// Deny is "tctl requests deny" by an administrator. It overrides an approval.
+func (s *Server) Deny(id, by, reason string) error {
+	return s.decide(id, by, reason, types.RequestState_DENIED)
+}
+
+func (s *Server) decide(id, by, reason string, state types.RequestState) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if request, ok := s.requests[id]; ok && request.GetUser() == by {
+		return trace.AccessDenied("directly updating the state of your own access requests is not permitted")
+	}
+	return s.applyState(by, "", types.AccessRequestUpdate{RequestID: id, State: state, Reason: reason})
+}
+
+// Review is a review in the web UI by somebody who may review all roles. approve false is a denial.
+func (s *Server) Review(id, author string, approve bool, reason string) error {
+	state := types.RequestState_DENIED
+	if approve {
+		state = types.RequestState_APPROVED
+	}
+	return s.review(id, types.AccessReview{Author: author, ProposedState: state, Reason: reason})
+}
+
+// Promote answers a request with membership in an access list.
+func (s *Server) Promote(id, by, accessListTitle string) error {
+	return s.review(id, types.AccessReview{
+		Author:        by,
+		ProposedState: types.RequestState_PROMOTED,
+		AccessList:    &types.PromotedAccessList{Name: uuid.NewString(), Title: accessListTitle},
+	})
+}
+
+func (s *Server) review(id string, review types.AccessReview) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.applyReview(id, review, adminRole())
+	return err
+}
+
+// PastExpiry lets a request's time run out without deleting it: lists hide it, a lookup by ID still finds it, and no
+// event tells of it.
+func (s *Server) PastExpiry(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stored, ok := s.requests[id]
+	if !ok {
+		return trace.NotFound("cannot let access request %q expire (not found)", id)
+	}
+	request := clone(stored)
+	request.SetExpiry(time.Now().Add(-time.Second))
+	s.requests[id] = request
+	s.cache.amend(id, request)
+	s.notify()
+	return nil
+}
+
+// Expire lets a request's time run out and deletes it, as Teleport's expiry service does some minutes after the expiry.
+func (s *Server) Expire(id string) error {
+	if err := s.PastExpiry(id); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expire(id)
+	return nil
+}
+
+// ExpireDue is one scan of the expiry service: it deletes every request that is past its expiry, and says how many.
+func (s *Server) ExpireDue() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var due []string
+	for id, request := range s.requests {
+		if time.Now().After(request.Expiry()) {
+			due = append(due, id)
+		}
+	}
+	for _, id := range due {
+		s.expire(id)
+	}
+	return len(due)
+}
+
+// expire deletes a request on behalf of the expiry service, if it is still there. s.mu is held.
+func (s *Server) expire(id string) {
+	if _, ok := s.requests[id]; !ok {
+		return
+	}
+	s.remove(id)
+	s.record(AuditEvent{Type: AuditExpire, RequestID: id})
+}
+
+// Delete is "tctl requests rm".
+func (s *Server) Delete(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.requests[id]; !ok {
+		return trace.NotFound("cannot delete access request %q (not found)", id)
+	}
+	s.remove(id)
+	s.record(AuditEvent{Type: AuditDelete, RequestID: id})
+	return nil
+}
+
+// SetPluginData writes a plugin's entry as if that plugin had; an empty value deletes its key.
+func (s *Server) SetPluginData(id, plugin string, data map[string]string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.updatePluginData(types.PluginDataUpdateParams{
+		Kind: types.KindAccessRequest, Resource: id, Plugin: plugin, Set: data,
+	})
+}
