@@ -1,0 +1,298 @@
+package jira
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"teleport-jira-agent/sync"
+)
+
+const (
+	// pageSize is what Jira is asked for at once; it may give less. Also the most that bulkfetch takes.
+	pageSize = 100
+	// maxPages ends a search that does not end by itself. With 100 issues each it is far above what changes within a look-back.
+	maxPages = 10_000
+	// maxReconcile is how many ids Cloud takes as reconcileIssues.
+	// https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile
+	maxReconcile = 50
+)
+
+// search is one search through all its pages.
+type search struct {
+	op         string
+	where      string
+	reconcile  []int64 // Cloud only
+	properties bool    // with the issue property; Cloud only
+	byUpdated  bool    // in order of change, where pages cannot slip; else of creation
+}
+
+// Search finds the issues that changed since a time. The bound is a number, which JQL reads as milliseconds since 1970; a quoted
+// date would be read in the account's own time zone, to the minute.
+// https://support.atlassian.com/jira-service-management-cloud/docs/jql-fields/
+func (c *Client) Search(ctx context.Context, q sync.Query, page func([]sync.Issue) error) error {
+	since := max(q.Since.UnixMilli(), 0)
+	s := search{
+		op:        "search changed issues of project " + c.cfg.Project,
+		where:     fmt.Sprintf(`project = %s AND cf[%s] is not EMPTY AND updated >= %d`, quoted(c.cfg.Project), c.field.number, since),
+		byUpdated: true,
+	}
+	for _, id := range q.Reconcile {
+		if n := numeric(id); n > 0 && len(s.reconcile) < maxReconcile {
+			s.reconcile = append(s.reconcile, n)
+		}
+	}
+	return c.search(ctx, s, func(raw []json.RawMessage) error {
+		var issues []sync.Issue
+		for _, in := range c.readable(raw) {
+			issues = append(issues, in.Issue)
+		}
+		return page(issues)
+	})
+}
+
+// Find searches for a request's issues. The match in JQL is one of words, so that the value is compared again here. Property and
+// ByAgent come with the search on Cloud; on Data Center each hit is read.
+func (c *Client) Find(ctx context.Context, requestID string) ([]sync.Issue, error) {
+	phrase := quoted(quoted(requestID)) // a phrase is quoted within the string
+	s := search{
+		op:         "find the issue of request " + requestID,
+		where:      fmt.Sprintf(`project = %s AND cf[%s] ~ %s`, quoted(c.cfg.Project), c.field.number, phrase),
+		properties: true,
+	}
+	var found []sync.Issue
+	err := c.search(ctx, s, func(raw []json.RawMessage) error {
+		hits := c.readable(raw)
+		if len(hits) < len(raw) {
+			// The one left out may be the one looked for: saying nothing would have it made again.
+			return &sync.Error{Side: "jira", Op: s.op, Err: errors.New("an issue that may be it cannot be read; the log names it")}
+		}
+		for _, hit := range hits {
+			issue, err := c.verified(ctx, hit, requestID)
+			if err != nil {
+				return err
+			}
+			if issue.RequestID == requestID {
+				found = append(found, issue)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(found, func(a, b sync.Issue) int { return cmp.Compare(numeric(a.ID), numeric(b.ID)) })
+	return slices.CompactFunc(found, func(a, b sync.Issue) bool { return a.ID == b.ID }), nil
+}
+
+// verified is a hit with its property, read by id if the search did not bring it. It is the zero Issue when it is gone.
+func (c *Client) verified(ctx context.Context, h hit, requestID string) (sync.Issue, error) {
+	if h.withProperties || h.RequestID != requestID {
+		return h.Issue, nil
+	}
+	issue, err := c.readIssue(ctx, h.ID)
+	if errors.Is(err, sync.ErrNotFound) {
+		return sync.Issue{}, nil
+	}
+	return issue, err
+}
+
+// quoted is a JQL string.
+func quoted(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// hit is an issue out of a list of issues.
+type hit struct {
+	sync.Issue
+	withProperties bool
+}
+
+// readable decodes the issues of a page. One that cannot be decoded must not hide its neighbours; it is left out, and logged each
+// time it is met.
+func (c *Client) readable(raw []json.RawMessage) []hit {
+	hits := make([]hit, 0, len(raw))
+	for _, r := range raw {
+		var in issueJSON
+		err := json.Unmarshal(r, &in)
+		var issue sync.Issue
+		if err == nil {
+			issue, err = c.issue(in)
+		}
+		if err != nil {
+			var name struct{ ID, Key any }
+			_ = json.Unmarshal(r, &name)
+			c.log.Warn("an issue cannot be read and is left out of the search result",
+				zap.Any("issue_id", name.ID), zap.Any("issue_key", name.Key), zap.Error(err))
+			continue
+		}
+		hits = append(hits, hit{issue, in.Properties != nil})
+	}
+	return hits
+}
+
+// search calls page for each page that is not empty.
+func (c *Client) search(ctx context.Context, s search, page func([]json.RawMessage) error) error {
+	if c.deployment == Cloud {
+		return c.searchCloud(ctx, s, page)
+	}
+	return c.searchDataCenter(ctx, s, page)
+}
+
+// searchCloud pages by token. Pages may be short or empty and still be followed by others.
+func (c *Client) searchCloud(ctx context.Context, s search, page func([]json.RawMessage) error) error {
+	body := map[string]any{"fields": c.searchFields(), "maxResults": pageSize}
+	body["jql"] = s.where + " ORDER BY created ASC"
+	if s.byUpdated {
+		body["jql"] = s.where + " ORDER BY updated ASC, key ASC"
+	}
+	if len(s.reconcile) > 0 {
+		body["reconcileIssues"] = s.reconcile // the same for all pages, as Jira asks
+	}
+	if s.properties {
+		body["properties"] = []string{propertyKey}
+	}
+	r := request{op: s.op, method: http.MethodPost, endpoint: "search/jql", body: body, scope: sync.ScopeSide}
+	seen := make(map[string]bool)
+	for range maxPages {
+		var answer struct {
+			Issues        []json.RawMessage `json:"issues"`
+			IsLast        bool              `json:"isLast"`
+			NextPageToken string            `json:"nextPageToken"`
+		}
+		if _, err := c.do(ctx, r, &answer); err != nil {
+			return err
+		}
+		if len(answer.Issues) > 0 {
+			if err := page(answer.Issues); err != nil {
+				return err
+			}
+		}
+		if answer.IsLast || answer.NextPageToken == "" {
+			return nil
+		}
+		if seen[answer.NextPageToken] {
+			return failure(r, errors.New("Jira gave the same page token twice; the search may be incomplete"))
+		}
+		seen[answer.NextPageToken] = true
+		body["nextPageToken"] = answer.NextPageToken
+	}
+	return failure(r, fmt.Errorf("the search has not ended after %d pages", maxPages))
+}
+
+// searchDataCenter pages by offset. In order of creation a row that changes meanwhile keeps its place; one that is added is met
+// at the end. In order of change it would leave a gap that the next page jumps over.
+// https://jira.atlassian.com/browse/JRASERVER-69860
+func (c *Client) searchDataCenter(ctx context.Context, s search, page func([]json.RawMessage) error) error {
+	body := map[string]any{"jql": s.where + " ORDER BY created ASC, key ASC", "fields": c.searchFields(), "maxResults": pageSize}
+	r := request{op: s.op, method: http.MethodPost, endpoint: "search", body: body, scope: sync.ScopeSide}
+	start := 0
+	for range maxPages {
+		body["startAt"] = start
+		var answer struct {
+			Issues []json.RawMessage `json:"issues"`
+			Total  int               `json:"total"`
+		}
+		if _, err := c.do(ctx, r, &answer); err != nil {
+			return err
+		}
+		if len(answer.Issues) == 0 {
+			return nil
+		}
+		if err := page(answer.Issues); err != nil {
+			return err
+		}
+		// The total may change from page to page, and a page may be shorter than was asked for.
+		if start += len(answer.Issues); start >= answer.Total {
+			return nil
+		}
+	}
+	return failure(r, fmt.Errorf("the search has not ended after %d pages", maxPages))
+}
+
+// Issues reads issues by id. Data Center offers no bulk read but the search, which may lag: what it does not show is read one by one.
+func (c *Client) Issues(ctx context.Context, ids []string) ([]sync.Issue, error) {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	var all []sync.Issue
+	for batch := range slices.Chunk(ids, pageSize) {
+		bulk := c.bulkDataCenter
+		if c.deployment == Cloud {
+			bulk = c.bulkCloud
+		}
+		found, rest, err := bulk(ctx, batch)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+		for _, id := range rest {
+			issue, err := c.readIssue(ctx, id)
+			switch {
+			case errors.Is(err, sync.ErrNotFound):
+			case err != nil:
+				return nil, err
+			default:
+				all = append(all, issue)
+			}
+		}
+	}
+	return all, nil
+}
+
+// bulkCloud reads up to 100 issues. rest are those to be read one by one: all, where Jira does not offer the call.
+func (c *Client) bulkCloud(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
+	var answer struct {
+		Issues []json.RawMessage `json:"issues"`
+	}
+	_, err = c.do(ctx, request{
+		op: fmt.Sprintf("read %d issues", len(ids)), method: http.MethodPost, endpoint: "issue/bulkfetch", scope: sync.ScopeSide,
+		body: map[string]any{"issueIdsOrKeys": ids, "fields": c.searchFields()},
+	}, &answer)
+	switch codeOf(err) {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
+		return nil, ids, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, hit := range c.readable(answer.Issues) {
+		found = append(found, hit.Issue)
+	}
+	return found, nil, nil
+}
+
+// bulkDataCenter searches for up to 100 ids. Jira refuses the whole search when one of them is gone.
+// https://support.atlassian.com/jira/kb/how-to-handle-http-400-bad-request-errors-on-jira-search-rest-api-endpoint/
+func (c *Client) bulkDataCenter(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
+	if slices.ContainsFunc(ids, func(id string) bool { return numeric(id) <= 0 }) {
+		return nil, ids, nil
+	}
+	var answer struct {
+		Issues []json.RawMessage `json:"issues"`
+	}
+	_, err = c.do(ctx, request{
+		op: fmt.Sprintf("read %d issues", len(ids)), method: http.MethodPost, endpoint: "search", scope: sync.ScopeSide,
+		body: map[string]any{
+			"jql": "id in (" + strings.Join(ids, ", ") + ")", "fields": c.searchFields(), "startAt": 0, "maxResults": pageSize,
+		},
+	}, &answer)
+	if codeOf(err) == http.StatusBadRequest {
+		return nil, ids, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	shown := make(map[string]bool, len(ids))
+	for _, hit := range c.readable(answer.Issues) {
+		found = append(found, hit.Issue)
+		shown[hit.ID] = true
+	}
+	rest = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return shown[id] })
+	return found, rest, nil
+}

@@ -1,0 +1,208 @@
+package jira
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"teleport-jira-agent/sync"
+)
+
+// Create makes an issue. Jira offers no key against doing it twice: after an uncertain error, look with Find before another try.
+func (c *Client) Create(ctx context.Context, d sync.Draft, commit func(context.Context) error) (sync.Issue, error) {
+	r := request{
+		op: "create the issue of request " + d.RequestID, method: http.MethodPost, endpoint: "issue",
+		body: map[string]any{
+			"fields":     c.creationFields(d),
+			"properties": []propertyJSON{{Key: propertyKey, Value: d.RequestID}},
+		},
+	}
+	var made struct {
+		ID  string `json:"id"`
+		Key string `json:"key"`
+	}
+	if err := c.write(ctx, r, commit, &made); err != nil {
+		return sync.Issue{}, c.explainField(err)
+	}
+	if made.ID == "" || made.Key == "" {
+		e := failure(r, errors.New("Jira's answer names no issue"))
+		e.Uncertain = true
+		return sync.Issue{}, e
+	}
+	return sync.Issue{
+		ID: made.ID, Key: made.Key, Project: c.cfg.Project,
+		RequestID: d.RequestID, Property: d.RequestID, ByAgent: true,
+	}, nil
+}
+
+var number = regexp.MustCompile(`^[0-9]+$`)
+
+// creationFields are the configured fields and, over them, the agent's own.
+func (c *Client) creationFields(d sync.Draft) map[string]any {
+	kind := map[string]string{"name": c.cfg.IssueType}
+	if number.MatchString(c.cfg.IssueType) {
+		kind = map[string]string{"id": c.cfg.IssueType}
+	}
+	fields := make(map[string]any, len(c.cfg.Fields)+5)
+	maps.Copy(fields, c.cfg.Fields)
+	maps.Copy(fields, map[string]any{
+		"project":     map[string]string{"key": c.cfg.Project},
+		"issuetype":   kind,
+		"summary":     d.Summary,
+		"description": d.Description,
+		c.field.id:    d.RequestID,
+	})
+	return fields
+}
+
+// explainField adds the remedy where Jira refuses the custom field by its number.
+func (c *Client) explainField(err error) error {
+	var e *sync.Error
+	var answer *answerError
+	if errors.As(err, &e) && errors.As(err, &answer) && slices.Contains(answer.fields, c.field.id) {
+		e.Err = fmt.Errorf("%w; put the field %q on the create screen of project %s", e.Err, c.field.name, c.cfg.Project)
+	}
+	return err
+}
+
+// Move brings an issue to one of the statuses in to by one transition, from a fresh read.
+func (c *Client) Move(ctx context.Context, id string, from sync.Status, to []string, commit func(context.Context) error) (sync.Issue, error) {
+	op := fmt.Sprintf("move issue %s to %s", id, strings.Join(to, " or "))
+	issue, err := c.getIssue(ctx, c.issueRequest(op, id, c.searchFields()...), &issueJSON{})
+	if err != nil {
+		return sync.Issue{}, err
+	}
+	if isOneOf(issue.Status, to) {
+		return issue, nil
+	}
+	if from != (sync.Status{}) && !sameStatus(issue.Status, from) {
+		return issue, failure(request{op: op},
+			fmt.Errorf("%w: it is in %q, no longer in %q", sync.ErrChanged, issue.Status.Name, from.Name))
+	}
+	offered, err := c.transitions(ctx, op, id)
+	if err != nil {
+		return issue, err
+	}
+	chosen, ok := choose(offered, to)
+	if !ok {
+		e := failure(request{op: op}, noTransition(issue.Status, offered))
+		e.Permanent = true
+		return issue, e
+	}
+	r := request{
+		op: op, method: http.MethodPost, endpoint: "issue/{id}/transitions", issue: id,
+		body: map[string]any{"transition": map[string]string{"id": chosen.ID}},
+	}
+	if err := c.write(ctx, r, commit, nil); err != nil {
+		return c.afterRefusal(ctx, issue, to, err)
+	}
+	issue.Status = chosen.To.status()
+	return issue, nil
+}
+
+// afterRefusal looks again after Jira refused a transition: somebody may have moved the issue meanwhile, be it to where it belongs.
+func (c *Client) afterRefusal(ctx context.Context, before sync.Issue, to []string, refused error) (sync.Issue, error) {
+	if code := codeOf(refused); code != http.StatusBadRequest && code != http.StatusConflict {
+		return before, refused
+	}
+	now, err := c.readIssue(ctx, before.ID)
+	switch {
+	case err != nil:
+		return before, refused
+	case isOneOf(now.Status, to):
+		return now, nil
+	case !sameStatus(now.Status, before.Status):
+		var e *sync.Error
+		if errors.As(refused, &e) {
+			e.Permanent = false
+			e.Err = fmt.Errorf("%w: it went to %q: %w", sync.ErrChanged, now.Status.Name, e.Err)
+		}
+	}
+	return now, refused
+}
+
+func isOneOf(s sync.Status, names []string) bool { return slices.ContainsFunc(names, s.Is) }
+
+type transitionJSON struct {
+	ID          string     `json:"id"`
+	Name        string     `json:"name"`
+	To          statusJSON `json:"to"`
+	HasScreen   bool       `json:"hasScreen"`
+	IsAvailable *bool      `json:"isAvailable"` // Cloud only
+	Fields      map[string]struct {
+		Required   bool `json:"required"`
+		HasDefault bool `json:"hasDefaultValue"`
+	} `json:"fields"`
+}
+
+func (c *Client) transitions(ctx context.Context, op, id string) ([]transitionJSON, error) {
+	var answer struct {
+		Transitions []transitionJSON `json:"transitions"`
+	}
+	_, err := c.do(ctx, request{
+		op: op, method: http.MethodGet, endpoint: "issue/{id}/transitions", issue: id,
+		query: url.Values{"expand": {"transitions.fields"}},
+	}, &answer)
+	return answer.Transitions, err
+}
+
+// choose finds the transition to the first status that is reachable; among several the one that asks for the least.
+func choose(offered []transitionJSON, to []string) (transitionJSON, bool) {
+	for _, name := range to {
+		var leading []transitionJSON
+		for _, t := range offered {
+			if t.To.status().Is(name) && (t.IsAvailable == nil || *t.IsAvailable) {
+				leading = append(leading, t)
+			}
+		}
+		if len(leading) > 0 {
+			return slices.MinFunc(leading, func(a, b transitionJSON) int { return cmp.Compare(a.demands(), b.demands()) }), true
+		}
+	}
+	return transitionJSON{}, false
+}
+
+// demands weighs what a transition asks for: required fields, which the agent does not fill, above a screen.
+func (t transitionJSON) demands() int {
+	n := 0
+	for _, f := range t.Fields {
+		if f.Required && !f.HasDefault {
+			n += 2
+		}
+	}
+	if t.HasScreen {
+		n++
+	}
+	return n
+}
+
+func noTransition(from sync.Status, offered []transitionJSON) error {
+	if len(offered) == 0 {
+		return fmt.Errorf("%w: from %q the workflow offers this account none; does it have the permission Transition issues?",
+			sync.ErrNoTransition, from.Name)
+	}
+	var names []string
+	for _, t := range offered {
+		names = append(names, t.To.Name)
+	}
+	return fmt.Errorf("%w: from %q the workflow leads to %s only", sync.ErrNoTransition, from.Name, bounded(strings.Join(names, ", "), maxMessage))
+}
+
+// Comment adds a comment with the agent's mark.
+func (c *Client) Comment(ctx context.Context, id, key, body string, commit func(context.Context) error) error {
+	r := request{
+		op: fmt.Sprintf("add comment %q to issue %s", key, id), method: http.MethodPost, endpoint: "issue/{id}/comment", issue: id,
+		body: map[string]any{
+			"body":       body,
+			"properties": []propertyJSON{{Key: commentProperty, Value: map[string]string{"key": key}}},
+		},
+	}
+	return c.write(ctx, r, commit, &struct{}{})
+}
