@@ -125,7 +125,7 @@ func (w *worker) linkPluginData(ctx context.Context) error {
 	case errors.Is(err, ErrChanged):
 		return &Error{
 			Side: "teleport", Op: "link issue " + w.link.Bound.Key, Permanent: true,
-			Err: fmt.Errorf("Teleport's plugin data names another issue; is another Jira plugin running?: %w", err),
+			Err: fmt.Errorf("the plugin data names another issue; is another Jira plugin running?: %w", err),
 		}
 	case err != nil:
 		return err

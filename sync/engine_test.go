@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -43,7 +42,7 @@ func (nopObserver) Refused(string)                      {}
 
 // inWorld runs a test in a bubble of its own, with an engine that leads.
 func inWorld(t *testing.T, test func(w *world)) {
-	t.Parallel()
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, cluster: newMemCluster(), tracker: newMemTracker(), store: newMemStore()}
 		w.start()
@@ -107,6 +106,7 @@ func keysOf(d Detail) []string {
 }
 
 func TestARequestGetsOneIssueUnderPending(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.request("req-1")
 		w.after(time.Second)
@@ -119,6 +119,7 @@ func TestARequestGetsOneIssueUnderPending(t *testing.T) {
 }
 
 func TestAMoveInJiraDecidesInTeleport(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.request("req-1")
 		w.after(time.Second)
@@ -134,6 +135,7 @@ func TestAMoveInJiraDecidesInTeleport(t *testing.T) {
 }
 
 func TestWhatHappensInTeleportShowsOnTheIssue(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.request("req-1")
 		w.request("req-2")
@@ -158,6 +160,7 @@ func TestWhatHappensInTeleportShowsOnTheIssue(t *testing.T) {
 }
 
 func TestADecidedRequestThatDisappearsLeavesItsIssueAlone(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.request("req-1")
 		w.after(time.Second)
@@ -171,6 +174,7 @@ func TestADecidedRequestThatDisappearsLeavesItsIssueAlone(t *testing.T) {
 }
 
 func TestARefusedMoveIsPutBackWithOneComment(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.request("req-1")
 		w.after(time.Second)
@@ -191,6 +195,7 @@ func TestARefusedMoveIsPutBackWithOneComment(t *testing.T) {
 }
 
 func TestWithoutAWayBackTheCommentStandsAloneAndTheRowIsParked(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.request("req-1")
 		w.after(time.Second)
@@ -207,6 +212,7 @@ func TestWithoutAWayBackTheCommentStandsAloneAndTheRowIsParked(t *testing.T) {
 }
 
 func TestASettledIssueThatIsMovedAwayIsPutBack(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.request("req-1")
 		w.after(time.Second)
@@ -223,8 +229,10 @@ func TestASettledIssueThatIsMovedAwayIsPutBack(t *testing.T) {
 
 // TestALostAnswerLeadsToNoSecondEffect loses the answer of the first call of each kind that changes something.
 func TestALostAnswerLeadsToNoSecondEffect(t *testing.T) {
+	t.Parallel()
 	for _, op := range []string{"claim", "create", "link", "move", "comment", "decide", "resolve"} {
 		t.Run(op, func(t *testing.T) {
+			t.Parallel()
 			inWorld(t, func(w *world) {
 				w.tracker.lag = 20 * time.Second
 				lost := once(op, errLost)
@@ -247,6 +255,7 @@ func TestALostAnswerLeadsToNoSecondEffect(t *testing.T) {
 }
 
 func TestACreateThatNeverHappenedIsRepeatedAfterTheIndexHadItsTime(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.tracker.set(once("create", &Error{Side: "jira", Op: "create", Scope: ScopeSide, Uncertain: true, Err: errLost}), nil)
 		w.request("req-1")
@@ -258,6 +267,7 @@ func TestACreateThatNeverHappenedIsRepeatedAfterTheIndexHadItsTime(t *testing.T)
 }
 
 func TestARefusedCreateIsRepeatedWithoutWaitingForTheIndex(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.tracker.set(once("create", &Error{Side: "jira", Op: "create", Scope: ScopeSide, RetryAfter: 7 * time.Second, Err: errors.New("429")}), nil)
 		w.request("req-1")
@@ -269,6 +279,7 @@ func TestARefusedCreateIsRepeatedWithoutWaitingForTheIndex(t *testing.T) {
 }
 
 func TestWhatHappenedWhileNobodyLedIsSettledAtTheStart(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		for n := range 4 {
 			w.request(fmt.Sprintf("req-%d", n))
@@ -295,6 +306,7 @@ func TestWhatHappenedWhileNobodyLedIsSettledAtTheStart(t *testing.T) {
 }
 
 func TestABrokenWatchLosesNothing(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.request("req-1")
 		w.after(time.Second)
@@ -308,6 +320,7 @@ func TestABrokenWatchLosesNothing(t *testing.T) {
 }
 
 func TestNoEffectWithoutTheLease(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.lease.lost.Store(true)
 		w.request("req-1")
@@ -332,6 +345,7 @@ func TestAnOldTermEndsWhenTheStoreKnowsANewOne(t *testing.T) {
 }
 
 func TestAPoisonedRequestHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		w.cluster.set(func(op string) error {
 			if op == "link" {
@@ -347,7 +361,7 @@ func TestAPoisonedRequestHoldsUpNoOther(t *testing.T) {
 		w.after(time.Second)
 		require.True(t, w.store.row("req-2").Linked)
 		require.True(t, w.store.row("req-1").Parked)
-		require.True(t, strings.Contains(w.store.row("req-1").LastError, "refused"))
+		require.Contains(t, w.store.row("req-1").LastError, "refused")
 		w.after(25 * time.Hour)
 		require.False(t, w.store.row("req-1").Parked)
 	})

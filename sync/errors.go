@@ -7,13 +7,13 @@ import (
 
 // Conditions that an adapter reports, to be tested with errors.Is.
 var (
-	// ErrNotFound: the request or the issue is not there, or this account cannot see it.
+	// ErrNotFound means that the request or the issue is not there, or this account cannot see it.
 	ErrNotFound = errors.New("not found")
-	// ErrNoTransition: the workflow offers this account no way from the present status to the wanted one.
+	// ErrNoTransition means that the workflow offers this account no way from the present status to the wanted one.
 	ErrNoTransition = errors.New("no transition to the status")
-	// ErrChanged: what was expected is no longer so (a status, plugin data, a request's state); look again.
+	// ErrChanged means that what was expected is no longer so (a status, plugin data, a request's state); look again.
 	ErrChanged = errors.New("changed meanwhile")
-	// ErrNotLeader: the lease has run out or another replica leads; nothing was written.
+	// ErrNotLeader means that the lease has run out or another replica leads; nothing was written.
 	ErrNotLeader = errors.New("not the leader")
 )
 
@@ -21,9 +21,9 @@ var (
 type Scope int
 
 const (
-	// ScopeRequest: this one request or issue is in trouble; its neighbours are not.
+	// ScopeRequest means that this one request or issue is in trouble and its neighbours are not.
 	ScopeRequest Scope = iota
-	// ScopeSide: the whole of Jira or Teleport is: unreachable, overloaded, or refusing the credentials.
+	// ScopeSide means that the whole of Jira or Teleport is: unreachable, overloaded, or refusing the credentials.
 	ScopeSide
 )
 

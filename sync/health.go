@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	stdsync "sync"
@@ -54,7 +55,7 @@ func (h *Health) Set(loop string, err error) (changed bool) {
 	defer h.mu.Unlock()
 	old, known := h.loop[loop]
 	h.loop[loop] = err
-	return !known || (old == nil) != (err == nil) || old == errNotYet
+	return !known || (old == nil) != (err == nil) || errors.Is(old, errNotYet)
 }
 
 // Problems says what keeps the engine from doing its part; none when all is well.

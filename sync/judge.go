@@ -2,11 +2,10 @@ package sync
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 )
 
-// ErrUndecided: Jira's history does not yet show how the issue came to its status; nothing may be concluded.
+// ErrUndecided means that Jira's history does not yet show how the issue came to its status; nothing may be concluded.
 var ErrUndecided = errors.New("the issue's history does not show the move to its present status yet")
 
 // Verdict is what follows from an issue's status: a decision to set in Teleport, or a refusal to be said on the issue.
@@ -164,4 +163,4 @@ func reasonIn(body string) string {
 }
 
 // refusalKey marks the one comment that answers a refused move.
-func (v Verdict) refusalKey() string { return fmt.Sprintf("refused:%s", v.MoveID) }
+func (v Verdict) refusalKey() string { return "refused:" + v.MoveID }

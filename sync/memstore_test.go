@@ -127,7 +127,7 @@ func (s termStore) ObserveIssues(ctx context.Context, issues []Issue, cursor tim
 		s.observeIssue(i)
 	}
 	if cursor.After(s.cursor) {
-		s.memStore.cursor = cursor
+		s.cursor = cursor
 	}
 	return nil
 }

@@ -1,9 +1,6 @@
 package sync
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Kind names a step of the agent's work on one request; it is the word in logs, metrics and the activity table.
 type Kind string
@@ -117,7 +114,7 @@ func planReviews(l Link) []Action {
 	for _, r := range l.Request.Reviews {
 		key := "review:" + r.Author
 		if !l.HasComment(key) {
-			plan = append(plan, Action{Kind: ActComment, Key: key, Body: reviewText(r), Cause: fmt.Sprintf("%s reviewed the request", r.Author)})
+			plan = append(plan, Action{Kind: ActComment, Key: key, Body: reviewText(r), Cause: r.Author + " reviewed the request"})
 		}
 	}
 	return plan

@@ -11,10 +11,10 @@ type Outcome string
 // The outcomes; each has a set of Jira statuses in Statuses.
 const (
 	OutcomePending  Outcome = "pending"
-	OutcomeApproved Outcome = "approved"
-	OutcomeDenied   Outcome = "denied"
+	OutcomeApproved Outcome = Outcome(StateApproved)
+	OutcomeDenied   Outcome = Outcome(StateDenied)
 	OutcomeExpired  Outcome = "expired"
-	OutcomePromoted Outcome = "promoted"
+	OutcomePromoted Outcome = Outcome(StatePromoted)
 )
 
 // outcomes in the order in which a status that is configured for several is read: Promoted shares Approved's by default.
@@ -22,15 +22,10 @@ var outcomes = []Outcome{OutcomePending, OutcomeApproved, OutcomeDenied, Outcome
 
 // OutcomeOf is where the request of a row stands: resolved as Teleport says, expired when it ended undecided, else pending.
 func OutcomeOf(l Link) Outcome {
-	switch l.Request.State {
-	case StateApproved:
-		return OutcomeApproved
-	case StateDenied:
-		return OutcomeDenied
-	case StatePromoted:
-		return OutcomePromoted
-	}
-	if l.Gone {
+	switch {
+	case l.Request.State.Resolved():
+		return Outcome(l.Request.State)
+	case l.Gone:
 		return OutcomeExpired
 	}
 	return OutcomePending

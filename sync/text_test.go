@@ -11,34 +11,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var (
-	reference = regexp.MustCompile(`&#[0-9]+;`)
-	// linked is what Jira links without any markup.
-	linked = regexp.MustCompile(`(?i:\bwww\.)|://|[A-Z][A-Z0-9_]+-[0-9]`)
-)
+var references = regexp.MustCompile(`&#[0-9]+;`)
 
-// formsMarkup reports whether the wiki renderer would give a meaning to any part of a line: outside of character references, only
-// letters, digits, spaces and commas are sure to have none, and what stands between two letters or digits.
+// markup is what the wiki renderer or the browser gives a meaning to, in a line without its character references.
+var markup = regexp.MustCompile(strings.Join([]string{
+	`[*^~+{}\[\]|\\<>()` + "`" + `]`, `[\x00-\x1f\x7f]`, // markup wherever it stands
+	`(^|[^\pL\pN])[_@]`, `[_@]([^\pL\pN]|$)`, // _emphasis_, @mention
+	`--`, `(^|[^\pL\pN ])-`, ` -[^ ]`, `-([^\pL\pN ]|$)`, // dashes, -struck-, list items
+	`\?\?`, `![^ ]`, `;[^ ]`, `(^|[^\pL\pN])[!;:]`, `:[^ \pN]`, // ??citation??, !image!, :), scheme:
+	`^#`, `&[#\pL]`, `://`, `(?i:www\.)`, `^(h[1-6]|bq)\.`, `[A-Z][A-Z0-9_]+-[0-9]`,
+}, "|"))
+
 func formsMarkup(line string) bool {
-	line = reference.ReplaceAllString(line, " ")
-	runes := []rune(line)
-	for i, r := range runes {
-		switch {
-		case isWord(r) || r == ' ' || r == ',':
-		case r == '/' && (i == 0 || runes[i-1] == ' '):
-		case strings.ContainsRune("-_.@/", r) && i > 0 && i+1 < len(runes) && isWord(runes[i-1]) && isWord(runes[i+1]):
-		default:
-			return true
-		}
-	}
-	return linked.MatchString(line)
+	return markup.MatchString(references.ReplaceAllString(line, "\u00a4"))
 }
 
 func TestPlainTextStaysReadable(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{
 		"alice@example.com", "db-admin", "prod_db.reader", "/prod/node/3f2a-77", "need access, please",
-		"0193f2b0-8c7e-7d3a-9b1c-2f4e5d6a7b8c", "Zoë Ångström", "日本語",
+		"0193f2b0-8c7e-7d3a-9b1c-2f4e5d6a7b8c", "Zoë Ångström", "日本語", "Looks good. It's fine, thanks!", "Incident #42: disk full - again?", "at 10:30; see web-1",
 	} {
 		require.Equal(t, s, plain(s))
 	}

@@ -229,6 +229,7 @@ func sidesOf(k Kind) []string {
 		return []string{"jira"}
 	case ActCreate, ActFind, ActJudge:
 		return []string{"jira", "teleport"}
+	default: // ActSettle concerns the row alone
+		return nil
 	}
-	return nil
 }

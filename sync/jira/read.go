@@ -3,6 +3,7 @@ package jira
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -68,7 +69,10 @@ func (c *Client) history(ctx context.Context, in issueJSON, issue sync.Issue) ([
 		return moves, nil
 	}
 	all, err := c.changelog(ctx, issue.ID)
-	if err != nil {
+	switch {
+	case errors.Is(err, sync.ErrNotFound):
+		return moves, nil // the issue was there a moment ago: this Jira does not offer the call, and what came is all there is
+	case err != nil:
 		return nil, err
 	}
 	return c.moves(all), nil

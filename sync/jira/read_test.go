@@ -70,7 +70,7 @@ func TestMovesAreOldestFirstWithTheirAuthors(t *testing.T) {
 		map[string]any{"field": "Status", "fieldtype": "custom", "from": nil, "to": nil, "toString": "x"},
 	}
 	f := newFake(t, routes{"GET /issue/7": always(200, issueBody(7, inStatus("6", "S6"), noComments, changelog(6,
-		moved(100, 4, map[string]any{"accountId": "portal", "accountType": "customer"}, "5", "6"),
+		moved(100, 4, map[string]any{"accountId": "portal", "accountType": "customer", "active": false}, "5", "6"),
 		moved(99, 4, nil, "4", "5"), // the same time: the lower number was before
 		byName,
 		moved(20, 2, map[string]any{"accountId": ownID}, "2", "3"),
@@ -86,8 +86,8 @@ func TestMovesAreOldestFirstWithTheirAuthors(t *testing.T) {
 	}
 	want := []sync.Move{
 		m("9", 1, sync.Person{AccountID: "acc-1", Email: "p@example.com", DisplayName: "P", Active: true}, "1", "2"),
-		m("20", 2, sync.Person{AccountID: ownID, Agent: true}, "2", "3"),
-		m("21", 3, sync.Person{AccountID: "bot", App: true}, "3", "4"),
+		m("20", 2, sync.Person{AccountID: ownID, Agent: true, Active: true}, "2", "3"),
+		m("21", 3, sync.Person{AccountID: "bot", App: true, Active: true}, "3", "4"),
 		m("99", 4, sync.Person{}, "4", "5"),
 		m("100", 4, sync.Person{AccountID: "portal", App: true}, "5", "6"),
 	}
@@ -150,6 +150,19 @@ func TestHistoryCutShortIsReadWholeOnCloudUnlessItSuffices(t *testing.T) {
 			require.Equal(t, tt.last, last)
 		})
 	}
+}
+
+func TestHistoryIsWhatCameWhereJiraOffersNoMore(t *testing.T) {
+	t.Parallel()
+	missing := always(404, map[string]any{"errorMessages": []any{"null for uri"}, "errors": map[string]any{}})
+	f := newFake(t, routes{
+		"GET /issue/7":           always(200, issueBody(7, inStatus("2", "S2"), noComments, changelog(nil, moved(5, 5, map[string]any{"accountId": "acc-1"}, "1", "2")))),
+		"GET /issue/7/changelog": missing,
+	})
+	c, _ := connected(t, f, Cloud)
+	detail, err := c.Read(testContext(t), "7")
+	require.NoError(t, err)
+	require.Len(t, detail.Moves, 1)
 }
 
 func commentBody(id, minute int, author string, change ...func(map[string]any)) map[string]any {

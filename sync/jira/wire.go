@@ -44,7 +44,7 @@ type personJSON struct {
 	Key         string `json:"key"`
 	Email       string `json:"emailAddress"`
 	DisplayName string `json:"displayName"`
-	Active      bool   `json:"active"`
+	Active      *bool  `json:"active"` // absent says nothing against the account
 }
 
 // person is who Jira names; the zero Person when it names nobody.
@@ -54,7 +54,7 @@ func (c *Client) person(p *personJSON) sync.Person {
 	}
 	who := sync.Person{
 		AccountID: p.AccountID, Name: p.Name, Key: p.Key,
-		Email: p.Email, DisplayName: p.DisplayName, Active: p.Active,
+		Email: p.Email, DisplayName: p.DisplayName, Active: p.Active == nil || *p.Active,
 		App: p.AccountType == "app" || p.AccountType == "customer",
 	}
 	who.Agent = samePerson(who, c.self)
