@@ -39,6 +39,9 @@ func (w *worker) decide(ctx context.Context, d Decision, detail Detail) error {
 	if OutcomeOf(w.link) != OutcomePending {
 		return nil // Teleport's state wins; the new plan says what follows for the issue
 	}
+	if w.link.Request.State != StatePending {
+		return &Error{Side: "teleport", Op: "decide request " + w.link.RequestID, Permanent: true, Err: errors.New("its state is one that this release does not know")}
+	}
 	if err := w.Lease.Check(); err != nil {
 		return err
 	}

@@ -1,0 +1,165 @@
+package teleport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gravitational/trace"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"teleport-jira-agent/sync"
+)
+
+// side is this package's name in sync.Error.
+const side = "teleport"
+
+// kind tells what a failed call says about the rest of Teleport, and whether it may have had an effect.
+type kind int
+
+const (
+	wholeSide  kind = iota // list, watch, ping: any failure concerns all requests
+	readOne                // a read of one request
+	effectOnly             // a write to one request
+)
+
+// refusals are texts of AccessDenied that are not about the one request. Sources in gravitational/teleport:
+// lib/auth/middleware.go (ValidateClientVersion), lib/services/local (LockInForceAccessDenied).
+var refusals = []string{"client version is unsupported", "lock targeting"}
+
+// classify turns the failure of a remote call into a *sync.Error; nil stays nil.
+//
+//	not found                          ErrNotFound
+//	compare failed                     ErrChanged
+//	access denied, bad parameter       permanent, of the one request if it is a write to one
+//	limit exceeded, unauthenticated,
+//	not implemented                    the whole side
+//	unavailable, deadline, canceled    the whole side; a write may have had its effect
+//	unknown, anything else             a write may have had its effect
+//
+// A refusal that concerns the whole side is never permanent: roles, locks and versions change without the agent's doing.
+func classify(ctx context.Context, op string, k kind, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &sync.Error{Side: side, Op: op, Scope: sync.ScopeRequest, Err: err}
+	if k == wholeSide {
+		e.Scope = sync.ScopeSide
+	}
+	switch codeOf(err) {
+	case codes.NotFound:
+		e.Err = marked(sync.ErrNotFound, err)
+	case codes.FailedPrecondition:
+		e.Err = marked(sync.ErrChanged, err)
+	case codes.PermissionDenied:
+		if k != effectOnly || concernsAll(err) {
+			e.Scope = sync.ScopeSide
+		}
+		e.Permanent = e.Scope == sync.ScopeRequest
+	case codes.InvalidArgument:
+		e.Permanent = e.Scope == sync.ScopeRequest
+	case codes.ResourceExhausted, codes.Unauthenticated, codes.Unimplemented:
+		e.Scope = sync.ScopeSide
+	case codes.Unavailable:
+		e.Scope = sync.ScopeSide
+		e.Uncertain = k == effectOnly
+	case codes.DeadlineExceeded:
+		e.Scope = sync.ScopeSide
+		e.Uncertain = k == effectOnly
+		// gRPC reports an expired deadline as a status that errors.Is does not see through.
+		e.Err = marked(context.DeadlineExceeded, err)
+	case codes.Canceled:
+		e.Scope = sync.ScopeSide
+		e.Uncertain = k == effectOnly
+		// A connection that was closed under the call is "canceled" too; only ctx tells whether the caller meant it.
+		if errors.Is(ctx.Err(), context.Canceled) {
+			e.Err = marked(context.Canceled, err)
+		}
+	default:
+		e.Uncertain = k == effectOnly
+	}
+	return e
+}
+
+// marked makes err a case of mark.
+func marked(mark, err error) error {
+	if errors.Is(err, mark) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", mark, err)
+}
+
+// codeOf undoes the API client's translation of most gRPC codes into error types of its own.
+func codeOf(err error) codes.Code {
+	switch {
+	case trace.IsNotFound(err):
+		return codes.NotFound
+	case trace.IsCompareFailed(err):
+		return codes.FailedPrecondition
+	case trace.IsAccessDenied(err):
+		return codes.PermissionDenied
+	case trace.IsBadParameter(err):
+		return codes.InvalidArgument
+	case trace.IsLimitExceeded(err):
+		return codes.ResourceExhausted
+	case trace.IsNotImplemented(err):
+		return codes.Unimplemented
+	case trace.IsConnectionProblem(err), errors.Is(err, io.EOF):
+		return codes.Unavailable
+	case errors.Is(err, context.Canceled):
+		return codes.Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return codes.DeadlineExceeded
+	}
+	return status.Code(err)
+}
+
+func concernsAll(err error) bool {
+	for _, text := range refusals {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
+}
+
+// sideError is a failure before anything was sent.
+func sideError(op string, err error) error {
+	return &sync.Error{Side: side, Op: op, Scope: sync.ScopeSide, Err: err}
+}
+
+// requestError is a finding about one request that no remote call reported.
+func requestError(op string, err error) error {
+	return &sync.Error{Side: side, Op: op, Scope: sync.ScopeRequest, Err: err}
+}
+
+// dialError boils the API client's report on a failed dial, a page on each of the ways that it tried, down to one line
+// of the causes. They are sorted, since the ways end in any order.
+func dialError(err error) error {
+	var tries trace.Aggregate
+	if !errors.As(err, &tries) {
+		return oneLine(err)
+	}
+	causes := make(map[string]bool)
+	for _, try := range tries.Errors() {
+		cause := oneLine(try).Error()
+		if _, quoted, found := strings.Cut(cause, "desc = "); found {
+			if text, err := strconv.Unquote(quoted); err == nil {
+				cause = strings.TrimPrefix(text, "transport: Error while dialing: failed to dial: ")
+			}
+		}
+		causes[cause] = true
+	}
+	return fmt.Errorf("no way to connect: %s", strings.Join(slices.Sorted(maps.Keys(causes)), "; "))
+}
+
+// oneLine puts the API client's tree of messages on one line.
+func oneLine(err error) error {
+	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
+}
