@@ -366,3 +366,21 @@ func TestAPoisonedRequestHoldsUpNoOther(t *testing.T) {
 		require.False(t, w.store.row("req-1").Parked)
 	})
 }
+
+func TestAListThatBeganBeforeBringsNoResolvedRequestBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, cluster: newMemCluster(), tracker: newMemTracker(), store: newMemStore()}
+		w.request("req-1")
+		old := w.cluster.get("req-1")
+		w.cluster.slowList = func() []Request {
+			w.cluster.change("req-1", func(r *Request) { r.State = StateApproved })
+			time.Sleep(time.Second) // synctest's clock: the watch tells of it before the page is there
+			return []Request{old}
+		}
+		w.start()
+		w.after(time.Minute)
+		require.Empty(t, w.tracker.of("req-1"))
+		w.stop()
+	})
+}

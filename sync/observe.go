@@ -3,6 +3,8 @@ package sync
 import (
 	"context"
 	"errors"
+	"slices"
+	stdsync "sync"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -46,10 +48,12 @@ func (e *Engine) watch(ctx context.Context) (opened bool, err error) {
 	e.condition(ctx, LoopWatch, nil)
 
 	ctx, broken := context.WithCancelCause(ctx)
+	told := &toldResolved{ids: make(map[string]bool)}
 	listed := make(chan struct{})
 	go func() {
 		defer close(listed)
-		if err := e.list(ctx); err != nil {
+		defer told.forget()
+		if err := e.list(ctx, told); err != nil {
 			broken(err)
 		}
 	}()
@@ -58,6 +62,7 @@ func (e *Engine) watch(ctx context.Context) (opened bool, err error) {
 	for {
 		event, err := w.Next(ctx)
 		if err == nil {
+			told.note(event)
 			err = e.observe(ctx, event)
 		}
 		if err != nil {
@@ -67,6 +72,35 @@ func (e *Engine) watch(ctx context.Context) (opened bool, err error) {
 			return true, err
 		}
 	}
+}
+
+// toldResolved are the requests that a watch has told to be resolved. A page of a list that began before may still show one as pending, and
+// without a row, which only a pending request gets, nothing else would say otherwise. The zero value takes no notes.
+type toldResolved struct {
+	mu  stdsync.Mutex
+	ids map[string]bool
+}
+
+func (t *toldResolved) note(event Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := event.Request; t.ids != nil && r != nil && r.State.Resolved() {
+		t.ids[r.ID] = true
+	}
+}
+
+// forget ends the notes: the list is over.
+func (t *toldResolved) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ids = nil
+}
+
+// without leaves out of a page what is known better.
+func (t *toldResolved) without(page []Request) []Request {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.DeleteFunc(page, func(r Request) bool { return t.ids[r.ID] && r.State == StatePending })
 }
 
 // observe records one event. A deletion says neither why nor what the request's state was; the worker asks for it by ID.
@@ -81,8 +115,8 @@ func (e *Engine) observe(ctx context.Context, event Event) error {
 	return e.Store.ObserveRequests(ctx, []Request{*event.Request})
 }
 
-// list records all requests that Teleport lists, and suspects pending ones that it does not list.
-func (e *Engine) list(ctx context.Context) (err error) {
+// list records all requests that Teleport lists, but what told knows better, and suspects pending ones that it does not list.
+func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 	start := time.Now()
 	defer func() {
 		e.condition(ctx, LoopList, err)
@@ -95,7 +129,7 @@ func (e *Engine) list(ctx context.Context) (err error) {
 		for _, r := range page {
 			listed[r.ID] = true
 		}
-		return e.Store.ObserveRequests(ctx, page)
+		return e.Store.ObserveRequests(ctx, told.without(page))
 	})
 	if err != nil {
 		return err
@@ -237,7 +271,8 @@ func nextSweep(schedule cron.Schedule, last time.Time, err error, failures int) 
 
 func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 	if listToo {
-		if err := e.list(ctx); err != nil {
+		// A request that the watch told of has a row since it was pending: no page can bring it back.
+		if err := e.list(ctx, &toldResolved{}); err != nil {
 			return err
 		}
 	}

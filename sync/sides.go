@@ -109,7 +109,8 @@ type Store interface {
 	// ObserveGone records that Teleport no longer has the request. Nothing happens to a request without a row.
 	ObserveGone(ctx context.Context, requestID string) error
 
-	// SuspectRequests marks rows whose request may be gone: due at once, to be asked for by ID. Rows that are settled, gone or unknown are left alone.
+	// SuspectRequests marks rows whose request may be gone: due at once, to be asked for by ID. Rows that are settled, gone, suspect already or
+	// unknown are left alone. What lists and events say does not lift the mark, since it may be older; Save does.
 	SuspectRequests(ctx context.Context, requestIDs []string) error
 
 	// ObserveIssues records what Jira said of issues that a row names, by issue id (MergeIssue); a row that changed is due at
@@ -117,7 +118,7 @@ type Store interface {
 	// changes nothing else. If cursor is not zero, the cursor is raised to it in the same transaction; it never falls.
 	ObserveIssues(ctx context.Context, issues []Issue, cursor time.Time) error
 
-	// SuspectIssues marks rows by the id of an issue that may be gone: due at once, to be read by id. Settled rows are left alone.
+	// SuspectIssues is the same by the id of an issue that may be gone.
 	SuspectIssues(ctx context.Context, issueIDs []string) error
 
 	// Cursor is the latest time, by Jira's clock, up to which everything that Jira's index showed is recorded. Zero before the first poll.
@@ -130,7 +131,7 @@ type Store interface {
 	NextDue(ctx context.Context, skip []string) (time.Time, error)
 
 	// Save records the agent's own part of the row (Link.Work) and appends to its activity. Facts are not touched. If a fact changed since
-	// l was read (Seq differs), the row stays due as the observer made it. It returns the row as it is now.
+	// l was read (Seq differs), the row stays due and suspect as the observer made it. It returns the row as it is now.
 	Save(ctx context.Context, l Link, done ...Activity) (Link, error)
 
 	// Open returns up to limit unsettled rows in order of request ID, those after the given one.

@@ -1,0 +1,52 @@
+package db
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// TestQueries_UseIndexesBesideManyClosedRows asks PostgreSQL how it would run the queries of the hot paths.
+func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
+	t.Parallel()
+	d, _ := newStore(t)
+	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, issue_id, issue, issue_updated, settled_at)
+		SELECT $1, 'closed' || n, 3, '{}', 'approved', 'c' || n, '{}', now(), now() FROM generate_series(1, 100000) AS n`, board.String())
+	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, issue_id, due, parked)
+		SELECT $1, 'open' || n, 3, '{}', 'pending', 'o' || n, now() + n * interval '1 second', n % 10 = 0 FROM generate_series(-50, 50) AS n`, board.String())
+	exec(t, d, "ANALYZE links")
+
+	ids := []string{"open1", "open2", "closed3"}
+	for name, test := range map[string]struct {
+		query string
+		args  []any
+		index string
+	}{
+		"due":            {dueQuery, []any{board.String(), time.Now(), ids, 16}, "links_due"},
+		"next due":       {nextDueQuery, []any{board.String(), ids}, "links_due"},
+		"open":           {openQuery, []any{board.String(), "open2", 500}, "links_open"},
+		"pending issues": {pendingIssuesQuery, []any{board.String(), 50}, "links_pending"},
+		"pending count":  {pendingCountQuery, []any{board.String()}, "links_pending"},
+		"issues":         {lockIssuesQuery, []any{board.String(), ids, ids}, "links_issue"},
+		"stats":          {statsQuery, []any{board.String(), time.Now()}, "links_parked"},
+	} {
+		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+			conn, err := d.pool.Acquire(t.Context())
+			require.NoError(t, err)
+			_, err = conn.Exec(t.Context(), "SELECT set_config('plan_cache_mode', $1, false)", mode)
+			require.NoError(t, err)
+			rows, err := conn.Query(t.Context(), "EXPLAIN "+test.query, test.args...)
+			require.NoError(t, err)
+			lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			require.NoError(t, err)
+			conn.Release()
+			plan := strings.Join(lines, "\n")
+			require.Contains(t, plan, test.index, "%s, %s:\n%s", name, mode, plan)
+			require.NotContains(t, plan, "Seq Scan", "%s, %s:\n%s", name, mode, plan)
+		}
+	}
+}

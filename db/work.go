@@ -1,0 +1,186 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"teleport-jira-agent/sync"
+)
+
+// The queries of the hot paths. Each runs on a partial index that leaves out closed rows.
+const (
+	dueQuery     = "SELECT " + linkColumns + " FROM links WHERE scope = $1 AND due <= $2 AND request_id <> ALL($3) ORDER BY due, request_id LIMIT $4"
+	nextDueQuery = "SELECT due FROM links WHERE scope = $1 AND due IS NOT NULL AND request_id <> ALL($2) ORDER BY due, request_id LIMIT 1"
+	openQuery    = "SELECT " + linkColumns + " FROM links WHERE scope = $1 AND settled_at IS NULL AND request_id > $2 ORDER BY request_id LIMIT $3"
+
+	pending = "scope = $1 AND state = 'pending' AND NOT gone AND settled_at IS NULL"
+	// An issue that Jira's index has not shown yet comes first: it is the newest, and the likeliest to be missed.
+	pendingIssuesQuery = "SELECT issue_id FROM links WHERE " + pending + " AND issue_id IS NOT NULL ORDER BY issue_updated DESC NULLS FIRST, request_id LIMIT $2"
+	pendingCountQuery  = "SELECT count(*) FROM links WHERE " + pending
+
+	statsQuery = `
+		SELECT (SELECT count(*) FROM links WHERE scope = $1 AND settled_at IS NULL),
+			(` + pendingCountQuery + `),
+			(SELECT count(*) FROM links WHERE scope = $1 AND due <= $2),
+			(SELECT min(due) FROM links WHERE scope = $1 AND due <= $2),
+			(SELECT count(*) FROM links WHERE scope = $1 AND parked)`
+)
+
+// Cursor implements sync.Store.
+func (s *store) Cursor(ctx context.Context) (cursor time.Time, err error) {
+	err = s.fenced(ctx, "read the cursor", func(ctx context.Context, tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, "SELECT position FROM cursors WHERE scope = $1", s.scope).Scan(&cursor)
+		if noRows(err) {
+			return nil
+		}
+		cursor = cursor.UTC()
+		return err
+	})
+	return cursor, err
+}
+
+// Due implements sync.Store.
+func (s *store) Due(ctx context.Context, now time.Time, limit int, skip []string) (due []sync.Link, err error) {
+	err = s.fenced(ctx, "read the rows that are due", func(ctx context.Context, tx pgx.Tx) (err error) {
+		due, err = links(ctx, tx, dueQuery, s.scope, now, list(skip), limit)
+		return err
+	})
+	return due, err
+}
+
+// NextDue implements sync.Store.
+func (s *store) NextDue(ctx context.Context, skip []string) (next time.Time, err error) {
+	err = s.fenced(ctx, "read when the next row is due", func(ctx context.Context, tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, nextDueQuery, s.scope, list(skip)).Scan(&next)
+		if noRows(err) {
+			return nil
+		}
+		next = next.UTC()
+		return err
+	})
+	return next, err
+}
+
+// Open implements sync.Store.
+func (s *store) Open(ctx context.Context, after string, limit int) (open []sync.Link, err error) {
+	err = s.fenced(ctx, "read the open rows", func(ctx context.Context, tx pgx.Tx) (err error) {
+		open, err = links(ctx, tx, openQuery, s.scope, after, limit)
+		return err
+	})
+	return open, err
+}
+
+// PendingIssues implements sync.Store. Those of a request that Teleport no longer has are not pending.
+func (s *store) PendingIssues(ctx context.Context, limit int) (ids []string, count int, err error) {
+	err = s.fenced(ctx, "read the pending issues", func(ctx context.Context, tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, pendingIssuesQuery, s.scope, limit)
+		if err != nil {
+			return err
+		}
+		if ids, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, pendingCountQuery, s.scope).Scan(&count)
+	})
+	return ids, count, err
+}
+
+// Save implements sync.Store. A row that names another issue than l does is left alone: sync.ErrChanged. So is one whose
+// issue another row names: ErrIssueTaken. Without a row it returns sync.ErrNotFound.
+func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (saved sync.Link, err error) {
+	err = s.fenced(ctx, "save request "+l.RequestID, func(ctx context.Context, tx pgx.Tx) error {
+		rows, err := links(ctx, tx, `
+			UPDATE links SET issue_id = NULLIF($4, ''), issue_key = $5, begun = $6, begun_at = $7, linked = $8, placed = $9,
+				commented = $10, resolved = $11, settled_at = $12, last_error = $13,
+				due = CASE WHEN seq = $3 THEN $14 ELSE due END,
+				attempts = CASE WHEN seq = $3 THEN $15 ELSE attempts END,
+				parked = CASE WHEN seq = $3 THEN $16 ELSE parked END,
+				suspect_request = suspect_request AND (seq <> $3 OR $17),
+				suspect_issue = suspect_issue AND (seq <> $3 OR $18)
+			WHERE scope = $1 AND request_id = $2 AND (issue_id IS NULL OR issue_id = $4)
+			RETURNING `+linkColumns,
+			s.scope, l.RequestID, l.Seq, l.Bound.ID, l.Bound.Key, clean(l.Begun), toNull(l.BegunAt), l.Linked, l.Placed,
+			cleanAll(l.Commented), l.Resolved, toNull(l.SettledAt), clean(l.LastError), toNull(l.Due), l.Attempts, l.Parked, l.SuspectRequest, l.SuspectIssue)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return s.whyNotSaved(ctx, tx, l)
+		}
+		saved = rows[0]
+		return s.appendActivity(ctx, tx, l.RequestID, done)
+	})
+	return saved, err
+}
+
+// whyNotSaved tells apart the reasons for which Save found no row to update.
+func (s *store) whyNotSaved(ctx context.Context, tx pgx.Tx, l sync.Link) error {
+	var issueID string
+	err := tx.QueryRow(ctx, "SELECT issue_id FROM links WHERE scope = $1 AND request_id = $2 AND issue_id IS NOT NULL", s.scope, l.RequestID).Scan(&issueID)
+	switch {
+	case noRows(err):
+		return fmt.Errorf("%w: there is no such row", sync.ErrNotFound)
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("%w: its issue is %s, not %q", sync.ErrChanged, issueID, l.Bound.ID)
+}
+
+func (s *store) appendActivity(ctx context.Context, tx pgx.Tx, requestID string, done []sync.Activity) error {
+	if len(done) == 0 {
+		return nil
+	}
+	var batch pgx.Batch
+	for _, a := range done {
+		batch.Queue(`
+			INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			s.scope, requestID, a.At, s.epoch, clean(a.Action), clean(a.Outcome), clean(a.Cause), a.Attempt)
+	}
+	return tx.SendBatch(ctx, &batch).Close()
+}
+
+// pruneBatch keeps each transaction of Prune far below the statement timeout.
+const pruneBatch = 1000
+
+// Prune implements sync.Store, in several transactions; an error may come after some of the rows are gone.
+func (s *store) Prune(ctx context.Context, settledBefore time.Time) (pruned int, err error) {
+	for {
+		var deleted int
+		err := s.fenced(ctx, "delete old rows", func(ctx context.Context, tx pgx.Tx) error {
+			tag, err := tx.Exec(ctx, `
+				DELETE FROM links WHERE scope = $1 AND settled_at < $2 AND request_id IN (
+					SELECT request_id FROM links WHERE scope = $1 AND settled_at < $2 ORDER BY settled_at LIMIT $3)`,
+				s.scope, settledBefore, pruneBatch)
+			deleted = int(tag.RowsAffected())
+			return err
+		})
+		if err != nil {
+			return pruned, err
+		}
+		if pruned += deleted; deleted < pruneBatch {
+			return pruned, nil
+		}
+	}
+}
+
+// Stats implements sync.Store.
+func (s *store) Stats(ctx context.Context, now time.Time) (stats sync.Stats, err error) {
+	err = s.fenced(ctx, "count rows", func(ctx context.Context, tx pgx.Tx) error {
+		var oldest *time.Time
+		err := tx.QueryRow(ctx, statsQuery, s.scope, now).Scan(&stats.Open, &stats.Pending, &stats.Due, &oldest, &stats.Parked)
+		stats.OldestDue = fromNull(oldest)
+		return err
+	})
+	return stats, err
+}
+
+// list makes a nil list an empty one: PostgreSQL would take it for NULL, and nothing differs from that.
+func list(ids []string) []string {
+	if ids == nil {
+		return []string{}
+	}
+	return ids
+}
