@@ -1,0 +1,185 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	stdsync "sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"teleport-jira-agent/db"
+	"teleport-jira-agent/sync"
+	"teleport-jira-agent/sync/jira"
+	"teleport-jira-agent/sync/teleport"
+)
+
+// stopTime is how long a clean stop may take; what still runs then is abandoned, which is as safe as a crash.
+const stopTime = 4500 * time.Millisecond
+
+// process is one replica: what it is configured to do, what it is connected to, and how it is.
+type process struct {
+	cfg     *Config
+	opts    Options
+	log     *zap.Logger
+	ready   *readiness
+	metrics *metrics
+
+	mu      stdsync.Mutex // guards cluster, which a reload may ask for while Run still connects
+	cluster *teleport.Client
+	tracker *jira.Client
+	db      *db.DB
+}
+
+// Run is the agent: it connects to Teleport, Jira and PostgreSQL, waiting for those that do not answer, then stands by for or
+// holds the leadership until ctx ends. It returns nil after a clean stop, and an error for what only an operator can mend.
+func Run(ctx context.Context, cfg *Config, opts Options) error {
+	p := &process{cfg: cfg, opts: opts, log: opts.Log, ready: newReadiness()}
+	p.metrics = newMetrics(opts.Version)
+	p.log.Info("starting", zap.String("version", opts.Version), zap.String("teleport", cfg.Teleport.Addr),
+		zap.String("jira", cfg.Jira.URL), zap.String("project", cfg.Jira.Project), zap.String("instance", instance()))
+	for _, warning := range cfg.Warnings {
+		p.log.Warn(warning)
+	}
+
+	done := make(chan error, 1)
+	go func() { done <- p.run(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	p.log.Info("stopping")
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(stopTime):
+		p.log.Warn("not everything stopped in time; abandoned", zap.Duration("after", stopTime))
+		return nil
+	}
+}
+
+// run owns every goroutine of the process: the first error ends them all.
+func (p *process) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.serveAdmin(ctx) })
+	group.Go(func() error { return p.reload(ctx) })
+	group.Go(func() error {
+		if err := p.connect(ctx); err != nil {
+			return err
+		}
+		defer p.close()
+		work, workCtx := errgroup.WithContext(ctx)
+		work.Go(func() error { return p.cluster.Run(workCtx) })
+		work.Go(func() error { return p.elect(workCtx) })
+		return work.Wait()
+	})
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// elect stands for election and runs the engine in each term that this replica wins.
+func (p *process) elect(ctx context.Context) error {
+	scope := db.Scope{Cluster: p.cluster.ClusterName(), Project: p.cfg.Jira.Project}
+	elector, err := db.NewElector(db.ElectorConfig{
+		URL:      p.cfg.Database.URL.Value,
+		Scope:    scope,
+		Instance: instance(),
+		Lease:    p.cfg.Leader.Lease,
+		Log:      p.log.Named("leader"),
+		OnState:  p.electorChanged,
+	})
+	if err != nil {
+		return fmt.Errorf("leader election: %w", err)
+	}
+	return elector.Run(ctx, func(ctx context.Context, term *db.Term) error { return p.lead(ctx, scope, term) })
+}
+
+// lead runs the engine for one term.
+func (p *process) lead(ctx context.Context, scope db.Scope, term *db.Term) error {
+	store := p.db.Store(scope, term.Epoch)
+	p.ready.engine.Reset()
+	engine := &sync.Engine{
+		Settings: p.settings(),
+		Store:    store,
+		Cluster:  p.cluster,
+		Tracker:  p.tracker,
+		Lease:    term,
+		Health:   p.ready.engine,
+		Observer: p.metrics,
+		Log:      p.log.Named("sync").With(zap.Int64("epoch", term.Epoch)),
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.metrics.watchQueue(ctx, store) })
+	group.Go(func() error { return engine.Run(ctx) })
+	if err := group.Wait(); err != nil && !errors.Is(err, sync.ErrNotLeader) {
+		return err
+	}
+	return nil
+}
+
+// settings are the configuration in the engine's words.
+func (p *process) settings() sync.Settings {
+	j, s := p.cfg.Jira, p.cfg.Sync
+	return sync.Settings{
+		Policy: sync.Policy{
+			Statuses: sync.Statuses{
+				sync.OutcomePending:  j.StatusPending,
+				sync.OutcomeApproved: j.StatusApproved,
+				sync.OutcomeDenied:   j.StatusDenied,
+				sync.OutcomeExpired:  j.StatusExpired,
+				sync.OutcomePromoted: j.StatusPromoted,
+			},
+			SelfApproval: sync.SelfApproval(p.cfg.Policy.SelfApproval),
+		},
+		Poll:        s.PollSchedule,
+		Idle:        s.IdleSchedule,
+		Sweep:       s.SweepSchedule,
+		Lookback:    s.Lookback,
+		Retention:   s.Retention,
+		Concurrency: s.Concurrency,
+	}
+}
+
+// reload re-reads credentials when the operator asks. Secrets in files need no asking: they are read again when the file changes.
+func (p *process) reload(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.opts.Reload:
+		}
+		p.mu.Lock()
+		cluster := p.cluster
+		p.mu.Unlock()
+		if cluster == nil {
+			continue // not connected yet: the files are read when it connects
+		}
+		if err := cluster.Reload(); err != nil {
+			p.log.Error("reload failed; the old Teleport credentials stay in use", zap.Error(err))
+			continue
+		}
+		p.log.Info("reloaded", zap.Time("identity_expires", cluster.Expiry()))
+	}
+}
+
+// close ends the connections, in the reverse order of their making.
+func (p *process) close() {
+	p.db.Close()
+	p.cluster.Close()
+}
+
+// instance names this replica to people: in logs, in the leadership row and as PostgreSQL's application name.
+func instance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown-host"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
+}
