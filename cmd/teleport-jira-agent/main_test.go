@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// execute runs one command line without any environment but the given one.
+func execute(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, environ, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestWrongCommandLineIsExit2WithOneLineOnStderr(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args, want string
+	}{
+		{"sart", `unknown command "sart" for "teleport-jira-agent"`},
+		{"check", `unknown command "check" for "teleport-jira-agent"`},
+		{"status", `unknown command "status" for "teleport-jira-agent"`},
+		{"completion bash", `unknown command "completion" for "teleport-jira-agent"`},
+		{"help sart", `unknown command "sart" for "teleport-jira-agent"`},
+		{"start now", `unknown command "now" for "teleport-jira-agent start"`},
+		{"--verbose", "unknown flag: --verbose"},
+		{"start --verbose", "unknown flag: --verbose"},
+		{"start --config", "flag needs an argument: --config"},
+		{"version -x", "unknown shorthand flag: 'x' in -x"},
+		{"configure --format toml", "--format toml is not available in this release; example: --format env"},
+		{"configure --format helm", "--format helm is not available in this release; example: --format env"},
+		{"configure --format xml", `--format must be env, is "xml"`},
+		{"configure --from a.toml", "--from is not available in this release; `start --config a.toml` reads the file as it is"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			code, stdout, stderr := execute(t, nil, strings.Fields(c.args)...)
+			require.Equal(t, exitUsage, code)
+			require.Equal(t, c.want+"\n", stderr)
+			require.Empty(t, stdout)
+		})
+	}
+}
+
+func TestEveryCommandHasHelp(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"--help", "start --help", "configure --help", "version --help", "help start"} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			code, stdout, stderr := execute(t, nil, strings.Fields(args)...)
+			require.Equal(t, exitOK, code)
+			require.Contains(t, stdout, "Usage:")
+			require.Contains(t, stdout, "--help")
+			require.Empty(t, stderr)
+		})
+	}
+	_, stdout, _ := execute(t, nil, "start", "--help")
+	for _, variable := range []string{"TELEPORT_ADDR", "TELEPORT_IDENTITY_FILE", "JIRA_URL", "JIRA_API_TOKEN", "JIRA_PROJECT", "DATABASE_URL"} {
+		require.Contains(t, stdout, variable)
+	}
+}
+
+func TestStartNamesEveryProblemOfTheConfigurationAndIsExit2(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "agent.toml")
+	require.NoError(t, os.WriteFile(file, []byte("[jira]\nproject = \"lower\"\n"), 0o600))
+	code, stdout, stderr := execute(t, []string{"JIRA_URL=http://jira.example.com", "SYNC_LOOKBACK=soon"}, "start", "--config", file)
+	require.Equal(t, exitUsage, code)
+	require.Empty(t, stdout)
+	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
+	var named []string
+	for _, line := range lines {
+		require.Contains(t, line, "; example: ")
+		named = append(named, line[:strings.IndexAny(line, ": ")])
+	}
+	require.Equal(t, []string{"TELEPORT_ADDR", "TELEPORT_IDENTITY_FILE", "JIRA_URL", "JIRA_API_TOKEN", "JIRA_PROJECT", "DATABASE_URL", "SYNC_LOOKBACK"}, named)
+}
+
+func TestConfigurePrintsTheSample(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := execute(t, nil, "configure", "--format", "env")
+	require.Equal(t, exitOK, code)
+	require.Empty(t, stderr)
+	require.Contains(t, stdout, "\nJIRA_URL=\n")
+	require.Contains(t, stdout, "\n#SYNC_POLL_SCHEDULE=@every 5s\n")
+}
+
+func TestVersionIsOneLine(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := execute(t, nil, "version")
+	require.Equal(t, exitOK, code)
+	require.Empty(t, stderr)
+	require.Regexp(t, `^teleport-jira-agent v\d+\.\d+\.\d+\S* git:\w+ go1\.\S+\n$`, stdout)
+}
