@@ -14,8 +14,10 @@ TOOL := go tool -modfile=.ci/tools.mod
 build:
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/teleport-jira-agent ./cmd/teleport-jira-agent
 
-demo:
-	go run ./cmd/demo
+# The demo is run as itself and not by `go run`, which does not pass on every signal.
+demo: build
+	go build -trimpath -o bin/demo ./cmd/demo
+	@bin/demo bin/teleport-jira-agent
 
 test:
 	go test -race -timeout 15m ./...

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"teleport-jira-agent/integration/jirasim"
+	"teleport-jira-agent/integration/pgtest"
+	"teleport-jira-agent/integration/replica"
+	"teleport-jira-agent/integration/teleportsim"
+)
+
+const (
+	// project and field are those of jirasim.Example.
+	project = "OPS"
+	field   = "customfield_10042"
+
+	// approver may log in to the simulated Jira with this password, for the visitor's own calls.
+	approver         = "bob"
+	approverUsername = "bob@example.com"
+	approverPassword = "bob"
+
+	// identityLifetime is longer than anybody leaves a demo running.
+	identityLifetime = 30 * 24 * time.Hour
+	// databaseTime leaves room for the download of a PostgreSQL on a slow line.
+	databaseTime = 10 * time.Minute
+	// patience bounds each wait for the agents, which takes seconds at most.
+	patience = 60 * time.Second
+	// stopTime is above the 5 s in which the agent promises to stop.
+	stopTime = 10 * time.Second
+)
+
+// world is all that runs: both sides, the database and the agents. It is empty at first, and close takes down what is up.
+type world struct {
+	screen *screen
+	story  *narrator
+
+	dir         string // all files but PostgreSQL's
+	binary      string
+	jira        *jirasim.Server
+	jiraURL     string
+	teleport    *teleportsim.Server
+	databaseURL string
+	agents      []*replica.Replica
+
+	undo []func() error // in the order of the doing
+}
+
+// start brings everything up and returns when the first agent leads and the second stands by.
+func (w *world) start(ctx context.Context, agent string) (err error) {
+	if w.dir, err = os.MkdirTemp("", "teleport-jira-agent-demo-"); err != nil {
+		return fmt.Errorf("make a directory for the demo: %w", err)
+	}
+	w.undo = append(w.undo, func() error { return os.RemoveAll(w.dir) })
+
+	if w.binary = agent; agent == "" {
+		w.screen.say("demo", "builds the agent, which takes some minutes the first time")
+		if w.binary, err = replica.Build(ctx, w.dir); err != nil {
+			return err
+		}
+	}
+	if err := w.startDatabase(ctx); err != nil {
+		return err
+	}
+	if err := w.startTeleport(); err != nil {
+		return err
+	}
+	w.startJira()
+	w.story = newNarrator(w.screen, w.jira, w.teleport)
+	w.undo = append(w.undo, w.story.follow())
+	return w.startAgents(ctx)
+}
+
+func (w *world) startDatabase(ctx context.Context) error {
+	w.screen.say("demo", "starts a throwaway PostgreSQL (fetched first, if this machine has none)")
+	ctx, cancel := context.WithTimeout(ctx, databaseTime)
+	defer cancel()
+	server, err := pgtest.Start(ctx, pgtest.Options{})
+	if err != nil {
+		return err
+	}
+	w.undo = append(w.undo, server.Close)
+	w.databaseURL = server.URL("postgres")
+	return nil
+}
+
+func (w *world) startTeleport() (err error) {
+	if w.teleport, err = teleportsim.New(teleportsim.Config{}); err != nil {
+		return fmt.Errorf("simulate Teleport: %w", err)
+	}
+	if err := w.teleport.Start("127.0.0.1:0"); err != nil {
+		return fmt.Errorf("simulate Teleport: %w", err)
+	}
+	w.undo = append(w.undo, w.teleport.Close)
+	w.screen.say("demo", "simulates Teleport's Auth Service at "+w.teleport.Addr())
+	return w.teleport.WriteIdentity(w.identity(), teleportsim.IdentityOptions{Lifetime: identityLifetime})
+}
+
+func (w *world) identity() string { return filepath.Join(w.dir, "identity") }
+
+func (w *world) startJira() {
+	cfg := jirasim.Example(jirasim.Cloud)
+	cfg.Credentials = append(cfg.Credentials, jirasim.Credential{User: approver, Username: approverUsername, Token: approverPassword})
+	w.jira = jirasim.New(cfg)
+	var stop func()
+	w.jiraURL, stop = w.jira.Start()
+	w.undo = append(w.undo, func() error { stop(); return nil })
+	w.screen.say("demo", "simulates Jira Cloud at "+w.jiraURL)
+}
+
+// startAgents starts the second replica after the first leads, so that it is known which does what.
+func (w *world) startAgents(ctx context.Context) error {
+	w.screen.say("demo", "starts two replicas of the agent")
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for i, ready := range []string{"leading", "standing by"} {
+		if err := w.startAgent(fmt.Sprintf("agent %d", i+1)); err != nil {
+			return err
+		}
+		if _, err := w.agents[i].WaitLog(ctx, ready); err != nil {
+			return fmt.Errorf("an agent does not come up: %w", err)
+		}
+	}
+	return nil
+}
+
+func (w *world) startAgent(name string) error {
+	log, err := os.Create(w.logFile(name))
+	if err != nil {
+		return err
+	}
+	w.undo = append(w.undo, log.Close)
+	agent, err := replica.Start(name, w.binary, w.environ(), func(l replica.Line) {
+		fmt.Fprintln(log, l.Text)
+		w.story.agentSays(name, l)
+	})
+	if err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		code, _ := agent.Wait(context.Background()) // fails only if the context ends
+		w.story.agentEnded(name, code)
+	}()
+	w.agents = append(w.agents, agent)
+	w.undo = append(w.undo, func() error {
+		defer func() { <-ended }()
+		return stop(agent)
+	})
+	return nil
+}
+
+// stop asks an agent to end, and kills it if it does not.
+func stop(agent *replica.Replica) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	_, err := agent.Stop(ctx)
+	if err != nil {
+		agent.Kill()
+	}
+	return err
+}
+
+func (w *world) logFile(name string) string {
+	return filepath.Join(w.dir, strings.ReplaceAll(name, " ", "-")+".log")
+}
+
+// environ is the whole configuration of an agent. Polls are tight and the lease is short, so that nobody waits for the demo.
+func (w *world) environ() []string {
+	return []string{
+		"TELEPORT_ADDR=" + w.teleport.Addr(),
+		"TELEPORT_IDENTITY_FILE=" + w.identity(),
+		"JIRA_URL=" + w.jiraURL,
+		"JIRA_USERNAME=" + jirasim.AgentUsername,
+		"JIRA_API_TOKEN=" + jirasim.AgentToken,
+		"JIRA_PROJECT=" + project,
+		"DATABASE_URL=" + w.databaseURL,
+		"SYNC_POLL_SCHEDULE=@every 1s",
+		"LEADER_LEASE=5s",
+		"ADMIN_LISTEN_ADDR=127.0.0.1:0",
+		"HOME=" + w.dir, // no ~/.pgpass of the visitor's
+	}
+}
+
+// waitLog waits until one of the agents logs the message with these fields.
+func (w *world) waitLog(ctx context.Context, message string, pairs ...string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan error, len(w.agents))
+	for _, agent := range w.agents {
+		go func() {
+			_, err := agent.WaitLog(ctx, message, pairs...)
+			results <- err
+		}()
+	}
+	var err error
+	for range w.agents {
+		if err = <-results; err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// printLogs shows how the agents' logs end.
+func (w *world) printLogs(lines int) {
+	for _, agent := range w.agents {
+		log := agent.Lines()
+		w.screen.print(fmt.Sprintf("The last lines of the log of %s:\n", agent.Name))
+		for _, line := range log[max(0, len(log)-lines):] {
+			w.screen.print("  " + line.Text + "\n")
+		}
+		w.screen.print("\n")
+	}
+}
+
+// close takes everything down, the last started first.
+func (w *world) close() error {
+	var errs []error
+	for _, undo := range slices.Backward(w.undo) {
+		errs = append(errs, undo())
+	}
+	w.undo = nil
+	return errors.Join(errs...)
+}
