@@ -97,7 +97,7 @@ func NewElector(config ElectorConfig) (*Elector, error) {
 		return nil, err
 	}
 	hash := fnv.New32a()
-	hash.Write([]byte(config.Scope.String())) //nolint:errcheck // a hash takes everything
+	hash.Write([]byte(config.Scope.String())) //nolint:gosec // a hash takes everything
 	object := int32(hash.Sum32() & 0x7fffffff)
 	config.Log = config.Log.With(zap.Stringer("scope", config.Scope))
 	return &Elector{
@@ -126,7 +126,7 @@ func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, term *
 		switch {
 		case ctx.Err() != nil:
 			e.enter(State{Role: Connecting})
-			return nil
+			return nil //nolint:nilerr // to be told to stop is no failure
 		case outcome.over:
 			e.enter(State{Role: Connecting})
 			return outcome.err

@@ -64,7 +64,7 @@ func (e *election) join(databaseURL string, changes ...func(*ElectorConfig)) *re
 		r.done <- r.elector.Run(ctx, func(ctx context.Context, term *Term) error { return e.lead(ctx, r, term) })
 		close(r.done)
 	}()
-	e.t.Cleanup(func() { stop(); <-r.done })
+	e.t.Cleanup(func() { stop(); <-r.done }) //nolint:errcheck // only the end of Run matters
 	return r
 }
 

@@ -38,7 +38,7 @@ func (d *DB) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // all that matters is committed
+	defer conn.Close(context.WithoutCancel(ctx)) // all that matters is committed
 
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -48,7 +48,7 @@ func (d *DB) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	newest := int32(len(names))
+	newest := int32(len(names)) //nolint:gosec // no program embeds 2^31 files
 	if version, err := schemaVersion(ctx, conn); err != nil || version == newest {
 		return err
 	} else if version > newest {

@@ -2,10 +2,10 @@ package db
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	stdsync "sync"
 	"testing"
 	"time"
@@ -50,7 +50,7 @@ func (p *proxy) accept() {
 		}
 		server, err := net.Dial("tcp", p.server)
 		if err != nil {
-			client.Close() //nolint:errcheck // the client sees it
+			client.Close() // the client sees it
 			continue
 		}
 		p.mu.Lock()
@@ -94,7 +94,7 @@ func (p *proxy) copyMessages(to, from net.Conn) {
 			binary.BigEndian.PutUint32(body, p.newPID)
 		}
 		p.wait()
-		if _, err := to.Write(append(header, body...)); err != nil {
+		if _, err := to.Write(slices.Concat(header, body)); err != nil {
 			return
 		}
 	}
@@ -127,12 +127,12 @@ func (p *proxy) wait() {
 
 func (p *proxy) hangUp(conns ...net.Conn) {
 	for _, conn := range conns {
-		conn.Close() //nolint:errcheck // both ends are done
+		conn.Close()
 	}
 }
 
 func (p *proxy) close() {
-	p.listener.Close() //nolint:errcheck // it was only listening
+	p.listener.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stall != nil {
@@ -173,7 +173,7 @@ func TestElector_StepsDownWhenPartitionedBeforeAnotherLeads(t *testing.T) {
 	cut := time.Now()
 	ended := receive(t, reign.ended, "the end of the reign")
 	require.Less(t, ended.Sub(cut), 2*testLease)
-	require.True(t, errors.Is(reign.term.Check(), sync.ErrNotLeader))
+	require.ErrorIs(t, reign.term.Check(), sync.ErrNotLeader)
 
 	after := next(t, second)
 	require.Greater(t, after.term.Epoch, reign.term.Epoch)

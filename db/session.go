@@ -204,7 +204,7 @@ func (s *session) hold(ctx context.Context, term *Term) error {
 			return fmt.Errorf("%w: the leader's session ended: %w", sync.ErrNotLeader, failure("hold the leader's lock", err))
 		}
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the lease is not lost by that
 		}
 		if now := time.Now(); !now.Before(beat) {
 			if err := s.heartbeat(ctx, term, now); err != nil {
@@ -267,5 +267,5 @@ func (s *session) unlock(ctx context.Context) {
 func (s *session) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	s.conn.Close(ctx) //nolint:errcheck // it is gone either way
+	s.conn.Close(ctx) //nolint:gosec // it is gone either way
 }

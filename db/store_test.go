@@ -353,9 +353,9 @@ func TestStore_KeepsScopesApart(t *testing.T) {
 	t.Parallel()
 	d, ops := newStore(t)
 	other := leading(t, d, Scope{Cluster: board.Cluster, Project: "OTHER"}, 7)
-	l := bind(t, ops, observe(t, ops, request("a"))[0], "100")
+	bind(t, ops, observe(t, ops, request("a"))[0], "100")
 	require.NoError(t, ops.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0)}, t0))
-	l = save(t, ops, row(t, ops, "a"), func(l *sync.Link) { l.SettledAt = t0 })
+	l := save(t, ops, row(t, ops, "a"), func(l *sync.Link) { l.SettledAt = t0 })
 
 	untouched(t, d, func() {
 		for method, err := range everyMethod(t.Context(), other, l) {

@@ -214,13 +214,12 @@ func (w *worker) moveFrom(ctx context.Context, from Status, to Outcome) error {
 	if err != nil {
 		return err
 	}
-	// Jira's time of this move is later than any it said before; one millisecond outranks a lagging index's copy.
+	// Jira's time of this move is not known. One that is made up could outrank a person's next move for good, where Jira keeps times to
+	// the second; at worst an index that lags takes the status back until it, or a fresh read, shows the move.
 	seen := w.link.Issue
 	seen.Status = issue.Status
 	if issue.Updated.After(seen.Updated) {
 		seen.Updated = issue.Updated
-	} else {
-		seen.Updated = seen.Updated.Add(time.Millisecond)
 	}
 	return w.observeIssue(ctx, seen)
 }

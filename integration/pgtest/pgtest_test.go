@@ -44,7 +44,7 @@ func TestURL_GivesEachTestADatabaseOfItsOwn(t *testing.T) {
 	require.False(t, exists)
 }
 
-func TestURL_DropsTheDatabaseWhenTheTestEnds(t *testing.T) {
+func TestURL_DropsTheDatabaseWhenTheTestEnds(t *testing.T) { //nolint:tparallel // what follows the inner test is to run after it
 	t.Parallel()
 	var inner string
 	t.Run("inner", func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestServer_EndsWithTheProcessThatStartedIt(t *testing.T) {
 
 // sharedTempDir is a directory that the unprivileged user may enter, unlike those of t.TempDir.
 func sharedTempDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("", "pgtest-victim-")
+	dir, err := os.MkdirTemp("", "pgtest-victim-") //nolint:usetesting // see above
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o777))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })

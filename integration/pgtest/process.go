@@ -235,7 +235,7 @@ func watch(dir string, a *account) (*watchdog, error) {
 
 // Close lets the script do its work, and waits for its end.
 func (w *watchdog) Close() error {
-	w.pipe.Close() //nolint:errcheck // closing a pipe twice is all that can fail
+	w.pipe.Close() // closing a pipe twice is all that can fail
 	<-w.ended
 	return nil
 }

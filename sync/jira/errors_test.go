@@ -2,6 +2,7 @@ package jira
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -91,7 +92,7 @@ func TestAnswersAreClassified(t *testing.T) {
 				require.Equal(t, want.uncertain, e.Uncertain, "%s uncertain: %v", method, err)
 				require.Equal(t, want.retryAfter, e.RetryAfter, method)
 				for _, condition := range []error{sync.ErrNotFound, sync.ErrChanged} {
-					if want.is == condition {
+					if errors.Is(want.is, condition) {
 						require.ErrorIs(t, err, condition)
 					} else {
 						require.NotErrorIs(t, err, condition)

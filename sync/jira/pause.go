@@ -77,8 +77,9 @@ func pauseKey(r *request, reach reach) string {
 		return r.method + " " + r.endpoint
 	case oneIssue:
 		return "issue " + r.issue
+	default: // wholeClient
+		return ""
 	}
-	return ""
 }
 
 // pauseOf is the pause that an answer asks for; of length 0 when it asks for none.

@@ -149,8 +149,8 @@ func TestRetryAfterIsReadInBothForms(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			require.Equal(t, tt.want, retryAfter(answer(503, "", tt.header...), now))
-			require.Zero(t, retryAfter(answer(500, "", tt.header...), now))
+			require.Equal(t, tt.want, retryAfter(answer(503, "", tt.header...), now)) //nolint:bodyclose // its body is a string
+			require.Zero(t, retryAfter(answer(500, "", tt.header...), now))           //nolint:bodyclose // its body is a string
 		})
 	}
 }

@@ -96,6 +96,7 @@ func (w *watch) convert(event types.Event) (sync.Event, bool) {
 		if r := event.Resource; r != nil && r.GetKind() == types.KindAccessRequest {
 			return sync.Event{DeletedID: r.GetName()}, true
 		}
+	default: // no change of a request
 	}
 	return sync.Event{}, false
 }
