@@ -129,6 +129,7 @@ func (p *process) settings() sync.Settings {
 	j, s := p.cfg.Jira, p.cfg.Sync
 	return sync.Settings{
 		Policy: sync.Policy{
+			Project: j.Project,
 			Statuses: sync.Statuses{
 				sync.OutcomePending:  j.StatusPending,
 				sync.OutcomeApproved: j.StatusApproved,

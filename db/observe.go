@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,6 +20,38 @@ const dueNow = "seq = l.seq + 1, due = LEAST(l.due, $2), attempts = 0, parked = 
 
 // ObserveRequests implements sync.Store.
 func (s *store) ObserveRequests(ctx context.Context, requests []sync.Request) error {
+	return s.recordRequests(ctx, requests, false)
+}
+
+// Recover implements sync.Store.
+func (s *store) Recover(ctx context.Context, requests []sync.Request) error {
+	return s.recordRequests(ctx, requests, true)
+}
+
+// RecoverIssues implements sync.Store.
+func (s *store) RecoverIssues(ctx context.Context, issues []sync.Issue) error {
+	if len(issues) == 0 {
+		return nil
+	}
+	op := fmt.Sprintf("make rows for %d issues", len(issues))
+	return s.fenced(ctx, op, func(ctx context.Context, tx pgx.Tx) error {
+		var lost documents
+		for _, issue := range issues {
+			id := clean(issue.RequestID)
+			if err := lost.add(id, sync.Request{ID: id, State: sync.StatePending}, ""); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec(ctx, `
+			INSERT INTO links (scope, request_id, seq, request, state, due, begun, suspect_request)
+			SELECT DISTINCT ON (c.id) $1, c.id, 1, c.request::json, 'pending', $2::timestamptz, $3, true
+			FROM unnest($4::text[], $5::text[]) AS c (id, request) ORDER BY c.id
+			ON CONFLICT DO NOTHING`, s.scope, time.Now(), sync.EffectCreate, lost.ids, lost.contents)
+		return err
+	})
+}
+
+func (s *store) recordRequests(ctx context.Context, requests []sync.Request, recovering bool) error {
 	if len(requests) == 0 {
 		return nil
 	}
@@ -32,10 +65,14 @@ func (s *store) ObserveRequests(ctx context.Context, requests []sync.Request) er
 			row, ok := recorded[seen.ID]
 			switch {
 			case ok:
-				merged, changed := sync.MergeRequest(row.request, seen)
-				row.request, row.changed = merged, row.changed || changed
+				if merged, changed := sync.MergeRequest(row.request, seen); changed {
+					row.news = append(row.news, sync.DescribeRequest(row.request, merged))
+					row.request = merged
+				}
 			case seen.State == sync.StatePending:
 				recorded[seen.ID] = &requestRow{id: seen.ID, request: seen, fresh: true}
+			case recovering:
+				recorded[seen.ID] = &requestRow{id: seen.ID, request: seen, fresh: true, begun: sync.EffectCreate}
 			}
 		}
 		return s.writeRequests(ctx, tx, recorded)
@@ -47,7 +84,8 @@ type requestRow struct {
 	id      string
 	request sync.Request
 	fresh   bool // there is no such row yet
-	changed bool
+	begun   string
+	news    []string // what is new in a row that there is
 }
 
 func (s *store) lockRequests(ctx context.Context, tx pgx.Tx, requests []sync.Request) (map[string]*requestRow, error) {
@@ -76,14 +114,19 @@ func (s *store) lockRequests(ctx context.Context, tx pgx.Tx, requests []sync.Req
 // writeRequests writes rows in the order of their IDs, as they were locked.
 func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*requestRow) error {
 	var fresh, changed documents
+	var begun []string
+	var seen sightings
 	for _, id := range slices.Sorted(maps.Keys(rows)) {
 		row := rows[id]
 		var err error
 		switch {
 		case row.fresh:
 			err = fresh.add(id, row.request, string(row.request.State))
-		case row.changed:
+			begun = append(begun, row.begun)
+			seen.add(id, "new, "+string(row.request.State))
+		case len(row.news) > 0:
 			err = changed.add(id, row.request, string(row.request.State))
+			seen.add(id, strings.Join(row.news, "; "))
 		}
 		if err != nil {
 			return err
@@ -92,9 +135,10 @@ func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*r
 	now := time.Now()
 	if len(fresh.ids) > 0 {
 		tag, err := tx.Exec(ctx, `
-			INSERT INTO links (scope, request_id, seq, request, state, due)
-			SELECT $1, c.id, 1, c.request::json, c.state, $2 FROM unnest($3::text[], $4::text[], $5::text[]) AS c (id, request, state)
-			ON CONFLICT DO NOTHING`, s.scope, now, fresh.ids, fresh.contents, fresh.extracts)
+			INSERT INTO links (scope, request_id, seq, request, state, due, begun)
+			SELECT $1, c.id, 1, c.request::json, c.state, $2, c.begun
+			FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS c (id, request, state, begun)
+			ON CONFLICT DO NOTHING`, s.scope, now, fresh.ids, fresh.contents, fresh.extracts, begun)
 		if err != nil {
 			return err
 		}
@@ -107,18 +151,43 @@ func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*r
 			UPDATE links AS l SET request = c.request::json, state = c.state, `+dueNow+`
 			FROM unnest($3::text[], $4::text[], $5::text[]) AS c (id, request, state)
 			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, now, changed.ids, changed.contents, changed.extracts)
-		return err
+		if err != nil {
+			return err
+		}
 	}
-	return nil
+	return s.appendSightings(ctx, tx, "teleport", seen, now)
+}
+
+// sightings are what observers found new, by request.
+type sightings struct{ ids, news []string }
+
+func (o *sightings) add(requestID, news string) {
+	o.ids, o.news = append(o.ids, requestID), append(o.news, clean(news))
+}
+
+// appendSightings appends what one side said to the activity of its requests.
+func (s *store) appendSightings(ctx context.Context, tx pgx.Tx, side string, seen sightings, now time.Time) error {
+	if len(seen.ids) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
+		SELECT $1, c.id, $2, $3, 'observe', c.news, $4, 0 FROM unnest($5::text[], $6::text[]) AS c (id, news)`,
+		s.scope, now, s.epoch, side, seen.ids, seen.news)
+	return err
 }
 
 // ObserveGone implements sync.Store.
 func (s *store) ObserveGone(ctx context.Context, requestID string) error {
 	return s.fenced(ctx, "record that request "+requestID+" is gone", func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
+		now := time.Now()
+		tag, err := tx.Exec(ctx, `
 			UPDATE links AS l SET gone = true, suspect_request = false, `+dueNow+`
-			WHERE scope = $1 AND request_id = $3 AND NOT gone`, s.scope, time.Now(), requestID)
-		return err
+			WHERE scope = $1 AND request_id = $3 AND NOT gone`, s.scope, now, requestID)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		return s.appendSightings(ctx, tx, "teleport", sightings{ids: []string{requestID}, news: []string{"gone"}}, now)
 	})
 }
 
@@ -161,16 +230,20 @@ type issueRow struct {
 	requestID string
 	issueID   string // empty while the row has no issue
 	issue     sync.Issue
-	changed   bool
+	strays    []string
+
+	changed bool
+	news    []string
+	strayed bool // a stray is new
 }
 
-// lockIssuesQuery finds the rows that name one of the issues ($2), and those without an issue that one of the issues names ($3).
+// lockIssuesQuery finds the rows that name one of the issues ($2), and those whose request one of the issues names ($3).
 const lockIssuesQuery = `
-	SELECT request_id, COALESCE(issue_id, ''), issue FROM links
-	WHERE scope = $1 AND issue_id = ANY($2) OR scope = $1 AND request_id = ANY($3) AND issue_id IS NULL
+	SELECT request_id, COALESCE(issue_id, ''), issue, strays FROM links
+	WHERE scope = $1 AND issue_id = ANY($2) OR scope = $1 AND request_id = ANY($3)
 	ORDER BY request_id FOR UPDATE`
 
-// recordIssues merges into the rows that name the issues, and wakes those that wait for one.
+// recordIssues merges into the rows that name the issues, wakes those that wait for one, and notes those that have another.
 func (s *store) recordIssues(ctx context.Context, tx pgx.Tx, issues []sync.Issue) error {
 	ids, requestIDs := make([]string, len(issues)), make([]string, len(issues))
 	for i, issue := range issues {
@@ -183,7 +256,7 @@ func (s *store) recordIssues(ctx context.Context, tx pgx.Tx, issues []sync.Issue
 	found, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (*issueRow, error) {
 		var row issueRow
 		var issue *sync.Issue
-		err := r.Scan(&row.requestID, &row.issueID, &issue)
+		err := r.Scan(&row.requestID, &row.issueID, &issue, &row.strays)
 		if issue != nil {
 			row.issue = *issue
 		}
@@ -192,30 +265,57 @@ func (s *store) recordIssues(ctx context.Context, tx pgx.Tx, issues []sync.Issue
 	if err != nil {
 		return err
 	}
-	named, waiting := make(map[string]*issueRow), make(map[string]bool)
+	byIssue, byRequest := make(map[string]*issueRow), make(map[string]*issueRow)
 	for _, row := range found {
+		byRequest[row.requestID] = row
 		if row.issueID != "" {
-			named[row.issueID] = row
-		} else {
-			waiting[row.requestID] = true
+			byIssue[row.issueID] = row
 		}
 	}
 	var woken []string
 	for _, seen := range issues {
-		if row := named[seen.ID]; row != nil {
-			merged, changed := sync.MergeIssue(row.issue, seen)
-			row.issue, row.changed = merged, row.changed || changed
-		} else if waiting[seen.RequestID] {
+		row, named := byIssue[seen.ID], byRequest[seen.RequestID]
+		switch {
+		case row != nil:
+			row.merge(seen)
+		case named == nil:
+		case named.issueID == "":
 			woken = append(woken, seen.RequestID)
+		case !slices.Contains(named.strays, seen.ID):
+			named.strays, named.strayed = append(named.strays, seen.ID), true
+			named.news = append(named.news, "issue "+seen.Key+" holds the request's ID, too")
 		}
 	}
 	return s.writeIssues(ctx, tx, found, woken)
 }
 
+func (r *issueRow) merge(seen sync.Issue) {
+	merged, changed := sync.MergeIssue(r.issue, seen)
+	if !changed {
+		return
+	}
+	if news := sync.DescribeIssue(r.issue, merged); news != "" {
+		r.news = append(r.news, news)
+	}
+	r.issue, r.changed = merged, true
+}
+
 func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, woken []string) error {
 	var changed documents
 	var updated []*time.Time
+	var seen sightings
+	now := time.Now()
 	for _, row := range rows {
+		if len(row.news) > 0 {
+			seen.add(row.requestID, strings.Join(row.news, "; "))
+		}
+		if row.strayed {
+			_, err := tx.Exec(ctx, "UPDATE links AS l SET strays = $4, "+dueNow+" WHERE scope = $1 AND request_id = $3",
+				s.scope, now, row.requestID, cleanAll(row.strays))
+			if err != nil {
+				return err
+			}
+		}
 		if !row.changed {
 			continue
 		}
@@ -224,7 +324,6 @@ func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, wo
 		}
 		updated = append(updated, toNull(row.issue.Updated))
 	}
-	now := time.Now()
 	if len(changed.ids) > 0 {
 		_, err := tx.Exec(ctx, `
 			UPDATE links AS l SET issue = c.issue::json, issue_updated = c.updated, `+dueNow+`
@@ -237,9 +336,11 @@ func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, wo
 	if len(woken) > 0 {
 		_, err := tx.Exec(ctx, `
 			UPDATE links SET due = $2 WHERE scope = $1 AND request_id = ANY($3) AND (due IS NULL OR due > $2)`, s.scope, now, woken)
-		return err
+		if err != nil {
+			return err
+		}
 	}
-	return nil
+	return s.appendSightings(ctx, tx, "jira", seen, now)
 }
 
 // raiseCursor moves the cursor forward, never back; a zero time leaves it alone.

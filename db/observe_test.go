@@ -27,7 +27,7 @@ func TestObserveRequests_MakesARowForAPendingRequestOnly(t *testing.T) {
 	got := open[0]
 	require.False(t, got.Due.Before(before.Truncate(time.Microsecond)) || got.Due.After(time.Now()), "due at once")
 	got.Due = time.Time{}
-	want := sync.Link{RequestID: "a", Seq: 1, Request: request("a"), Work: sync.Work{Commented: []string{}}}
+	want := sync.Link{RequestID: "a", Seq: 1, Request: request("a"), Strays: []string{}, Work: sync.Work{Commented: []string{}, Answered: []string{}}}
 	require.Empty(t, cmp.Diff(want, got))
 	require.Equal(t, []string{"a"}, dueIDs(t, s))
 }
@@ -160,7 +160,7 @@ func TestObserveIssues_MergesIntoTheRowThatNamesTheIssue(t *testing.T) {
 	require.True(t, row(t, s, "a").Issue.ByAgent, "what only a full read tells is kept")
 }
 
-func TestObserveIssues_OfAnIssueThatNoRowNamesOnlyWakesTheRowThatWaits(t *testing.T) {
+func TestObserveIssues_OfAnIssueThatNoRowNamesWakesTheRowThatWaitsAndStraysFromTheOther(t *testing.T) {
 	t.Parallel()
 	d, s := newStore(t)
 	rows := observe(t, s, request("a"), request("b"))
@@ -169,7 +169,8 @@ func TestObserveIssues_OfAnIssueThatNoRowNamesOnlyWakesTheRowThatWaits(t *testin
 
 	forged := []sync.Issue{issue("1", "a", t0), issue("2", "b", t0), issue("3", "nobody", t0), issue("4", "\x00\xff", t0)}
 	require.NoError(t, s.ObserveIssues(t.Context(), forged, time.Time{}))
-	require.Equal(t, []string{"a"}, dueIDs(t, s), "b has its issue")
+	require.Equal(t, []string{"a", "b"}, dueIDs(t, s))
+	require.Equal(t, []string{"2"}, row(t, s, "b").Strays)
 	woken := row(t, s, "a")
 	woken.Due, waiting.Due = time.Time{}, time.Time{}
 	require.Equal(t, waiting, woken)
@@ -242,4 +243,48 @@ func TestCursor_NeverFalls(t *testing.T) {
 		require.NoError(t, s.ObserveIssues(t.Context(), nil, step.raise))
 		require.Equal(t, step.want, cursor())
 	}
+}
+
+func TestRecover_MakesARowForAResolvedRequestThatLooksForItsIssue(t *testing.T) {
+	t.Parallel()
+	_, s := newStore(t)
+	approved := request("a")
+	approved.State = sync.StateApproved
+	require.NoError(t, s.Recover(t.Context(), []sync.Request{approved, request("b")}))
+	require.Equal(t, sync.EffectCreate, row(t, s, "a").Begun)
+	require.Empty(t, row(t, s, "b").Begun)
+	require.Equal(t, []string{"a", "b"}, dueIDs(t, s))
+}
+
+func TestObservationsThatChangedSomethingAreInTheActivity(t *testing.T) {
+	t.Parallel()
+	d, s := newStore(t)
+	l := observe(t, s, request("a"))[0]
+	bind(t, s, l, "100")
+	approved := request("a")
+	approved.State = sync.StateApproved
+	observe(t, s, approved)
+	observe(t, s, approved)
+	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0), issue("200", "a", t0)}, time.Time{}))
+	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0), issue("200", "a", t0)}, time.Time{}))
+	require.NoError(t, s.ObserveGone(t.Context(), "a"))
+	require.NoError(t, s.ObserveGone(t.Context(), "a"))
+	require.Equal(t, `teleport: new, pending
+teleport: state approved, was pending
+jira: status "Pending", was ""; issue OPS-200 holds the request's ID, too
+teleport: gone`, scalar[string](t, d, `SELECT string_agg(cause || ': ' || outcome, E'\n' ORDER BY id) FROM activity WHERE action = 'observe'`))
+}
+
+func TestRecoverIssues_MakesRowsThatLookForBothSides(t *testing.T) {
+	t.Parallel()
+	_, s := newStore(t)
+	known := observe(t, s, request("a"))[0]
+	require.NoError(t, s.RecoverIssues(t.Context(), []sync.Issue{issue("100", "a", t0), issue("200", "b", t0), issue("201", "b", t0)}))
+	require.Equal(t, known, row(t, s, "a"))
+	lost := row(t, s, "b")
+	require.Equal(t, sync.EffectCreate, lost.Begun)
+	require.True(t, lost.SuspectRequest)
+	require.Equal(t, []string{"a", "b"}, dueIDs(t, s))
+	require.NoError(t, s.ObserveRequests(t.Context(), []sync.Request{request("b")}))
+	require.Equal(t, request("b"), row(t, s, "b").Request, "what Teleport says fills it")
 }

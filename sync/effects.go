@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -58,10 +57,10 @@ func (w *worker) claim(ctx context.Context) (IssueRef, bool, error) {
 	return ref, claimed, err
 }
 
-// find looks for the issue that an unfinished create may have made: in the plugin data, then by the field. An issue counts only if the
-// agent's own account created it and its property agrees, for anybody can type an ID into a field.
+// find looks for the issue that an unfinished create may have made: in the plugin data, then by the field, of several the oldest. An issue
+// counts only if the agent's own account created it and its property agrees, for anybody can type an ID into a field.
 func (w *worker) find(ctx context.Context) error {
-	ref, _, err := w.claim(ctx)
+	ref, err := w.Cluster.Linked(ctx, w.link.RequestID)
 	if err != nil {
 		return err
 	}
@@ -73,7 +72,7 @@ func (w *worker) find(ctx context.Context) error {
 		return err
 	}
 	for _, issue := range issues {
-		if issue.ByAgent && issue.Property == w.link.RequestID {
+		if w.madeFor(issue) {
 			return w.adopt(ctx, IssueRef{ID: issue.ID, Key: issue.Key})
 		}
 	}
@@ -91,6 +90,9 @@ func (w *worker) find(ctx context.Context) error {
 	}
 	return nil
 }
+
+// madeFor reports whether the agent made the issue for this request.
+func (w *worker) madeFor(i Issue) bool { return i.ByAgent && i.Property == w.link.RequestID }
 
 // adopt binds an existing issue to the request, with the comments that it already carries.
 func (w *worker) adopt(ctx context.Context, ref IssueRef) error {
@@ -117,6 +119,26 @@ func (w *worker) adopt(ctx context.Context, ref IssueRef) error {
 	return w.observeIssue(ctx, detail.Issue)
 }
 
+// restore puts the request's ID back into the field of its own issue, without which no search finds it.
+func (w *worker) restore(ctx context.Context) error {
+	if err := w.Tracker.SetRequestID(ctx, w.link.Bound.ID, w.link.RequestID, w.checked); err != nil {
+		return err
+	}
+	seen := w.link.Issue
+	seen.RequestID = w.link.RequestID
+	return w.observeOwn(ctx, seen)
+}
+
+// observeOwn records what the agent itself just changed. Jira's time of that is not known. One that is made up could outrank a person's next
+// move for good, where Jira keeps times to the second; at worst an index that lags takes the change back until it, or a fresh
+// read, shows it.
+func (w *worker) observeOwn(ctx context.Context, i Issue) error {
+	if i.Updated.Before(w.link.Issue.Updated) {
+		i.Updated = w.link.Issue.Updated
+	}
+	return w.observeIssue(ctx, i)
+}
+
 func (w *worker) linkPluginData(ctx context.Context) error {
 	err := w.Cluster.Link(ctx, w.link.RequestID, w.link.Bound)
 	switch {
@@ -132,53 +154,6 @@ func (w *worker) linkPluginData(ctx context.Context) error {
 	}
 	w.link.Linked = true
 	return nil
-}
-
-// comment adds a comment once. One that was begun and never recorded is looked for first.
-func (w *worker) comment(ctx context.Context, key, body string) error {
-	if strings.HasPrefix(w.link.Begun, EffectComment) {
-		comments, err := w.Tracker.Comments(ctx, w.link.Bound.ID)
-		if err != nil {
-			return err
-		}
-		if w.link.Begun == EffectComment+key && carries(comments, body) {
-			w.link.Commented = append(w.link.Commented, key)
-		}
-		w.noteComments(comments)
-		w.link.Begun = ""
-	}
-	if w.link.HasComment(key) {
-		return nil
-	}
-	err := w.Tracker.Comment(ctx, w.link.Bound.ID, key, body, w.begin(EffectComment+key))
-	if err != nil {
-		if !asError(err).Uncertain {
-			w.link.Begun = ""
-		}
-		return err
-	}
-	w.link.Commented = append(w.link.Commented, key)
-	w.link.Begun = ""
-	return nil
-}
-
-// noteComments records the agent's own comments that were seen on the issue.
-func (w *worker) noteComments(comments []Comment) {
-	for _, c := range comments {
-		if c.Key != "" && c.Author.Agent && !w.link.HasComment(c.Key) {
-			w.link.Commented = append(w.link.Commented, c.Key)
-		}
-	}
-}
-
-// carries finds a comment of the agent by its text, for where Jira does not return comment properties.
-func carries(comments []Comment, body string) bool {
-	for _, c := range comments {
-		if c.Author.Agent && strings.Join(strings.Fields(c.Body), " ") == strings.Join(strings.Fields(body), " ") {
-			return true
-		}
-	}
-	return false
 }
 
 // begin is a commit callback: the lease still holds, and the row says what is about to happen.
@@ -214,14 +189,9 @@ func (w *worker) moveFrom(ctx context.Context, from Status, to Outcome) error {
 	if err != nil {
 		return err
 	}
-	// Jira's time of this move is not known. One that is made up could outrank a person's next move for good, where Jira keeps times to
-	// the second; at worst an index that lags takes the status back until it, or a fresh read, shows the move.
 	seen := w.link.Issue
-	seen.Status = issue.Status
-	if issue.Updated.After(seen.Updated) {
-		seen.Updated = issue.Updated
-	}
-	return w.observeIssue(ctx, seen)
+	seen.Status, seen.Updated = issue.Status, issue.Updated
+	return w.observeOwn(ctx, seen)
 }
 
 // resolve records the outcome in the plugin data, as Teleport's own plugin would.
@@ -274,16 +244,27 @@ func (w *worker) gone(ctx context.Context) error {
 func (w *worker) readIssue(ctx context.Context) (Detail, error) {
 	detail, err := w.Tracker.Read(ctx, w.link.Bound.ID)
 	if errors.Is(err, ErrNotFound) {
-		return detail, &Error{
-			Side: "jira", Op: "read issue " + w.link.Bound.Key, Permanent: true,
-			Err: fmt.Errorf("the issue was deleted, or this account may not see it any more: %w", err),
-		}
+		return detail, w.vanished(ctx, err)
 	}
 	if err != nil {
 		return detail, err
 	}
-	w.link.SuspectIssue = false
+	w.link.SuspectIssue, w.link.IssueGone = false, false
 	return detail, w.observeIssue(ctx, detail.Issue)
+}
+
+// vanished is what becomes of a request whose issue Jira no longer shows: deleted, archived, or out of this account's sight. No other is made, since
+// this one may come back; a pending request has to be decided in Teleport, and the row is parked. Of a resolved one nothing
+// can be shown any more.
+func (w *worker) vanished(ctx context.Context, err error) error {
+	w.link.SuspectIssue, w.link.IssueGone = false, true
+	if OutcomeOf(w.link) != OutcomePending {
+		return nil
+	}
+	return &Error{
+		Side: "jira", Op: "read issue " + w.link.Bound.Key, Permanent: true,
+		Err: fmt.Errorf("the issue was deleted or archived, or this account may not see it any more; no other is made, decide the request in Teleport: %w", err),
+	}
 }
 
 func (w *worker) observeIssue(ctx context.Context, i Issue) error {

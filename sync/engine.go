@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	stdsync "sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -35,6 +36,7 @@ type Engine struct {
 	Observer Observer
 	Log      *zap.Logger
 
+	listed   atomic.Bool   // a whole list of Teleport's requests is recorded
 	wakeWork chan struct{} // a row may have become due
 	wakePoll chan struct{} // a request may have become pending
 	sides    sidePauses

@@ -238,6 +238,15 @@ func (c *memCluster) Claim(ctx context.Context, r Request) (IssueRef, bool, erro
 	return IssueRef{}, true, c.leave("teleport", "claim")
 }
 
+func (c *memCluster) Linked(ctx context.Context, id string) (IssueRef, error) {
+	if err := c.enter(ctx, "teleport", "linked"); err != nil {
+		return IssueRef{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return IssueRef{ID: c.plugin[id]["issue_id"], Key: c.plugin[id]["issue_key"]}, nil
+}
+
 func (c *memCluster) Link(ctx context.Context, id string, ref IssueRef) error {
 	if err := c.enter(ctx, "teleport", "link"); err != nil {
 		return err
@@ -298,6 +307,34 @@ func (t *memTracker) person(id string, p Person, to Status) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.transition(t.issues[id], p, to)
+}
+
+// remove deletes an issue.
+func (t *memTracker) remove(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.issues, id)
+}
+
+// setField lets somebody edit the custom field.
+func (t *memTracker) setField(id, requestID string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.issues[id]
+	t.touch(i, func() { i.Issue.RequestID = requestID })
+}
+
+// forge makes an issue by hand with a request's ID in its field, and moves it.
+func (t *memTracker) forge(requestID string, p Person, to Status) (id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lastID++
+	id = strconv.Itoa(t.lastID)
+	i := &memIssue{created: time.Now()}
+	i.Issue = Issue{ID: id, Key: "ACCESS-" + id, Project: "ACCESS", Status: t.initial, RequestID: requestID, Updated: time.Now()}
+	t.issues[id] = i
+	t.transition(i, p, to)
+	return id
 }
 
 func (t *memTracker) transition(i *memIssue, p Person, to Status) {
@@ -362,7 +399,7 @@ func (t *memTracker) Search(ctx context.Context, q Query, page func([]Issue) err
 	t.mu.Lock()
 	var found []Issue
 	for id, i := range t.issues {
-		if shown, ok := t.indexed(i, slices.Contains(q.Reconcile, id)); ok && !shown.Updated.Before(q.Since) {
+		if shown, ok := t.indexed(i, slices.Contains(q.Reconcile, id)); ok && shown.RequestID != "" && !shown.Updated.Before(q.Since) {
 			found = append(found, shown)
 		}
 	}
@@ -465,6 +502,23 @@ func (t *memTracker) Move(ctx context.Context, id string, from Status, to []stri
 		}
 	}
 	return Issue{}, &Error{Side: "jira", Op: "move", Permanent: true, Err: ErrNoTransition}
+}
+
+func (t *memTracker) SetRequestID(ctx context.Context, id, requestID string, commit func(context.Context) error) error {
+	if err := commit(ctx); err != nil {
+		return err
+	}
+	if err := t.enter(ctx, "jira", "set field"); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.issues[id]
+	if i == nil {
+		return &Error{Side: "jira", Op: "set field", Permanent: true, Err: ErrNotFound}
+	}
+	t.touch(i, func() { i.Issue.RequestID = requestID })
+	return t.leave("jira", "set field")
 }
 
 func (t *memTracker) Comments(ctx context.Context, id string) ([]Comment, error) {

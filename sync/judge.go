@@ -14,7 +14,7 @@ type Verdict struct {
 	Decision *Decision
 	// Refusal says in plain words who was refused, why, and what to do instead.
 	Refusal string
-	// Reason is the kind of refusal, for metrics: "unattributed", "agent", "app", "inactive", "self", "field", "status" or "resolved".
+	// Reason is the kind of refusal, for metrics: "unattributed", "agent", "app", "inactive", "self", "project", "status" or "resolved".
 	Reason string
 	// MoveID tells this move from all others of the issue.
 	MoveID string
@@ -54,9 +54,9 @@ func (p Policy) objection(l Link, d Detail, author Person, shown Outcome) (reaso
 			"If access is still wanted, or no longer, please act in Teleport."
 	case shown != OutcomeApproved && shown != OutcomeDenied:
 		return "status", "The request is still pending in Teleport. Only a move to an approved or denied status decides it."
-	case d.Issue.RequestID != l.RequestID:
-		return "field", "The field with the request ID no longer names the request that this issue was made for. " +
-			"Please put back " + l.RequestID + " and move the issue again."
+	case d.Issue.Project != p.Project:
+		return "project", "This issue was moved out of the project " + p.Project + ", and only people of that project decide. " +
+			"Please move it back, or decide the request in Teleport."
 	case author.ID() == "":
 		return "unattributed", "Jira's history does not say who moved this issue. A person has to move it from " + plain(pending) + "."
 	case author.Agent:

@@ -68,8 +68,8 @@ func TestJudgeRefuses(t *testing.T) {
 		return movedBy(p, approvedStatus)
 	}
 	resolved := edit(pendingLink(), state(StateDenied))
-	otherField := movedBy(bob, approvedStatus)
-	otherField.Issue.RequestID = "req-2"
+	otherProject := movedBy(bob, approvedStatus)
+	otherProject.Issue.Project = "PLAY"
 	noHistory := movedBy(bob, approvedStatus)
 	noHistory.Moves = nil
 
@@ -78,16 +78,16 @@ func TestJudgeRefuses(t *testing.T) {
 		detail Detail
 		reason string
 	}{
-		"a request that Teleport settled":    {resolved, movedBy(bob, approvedStatus), "resolved"},
-		"a move to Expired":                  {pendingLink(), movedBy(bob, expiredStatus), "status"},
-		"a field that names another request": {pendingLink(), otherField, "field"},
-		"a move without author":              {pendingLink(), movedBy(Person{Active: true}, approvedStatus), "unattributed"},
-		"an unknown account":                 {pendingLink(), with(func(p *Person) { p.AccountID = "unknown" }), "unattributed"},
-		"an issue that was never moved":      {pendingLink(), noHistory, "unattributed"},
-		"the agent itself":                   {pendingLink(), with(func(p *Person) { p.Agent = true }), "agent"},
-		"an app":                             {pendingLink(), with(func(p *Person) { p.App = true }), "app"},
-		"an inactive account":                {pendingLink(), with(func(p *Person) { p.Active = false }), "inactive"},
-		"the requester":                      {pendingLink(), with(func(p *Person) { p.Email = "Alice@Example.com" }), "self"},
+		"a request that Teleport settled": {resolved, movedBy(bob, approvedStatus), "resolved"},
+		"a move to Expired":               {pendingLink(), movedBy(bob, expiredStatus), "status"},
+		"an issue of another project":     {pendingLink(), otherProject, "project"},
+		"a move without author":           {pendingLink(), movedBy(Person{Active: true}, approvedStatus), "unattributed"},
+		"an unknown account":              {pendingLink(), with(func(p *Person) { p.AccountID = "unknown" }), "unattributed"},
+		"an issue that was never moved":   {pendingLink(), noHistory, "unattributed"},
+		"the agent itself":                {pendingLink(), with(func(p *Person) { p.Agent = true }), "agent"},
+		"an app":                          {pendingLink(), with(func(p *Person) { p.App = true }), "app"},
+		"an inactive account":             {pendingLink(), with(func(p *Person) { p.Active = false }), "inactive"},
+		"the requester":                   {pendingLink(), with(func(p *Person) { p.Email = "Alice@Example.com" }), "self"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -2,8 +2,11 @@ package sync
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,6 +29,8 @@ type Link struct {
 	Issue Issue
 	// SuspectIssue: the issue may be gone; read it by id.
 	SuspectIssue bool
+	// Strays are the ids of other issues whose field was seen to hold the request's ID: made twice, cloned or forged.
+	Strays []string
 
 	Work
 }
@@ -40,10 +45,14 @@ type Work struct {
 	BegunAt time.Time
 	// Linked: Teleport's plugin data names the issue.
 	Linked bool
+	// IssueGone: Jira did not show the issue when it was last read by id.
+	IssueGone bool
 	// Placed: the issue has been in a Pending status at least once.
 	Placed bool
 	// Commented are the keys of the comments that the issue carries.
 	Commented []string
+	// Answered are the strays that were told which issue is the request's.
+	Answered []string
 	// Resolved is the outcome that was written to Teleport's plugin data.
 	Resolved Outcome
 	// SettledAt is when both sides agreed on the outcome with nothing left to do; zero while the row is open.
@@ -75,6 +84,38 @@ type Activity struct {
 	Outcome string // "ok", "error", or what was found
 	Cause   string // why, in words
 	Attempt int
+}
+
+// DescribeRequest says in words what was new about a request.
+func DescribeRequest(old, now Request) string {
+	var news []string
+	if old.State != now.State {
+		news = append(news, fmt.Sprintf("state %s, was %s", now.State, old.State))
+	}
+	if more := len(now.Reviews) - len(old.Reviews); more > 0 {
+		news = append(news, fmt.Sprintf("%d more reviews", more))
+	}
+	if !old.Expires.Equal(now.Expires) {
+		news = append(news, "expires "+stamp(now.Expires))
+	}
+	return cmp.Or(strings.Join(news, "; "), "other details")
+}
+
+// DescribeIssue says in words what was new about an issue; empty when nothing but its time of change was.
+func DescribeIssue(old, now Issue) string {
+	var news []string
+	differs := func(what, was, is string) {
+		if was != is && was != "" {
+			news = append(news, fmt.Sprintf("%s %q, was %q", what, is, was))
+		}
+	}
+	differs("key", old.Key, now.Key)
+	differs("project", old.Project, now.Project)
+	differs("request ID", old.RequestID, now.RequestID)
+	if old.Status != now.Status {
+		news = append(news, fmt.Sprintf("status %q, was %q", now.Status.Name, old.Status.Name))
+	}
+	return strings.Join(news, "; ")
 }
 
 // MergeRequest combines what is recorded of a request with what was just said of it, whichever order they were

@@ -53,6 +53,30 @@ func (l *Link) touched() {
 }
 
 func (s termStore) ObserveRequests(ctx context.Context, requests []Request) error {
+	return s.observeRequests(ctx, requests, false)
+}
+
+func (s termStore) Recover(ctx context.Context, requests []Request) error {
+	return s.observeRequests(ctx, requests, true)
+}
+
+func (s termStore) RecoverIssues(ctx context.Context, issues []Issue) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	for _, i := range issues {
+		if s.links[i.RequestID] == nil {
+			s.links[i.RequestID] = &Link{
+				RequestID: i.RequestID, Request: Request{ID: i.RequestID, State: StatePending}, SuspectRequest: true, Seq: 1,
+				Work: Work{Due: time.Now(), Begun: EffectCreate},
+			}
+		}
+	}
+	return nil
+}
+
+func (s termStore) observeRequests(ctx context.Context, requests []Request, recovering bool) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
@@ -60,8 +84,11 @@ func (s termStore) ObserveRequests(ctx context.Context, requests []Request) erro
 	for _, r := range requests {
 		l := s.links[r.ID]
 		if l == nil {
-			if r.State == StatePending {
+			switch {
+			case r.State == StatePending:
 				s.links[r.ID] = &Link{RequestID: r.ID, Request: r, Seq: 1, Work: Work{Due: time.Now()}}
+			case recovering:
+				s.links[r.ID] = &Link{RequestID: r.ID, Request: r, Seq: 1, Work: Work{Due: time.Now(), Begun: EffectCreate}}
 			}
 			continue
 		}
@@ -142,7 +169,13 @@ func (s termStore) observeIssue(i Issue) {
 			return
 		}
 	}
-	if l := s.links[i.RequestID]; l != nil && l.Bound.ID == "" {
+	l := s.links[i.RequestID]
+	switch {
+	case l == nil:
+	case l.Bound.ID == "":
+		l.touched()
+	case !slices.Contains(l.Strays, i.ID):
+		l.Strays = append(l.Strays, i.ID)
 		l.touched()
 	}
 }
@@ -195,6 +228,8 @@ func (s *memStore) where(match func(*Link) bool) []Link {
 func (l *Link) copied() Link {
 	c := *l
 	c.Commented = slices.Clone(l.Commented)
+	c.Answered = slices.Clone(l.Answered)
+	c.Strays = slices.Clone(l.Strays)
 	return c
 }
 

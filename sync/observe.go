@@ -124,16 +124,21 @@ func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 		notify(e.wakeWork)
 		notify(e.wakePoll)
 	}()
+	record, err := e.recorder(ctx)
+	if err != nil {
+		return err
+	}
 	listed := make(map[string]bool)
 	err = e.Cluster.Requests(ctx, func(page []Request) error {
 		for _, r := range page {
 			listed[r.ID] = true
 		}
-		return e.Store.ObserveRequests(ctx, told.without(page))
+		return record(ctx, told.without(page))
 	})
 	if err != nil {
 		return err
 	}
+	e.listed.Store(true)
 	return e.eachOpen(ctx, func(links []Link) error {
 		var missing []string
 		for _, l := range links {
@@ -146,6 +151,16 @@ func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 		}
 		return e.Store.SuspectRequests(ctx, missing)
 	})
+}
+
+// recorder is how a list is recorded. Without a cursor no poll has ever ended: the database is new, or was lost together with the rows
+// of requests that are resolved in Teleport and perhaps not yet on their issues.
+func (e *Engine) recorder(ctx context.Context) (func(context.Context, []Request) error, error) {
+	cursor, err := e.Store.Cursor(ctx)
+	if err != nil || !cursor.IsZero() {
+		return e.Store.ObserveRequests, err
+	}
+	return e.Store.Recover, nil
 }
 
 // poll searches Jira on schedule: tightly while any request is pending, else slowly.
@@ -205,30 +220,62 @@ func (e *Engine) pollOnce(ctx context.Context, full bool) (pending int, err erro
 		return 0, err
 	}
 	if cursor.IsZero() {
-		if cursor, err = e.Tracker.Now(ctx); err != nil {
-			return 0, err
-		}
-		full = true
+		return pending, e.pollAll(ctx)
 	}
 	lookback := e.Lookback
 	if !full {
 		lookback = min(lookback, shortLookback)
 	}
-	latest := cursor
-	err = e.Tracker.Search(ctx, Query{Since: cursor.Add(-lookback), Reconcile: ids}, func(page []Issue) error {
+	latest, err := e.search(ctx, Query{Since: cursor.Add(-lookback), Reconcile: ids}, func(page []Issue) error {
+		return e.Store.ObserveIssues(ctx, page, time.Time{})
+	})
+	if err != nil {
+		return 0, err
+	}
+	return pending, e.Store.ObserveIssues(ctx, nil, latest)
+}
+
+// pollAll is the first poll on a database that is new or was lost: all issues that hold a request's ID, whenever they changed. Those that the
+// agent made and that still stand under Pending get their rows back, though Teleport may no longer know their requests. There is
+// no cursor before Teleport's side is recorded, too: until then both are read as after a loss.
+func (e *Engine) pollAll(ctx context.Context) error {
+	now, err := e.Tracker.Now(ctx)
+	if err != nil {
+		return err
+	}
+	latest, err := e.search(ctx, Query{}, func(page []Issue) error {
+		lost := slices.DeleteFunc(slices.Clone(page), func(i Issue) bool {
+			return !i.ByAgent || i.RequestID == "" || !e.Policy.Statuses.Shows(i.Status, OutcomePending)
+		})
+		if err := e.Store.RecoverIssues(ctx, lost); err != nil {
+			return err
+		}
+		return e.Store.ObserveIssues(ctx, page, time.Time{})
+	})
+	if err != nil || !e.listed.Load() {
+		return err
+	}
+	if latest.Before(now) {
+		latest = now
+	}
+	return e.Store.ObserveIssues(ctx, nil, latest)
+}
+
+// search hands each page to record and returns the latest time of change among all.
+func (e *Engine) search(ctx context.Context, q Query, record func([]Issue) error) (latest time.Time, err error) {
+	err = e.Tracker.Search(ctx, q, func(page []Issue) error {
 		for _, issue := range page {
 			if issue.Updated.After(latest) {
 				latest = issue.Updated
 			}
 		}
 		defer notify(e.wakeWork)
-		return e.Store.ObserveIssues(ctx, page, time.Time{})
+		return record(page)
 	})
-	if err != nil {
-		return 0, err
+	if err == nil {
+		e.sides.worked("jira", time.Now())
 	}
-	e.sides.worked("jira", time.Now())
-	return pending, e.Store.ObserveIssues(ctx, nil, latest)
+	return latest, err
 }
 
 // sweep compares every open row with both sides, at the start of the term and on schedule. It finds what events and polls lost. At

@@ -1,6 +1,10 @@
 package sync
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // Kind names a step of the agent's work on one request; it is the word in logs, metrics and the activity table.
 type Kind string
@@ -11,6 +15,8 @@ const (
 	ActFind    Kind = "find"    // look for the issue that an unfinished create may have made
 	ActCreate  Kind = "create"  // make the issue
 	ActRead    Kind = "read"    // read the issue by id
+	ActRestore Kind = "restore" // put the request's ID back into the issue's field
+	ActAnswer  Kind = "answer"  // tell another issue with the request's ID that it is not the one
 	ActLink    Kind = "link"    // write the issue into Teleport's plugin data
 	ActComment Kind = "comment" // add a comment
 	ActMove    Kind = "move"    // bring the issue to a status that shows Action.To
@@ -24,7 +30,7 @@ type Action struct {
 	Kind  Kind
 	Cause string  // why, in words
 	To    Outcome // ActMove, ActResolve, ActSettle
-	Key   string  // ActComment: the comment's own mark
+	Key   string  // ActComment: the comment's own mark; ActAnswer: the other issue's id
 	Body  string  // ActComment: wiki markup
 }
 
@@ -42,15 +48,34 @@ func Plan(l Link, p Policy, now time.Time) []Action {
 		return []Action{{Kind: ActCheck, Cause: "the request is past its expiry"}}
 	case l.Bound.ID == "":
 		return planIssue(l, target)
-	case l.SuspectIssue:
+	case l.SuspectIssue, l.IssueGone && target == OutcomePending:
 		return []Action{{Kind: ActRead, Cause: "Jira may no longer show the issue"}}
+	case l.IssueGone && l.SettledAt.IsZero():
+		return []Action{{Kind: ActSettle, To: target, Cause: "the issue is gone: nothing can be shown on it"}}
+	case l.IssueGone:
+		return nil
 	case l.Issue.Status == Status{}:
 		return []Action{{Kind: ActRead, Cause: "the issue's status is not known yet"}}
-	case target == OutcomePending:
-		return planPending(l, p)
-	default:
-		return planResolved(l, p, target)
 	}
+	plan := planField(l)
+	if target == OutcomePending {
+		return append(plan, planPending(l, p)...)
+	}
+	return append(plan, planResolved(l, p, target, len(plan) == 0)...)
+}
+
+// planField: the request's ID stands in the field of its own issue, and means nothing in any other.
+func planField(l Link) []Action {
+	var plan []Action
+	if l.Issue.RequestID != l.RequestID && l.SettledAt.IsZero() {
+		plan = append(plan, Action{Kind: ActRestore, Cause: fmt.Sprintf("the issue's field holds %q", l.Issue.RequestID)})
+	}
+	for _, id := range l.Strays {
+		if id != l.Bound.ID && !slices.Contains(l.Answered, id) {
+			plan = append(plan, Action{Kind: ActAnswer, Key: id, Cause: "another issue holds the request's ID"})
+		}
+	}
+	return plan
 }
 
 // planIssue: the request has no issue yet.
@@ -84,7 +109,7 @@ func planPending(l Link, p Policy) []Action {
 
 // planResolved: the issue shows the outcome, with one closing comment. Later moves of a settled issue are put back only from a status that
 // stands for another outcome: what a team does with its closed issues (archive, "Done") does not contradict Teleport.
-func planResolved(l Link, p Policy, target Outcome) []Action {
+func planResolved(l Link, p Policy, target Outcome, nothingElse bool) []Action {
 	plan := planReviews(l)
 	if key := resolutionKey(target); !l.HasComment(key) {
 		plan = append(plan, Action{Kind: ActComment, Key: key, Body: resolutionText(l, target), Cause: "the request is " + string(target)})
@@ -102,7 +127,7 @@ func planResolved(l Link, p Policy, target Outcome) []Action {
 	if l.Resolved != target {
 		plan = append(plan, Action{Kind: ActResolve, To: target, Cause: "Teleport's plugin data does not say " + string(target) + " yet"})
 	}
-	if len(plan) == 0 && !settledSo {
+	if nothingElse && len(plan) == 0 && !settledSo {
 		plan = append(plan, Action{Kind: ActSettle, To: target, Cause: "both sides say " + string(target)})
 	}
 	return plan

@@ -17,6 +17,7 @@ var (
 	todoStatus     = Status{ID: "9", Name: "To Do"}
 
 	testPolicy = Policy{
+		Project: "ACCESS",
 		Statuses: Statuses{
 			OutcomePending:  {"Pending"},
 			OutcomeApproved: {"Approved", "Granted"},
@@ -70,8 +71,24 @@ func TestPlan(t *testing.T) {
 		"resolved without issue and settled": {edit(settledLink(), noIssue), nil},
 		"status not known yet":               {edit(pendingLink(), inStatus(Status{})), []string{"read"}},
 		"issue may be gone":                  {edit(pendingLink(), func(l *Link) { l.SuspectIssue = true }), []string{"read"}},
-		"request may be gone":                {edit(pendingLink(), func(l *Link) { l.SuspectRequest = true }), []string{"check"}},
-		"request is past its expiry":         {edit(pendingLink(), func(l *Link) { l.Request.Expires = noon }), []string{"check"}},
+		"issue is gone while pending":        {edit(pendingLink(), func(l *Link) { l.IssueGone = true }), []string{"read"}},
+		"issue is gone and the request resolved": {
+			edit(pendingLink(), state(StateDenied), func(l *Link) { l.IssueGone = true }), []string{"settle denied"},
+		},
+		"issue is gone after it was settled": {edit(settledLink(), func(l *Link) { l.IssueGone = true }), nil},
+		"the field was emptied":              {edit(pendingLink(), holds("")), []string{"restore"}},
+		"the field names another request":    {edit(pendingLink(), holds("req-2")), []string{"restore"}},
+		"the field of a settled issue":       {edit(settledLink(), holds("")), nil},
+		"the field was changed, then the issue moved": {
+			edit(pendingLink(), holds("req-2"), inStatus(approvedStatus)), []string{"restore", "judge"},
+		},
+		"another issue holds the ID": {edit(pendingLink(), strays("666")), []string{"answer 666"}},
+		"another issue was answered": {
+			edit(pendingLink(), strays("666"), func(l *Link) { l.Answered = []string{"666"} }), nil,
+		},
+		"the issue itself was a stray before it was adopted": {edit(pendingLink(), strays("10001")), nil},
+		"request may be gone":                                {edit(pendingLink(), func(l *Link) { l.SuspectRequest = true }), []string{"check"}},
+		"request is past its expiry":                         {edit(pendingLink(), func(l *Link) { l.Request.Expires = noon }), []string{"check"}},
 		"a request without expiry": {
 			edit(pendingLink(), func(l *Link) { l.Request.Expires = time.Time{} }), nil,
 		},
@@ -151,6 +168,10 @@ func begun(effect string) func(*Link) { return func(l *Link) { l.Begun = effect 
 func state(s RequestState) func(*Link) { return func(l *Link) { l.Request.State = s } }
 
 func inStatus(s Status) func(*Link) { return func(l *Link) { l.Issue.Status = s } }
+
+func holds(requestID string) func(*Link) { return func(l *Link) { l.Issue.RequestID = requestID } }
+
+func strays(ids ...string) func(*Link) { return func(l *Link) { l.Strays = ids } }
 
 func commented(keys ...string) func(*Link) { return func(l *Link) { l.Commented = keys } }
 

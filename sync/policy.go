@@ -68,6 +68,8 @@ const (
 
 // Policy is what the operator configured about verdicts from Jira.
 type Policy struct {
+	// Project is the key of the Jira project whose people may decide.
+	Project      string
 	Statuses     Statuses
 	SelfApproval SelfApproval
 }

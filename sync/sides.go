@@ -27,6 +27,9 @@ type Cluster interface {
 	// names, or zero when it names none (a claim whose create was never finished). ErrNotFound when the request is gone.
 	Claim(ctx context.Context, r Request) (ref IssueRef, claimed bool, err error)
 
+	// Linked reads which issue the plugin data names; zero when it names none.
+	Linked(ctx context.Context, requestID string) (IssueRef, error)
+
 	// Link writes the issue's id and key into the plugin data, unless it names another issue: then ErrChanged.
 	// Repeating it is harmless.
 	Link(ctx context.Context, requestID string, ref IssueRef) error
@@ -86,6 +89,9 @@ type Tracker interface {
 	// status that the issue is in now.
 	Move(ctx context.Context, id string, from Status, to []string, commit func(context.Context) error) (Issue, error)
 
+	// SetRequestID writes the custom field of an issue. commit is as in Create.
+	SetRequestID(ctx context.Context, id, requestID string, commit func(context.Context) error) error
+
 	// Comments reads all comments of an issue, newest first.
 	Comments(ctx context.Context, id string) ([]Comment, error)
 
@@ -99,12 +105,20 @@ type Lease interface {
 	Check() error
 }
 
-// Store keeps links and cursors. Each method is one transaction, fenced by the term of the leader that it was made
+// Store keeps links and cursors, and appends to a row's activity what changed in it. Each method is one transaction, fenced by the term of the leader that it was made
 // for: it returns ErrNotLeader, and changes nothing, once another term has begun. Safe for concurrent use.
 type Store interface {
 	// ObserveRequests records what Teleport said: for each request it merges into the row (MergeRequest), and creates a row for a
 	// pending request that has none. A row that changed gets its Seq raised and is due at once, unparked.
 	ObserveRequests(ctx context.Context, requests []Request) error
+
+	// Recover is ObserveRequests after the database was lost: a resolved request that has no row gets one, too, as if a create had been begun long
+	// ago, so that its issue is looked for once.
+	Recover(ctx context.Context, requests []Request) error
+
+	// RecoverIssues makes a row for each request ID that the issues hold and that has none, as if its create had been begun long ago and
+	// its request might be gone: both are looked for once.
+	RecoverIssues(ctx context.Context, issues []Issue) error
 
 	// ObserveGone records that Teleport no longer has the request. Nothing happens to a request without a row.
 	ObserveGone(ctx context.Context, requestID string) error
@@ -114,8 +128,8 @@ type Store interface {
 	SuspectRequests(ctx context.Context, requestIDs []string) error
 
 	// ObserveIssues records what Jira said of issues that a row names, by issue id (MergeIssue); a row that changed is due at
-	// once. An issue that no row names makes the row of its RequestID due if that row still has no issue, and
-	// changes nothing else. If cursor is not zero, the cursor is raised to it in the same transaction; it never falls.
+	// once. An issue that no row names makes the row of its RequestID due if that row still has no issue; otherwise it is noted among the Strays
+	// of that row, which is due if it is new there. If cursor is not zero, the cursor is raised to it in the same transaction; it never falls.
 	ObserveIssues(ctx context.Context, issues []Issue, cursor time.Time) error
 
 	// SuspectIssues is the same by the id of an issue that may be gone.

@@ -100,6 +100,13 @@ func refusalText(v Verdict) string {
 	return "This move does not decide the Access Request, and nothing was changed in Teleport. " + v.Refusal
 }
 
+func strayText(key string, duplicate bool) string {
+	if duplicate {
+		return "This issue was made twice for one Access Request. The request's issue is " + key + "; this one is closed."
+	}
+	return "This issue holds the ID of an Access Request that is not its own. The request's issue is " + key + ". Moving this one decides nothing."
+}
+
 func withReason(text, reason string) string {
 	if strings.TrimSpace(reason) == "" {
 		return text

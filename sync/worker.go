@@ -76,6 +76,9 @@ func (w *worker) act(ctx context.Context, a Action) error {
 	}
 	start := time.Now()
 	err := w.do(ctx, a)
+	if a.Kind != ActRead && a.Kind != ActAnswer && w.link.Bound.ID != "" && isJiras(err, ErrNotFound) {
+		w.link.IssueGone = true // to be read by id before anything is concluded
+	}
 	w.Observer.Acted(a.Kind, err, time.Since(start))
 	fields := []zap.Field{zap.String("action", string(a.Kind)), zap.String("cause", a.Cause), zap.Int("attempt", w.link.Attempts+1)}
 	if w.link.Bound.Key != "" {
@@ -114,6 +117,10 @@ func (w *worker) do(ctx context.Context, a Action) error {
 	case ActRead:
 		_, err := w.readIssue(ctx)
 		return err
+	case ActRestore:
+		return w.restore(ctx)
+	case ActAnswer:
+		return w.answer(ctx, a.Key)
 	case ActLink:
 		return w.linkPluginData(ctx)
 	case ActComment:
@@ -190,6 +197,11 @@ func (w *worker) finish(ctx context.Context, err error) error {
 	return w.record(ctx)
 }
 
+// isJiras reports whether err is this condition, as Jira said it.
+func isJiras(err, condition error) bool {
+	return errors.Is(err, condition) && asError(err).Side == "jira"
+}
+
 // firstNotIn is the first action of a plan that has not failed.
 func firstNotIn(plan []Action, failed map[string]error) (Action, bool) {
 	for _, a := range plan {
@@ -225,7 +237,7 @@ func sidesOf(k Kind) []string {
 	switch k {
 	case ActCheck, ActLink, ActResolve:
 		return []string{"teleport"}
-	case ActComment, ActMove, ActRead:
+	case ActComment, ActMove, ActRead, ActRestore, ActAnswer:
 		return []string{"jira"}
 	case ActCreate, ActFind, ActJudge:
 		return []string{"jira", "teleport"}

@@ -28,6 +28,8 @@ CREATE TABLE links (
     issue           json,
     issue_updated   timestamptz,
     suspect_issue   boolean NOT NULL DEFAULT false,
+    -- Ids of other issues that hold the request's ID.
+    strays          text[]  NOT NULL DEFAULT '{}',
 
     -- The agent's own work.
     issue_id        text,
@@ -35,8 +37,10 @@ CREATE TABLE links (
     begun           text    NOT NULL DEFAULT '',
     begun_at        timestamptz,
     linked          boolean NOT NULL DEFAULT false,
+    issue_gone      boolean NOT NULL DEFAULT false,
     placed          boolean NOT NULL DEFAULT false,
     commented       text[]  NOT NULL DEFAULT '{}',
+    answered        text[]  NOT NULL DEFAULT '{}',
     resolved        text    NOT NULL DEFAULT '',
     settled_at      timestamptz,
     last_error      text    NOT NULL DEFAULT '',
@@ -64,7 +68,7 @@ CREATE TABLE cursors (
     position timestamptz NOT NULL
 );
 
--- What was done about each request, in order. Append-only.
+-- What was seen and done about each request, in order. Append-only.
 CREATE TABLE activity (
     id         bigint      GENERATED ALWAYS AS IDENTITY,
     scope      text        NOT NULL COLLATE "C",

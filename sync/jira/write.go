@@ -195,6 +195,20 @@ func noTransition(from sync.Status, offered []transitionJSON) error {
 	return fmt.Errorf("%w: from %q the workflow leads to %s only", sync.ErrNoTransition, from.Name, bounded(strings.Join(names, ", "), maxMessage))
 }
 
+// SetRequestID writes the custom field. An issue that has the value already is left alone.
+func (c *Client) SetRequestID(ctx context.Context, id, requestID string, commit func(context.Context) error) error {
+	op := fmt.Sprintf("put request %s into the field of issue %s", requestID, id)
+	issue, err := c.getIssue(ctx, c.issueRequest(op, id, c.searchFields()...), &issueJSON{})
+	if err != nil || issue.RequestID == requestID {
+		return err
+	}
+	r := request{
+		op: op, method: http.MethodPut, endpoint: "issue/{id}", issue: id,
+		body: map[string]any{"fields": map[string]string{c.field.id: requestID}},
+	}
+	return c.explainField(c.write(ctx, r, commit, nil))
+}
+
 // Comment adds a comment with the agent's mark.
 func (c *Client) Comment(ctx context.Context, id, key, body string, commit func(context.Context) error) error {
 	r := request{

@@ -239,3 +239,22 @@ func TestCommentCarriesItsKey(t *testing.T) {
 		"properties": []any{map[string]any{"key": commentProperty, "value": map[string]any{"key": "review:bob"}}},
 	}, f.received("POST", "/issue/7/comment")[0].body)
 }
+
+func TestSetRequestIDWritesTheFieldUnlessItIsThere(t *testing.T) {
+	t.Parallel()
+	for held, writes := range map[string]int{"": 1, "req-8": 1, "req-7": 0} {
+		f := newFake(t, routes{
+			"GET /issue/7": always(200, issueBody(7, withField(fieldID, held))),
+			"PUT /issue/7": always(204, nil),
+		})
+		c, _ := connected(t, f, Cloud)
+		committed := 0
+		require.NoError(t, c.SetRequestID(testContext(t), "7", "req-7", noteCommit(&committed)))
+		require.Equal(t, writes, committed)
+		puts := f.received("PUT", "/issue/7")
+		require.Len(t, puts, writes)
+		if writes == 1 {
+			require.Equal(t, map[string]any{"fields": map[string]any{fieldID: "req-7"}}, puts[0].body)
+		}
+	}
+}

@@ -111,6 +111,15 @@ func (c *Client) Claim(ctx context.Context, r sync.Request) (ref sync.IssueRef, 
 	return sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}, false, nil
 }
 
+// Linked implements sync.Cluster.
+func (c *Client) Linked(ctx context.Context, requestID string) (sync.IssueRef, error) {
+	data, err := c.pluginData(ctx, "look up the issue of access request "+requestID, requestID)
+	if errors.Is(err, errNoPluginData) {
+		return sync.IssueRef{}, nil
+	}
+	return sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}, err
+}
+
 // Link implements sync.Cluster.
 func (c *Client) Link(ctx context.Context, requestID string, ref sync.IssueRef) error {
 	op := fmt.Sprintf("link access request %s to issue %s", requestID, ref.Key)

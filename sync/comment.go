@@ -1,0 +1,93 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+)
+
+// comment adds a comment once. One that was begun and never recorded is looked for first.
+func (w *worker) comment(ctx context.Context, key, body string) error {
+	if strings.HasPrefix(w.link.Begun, EffectComment) {
+		comments, err := w.Tracker.Comments(ctx, w.link.Bound.ID)
+		if err != nil {
+			return err
+		}
+		if w.link.Begun == EffectComment+key && carries(comments, body) {
+			w.link.Commented = append(w.link.Commented, key)
+		}
+		w.noteComments(comments)
+		w.link.Begun = ""
+	}
+	if w.link.HasComment(key) {
+		return nil
+	}
+	err := w.Tracker.Comment(ctx, w.link.Bound.ID, key, body, w.begin(EffectComment+key))
+	if err != nil {
+		if !asError(err).Uncertain {
+			w.link.Begun = ""
+		}
+		return err
+	}
+	w.link.Commented = append(w.link.Commented, key)
+	w.link.Begun = ""
+	return nil
+}
+
+// noteComments records the agent's own comments that were seen on the issue.
+func (w *worker) noteComments(comments []Comment) {
+	for _, c := range comments {
+		if c.Key != "" && c.Author.Agent && !w.link.HasComment(c.Key) {
+			w.link.Commented = append(w.link.Commented, c.Key)
+		}
+	}
+}
+
+// carries finds a comment of the agent by its text, for where Jira does not return comment properties.
+func carries(comments []Comment, body string) bool {
+	for _, c := range comments {
+		if c.Author.Agent && strings.Join(strings.Fields(c.Body), " ") == strings.Join(strings.Fields(body), " ") {
+			return true
+		}
+	}
+	return false
+}
+
+// answer tells another issue that holds the request's ID which one is the request's, once, and that moves of it decide nothing. One that the
+// agent itself made twice is closed.
+func (w *worker) answer(ctx context.Context, id string) error {
+	detail, err := w.Tracker.Read(ctx, id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return w.answered(id)
+	case err != nil:
+		return err
+	case detail.Issue.RequestID != w.link.RequestID:
+		return w.answered(id) // what the search showed is no longer so
+	}
+	duplicate := w.madeFor(detail.Issue)
+	w.log.Warn("another issue holds the request's ID", zap.String("issue_key", detail.Issue.Key), zap.Bool("made_by_agent", duplicate))
+	key := "stray:" + w.link.Bound.Key
+	if !slices.ContainsFunc(detail.Comments, func(c Comment) bool { return c.Key == key && c.Author.Agent }) {
+		body := strayText(w.link.Bound.Key, duplicate)
+		if !carries(detail.Comments, body) {
+			if err := w.Tracker.Comment(ctx, id, key, body, w.checked); err != nil {
+				return err
+			}
+		}
+	}
+	if duplicate {
+		if _, err := w.Tracker.Move(ctx, id, Status{}, w.Policy.Statuses[OutcomeExpired], w.checked); err != nil {
+			return err
+		}
+	}
+	return w.answered(id)
+}
+
+func (w *worker) answered(id string) error {
+	w.link.Answered = append(w.link.Answered, id)
+	return nil
+}
