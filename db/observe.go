@@ -43,8 +43,8 @@ func (s *store) RecoverIssues(ctx context.Context, issues []sync.Issue) error {
 			}
 		}
 		_, err := tx.Exec(ctx, `
-			INSERT INTO links (scope, request_id, seq, request, state, due, begun, suspect_request)
-			SELECT DISTINCT ON (c.id) $1, c.id, 1, c.request::json, 'pending', $2::timestamptz, $3, true
+			INSERT INTO links (scope, request_id, seq, request, state, due, begun, begun_at, suspect_request)
+			SELECT DISTINCT ON (c.id) $1, c.id, 1, c.request::json, 'pending', $2::timestamptz, $3, $2::timestamptz, true
 			FROM unnest($4::text[], $5::text[]) AS c (id, request) ORDER BY c.id
 			ON CONFLICT DO NOTHING`, s.scope, time.Now(), sync.EffectCreate, lost.ids, lost.contents)
 		return err
@@ -69,10 +69,11 @@ func (s *store) recordRequests(ctx context.Context, requests []sync.Request, rec
 					row.news = append(row.news, sync.DescribeRequest(row.request, merged))
 					row.request = merged
 				}
-			case seen.State == sync.StatePending:
-				recorded[seen.ID] = &requestRow{id: seen.ID, request: seen, fresh: true}
+			case seen.PastExpiry(time.Now()): // too late for an issue
 			case recovering:
 				recorded[seen.ID] = &requestRow{id: seen.ID, request: seen, fresh: true, begun: sync.EffectCreate}
+			case seen.State == sync.StatePending:
+				recorded[seen.ID] = &requestRow{id: seen.ID, request: seen, fresh: true}
 			}
 		}
 		return s.writeRequests(ctx, tx, recorded)
@@ -135,8 +136,8 @@ func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*r
 	now := time.Now()
 	if len(fresh.ids) > 0 {
 		tag, err := tx.Exec(ctx, `
-			INSERT INTO links (scope, request_id, seq, request, state, due, begun)
-			SELECT $1, c.id, 1, c.request::json, c.state, $2, c.begun
+			INSERT INTO links (scope, request_id, seq, request, state, due, begun, begun_at)
+			SELECT $1, c.id, 1, c.request::json, c.state, $2::timestamptz, c.begun, CASE WHEN c.begun <> '' THEN $2::timestamptz END
 			FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS c (id, request, state, begun)
 			ON CONFLICT DO NOTHING`, s.scope, now, fresh.ids, fresh.contents, fresh.extracts, begun)
 		if err != nil {

@@ -245,14 +245,16 @@ func TestCursor_NeverFalls(t *testing.T) {
 	}
 }
 
-func TestRecover_MakesARowForAResolvedRequestThatLooksForItsIssue(t *testing.T) {
+func TestRecover_MakesARowForEachRequestThatLooksForItsIssue(t *testing.T) {
 	t.Parallel()
 	_, s := newStore(t)
 	approved := request("a")
 	approved.State = sync.StateApproved
 	require.NoError(t, s.Recover(t.Context(), []sync.Request{approved, request("b")}))
-	require.Equal(t, sync.EffectCreate, row(t, s, "a").Begun)
-	require.Empty(t, row(t, s, "b").Begun)
+	for _, id := range []string{"a", "b"} {
+		require.Equal(t, sync.EffectCreate, row(t, s, id).Begun)
+		require.WithinDuration(t, time.Now(), row(t, s, id).BegunAt, time.Minute)
+	}
 	require.Equal(t, []string{"a", "b"}, dueIDs(t, s))
 }
 

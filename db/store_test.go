@@ -37,7 +37,7 @@ func newStore(t *testing.T) (*DB, sync.Store) {
 func request(id string) sync.Request {
 	return sync.Request{
 		ID: id, State: sync.StatePending, User: "ann", Roles: []string{"admin"}, Reason: "quote \" nul \x00 emoji 🙂",
-		Created: t0, Expires: t0.Add(time.Hour), AccessExpires: t0.Add(2 * time.Hour),
+		Created: t0, Expires: farFuture(), AccessExpires: t0.Add(2 * time.Hour),
 	}
 }
 
@@ -146,7 +146,7 @@ func TestSave_RecordsTheWholeWorkAndNoFact(t *testing.T) {
 	d, s := newStore(t)
 	l := observe(t, s, request("a"))[0]
 	work := sync.Work{
-		Bound: sync.IssueRef{ID: "100", Key: "OPS-100"}, Begun: sync.EffectComment + "review:bob", BegunAt: t0, Linked: true, IssueGone: true, Placed: true, Answered: []string{"200"},
+		Bound: sync.IssueRef{ID: "100", Key: "OPS-100"}, Begun: sync.EffectComment + "review:bob", BegunAt: t0, Mark: "m", Linked: true, IssueGone: true, Placed: true, Answered: []string{"200"},
 		Commented: []string{"review:ann", "resolution:denied"}, Resolved: sync.OutcomeDenied,
 		Due: t0.Add(time.Hour), Attempts: 3, LastError: "broken", Parked: true,
 	}

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -14,31 +15,32 @@ import (
 // https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile/
 const searchGrace = 5 * time.Minute
 
-// create makes the request's issue. What is claimed and begun is recorded before each step, so that a crash or a lost answer leaves a
+// create makes the request's issue. What is about to happen is recorded before each step, so that a crash or a lost answer leaves a
 // trace: plugin data first (it outlives the database), then the row, then Jira.
 func (w *worker) create(ctx context.Context) error {
-	own := w.link.Begun == EffectClaim
-	if !own {
-		w.link.Begun, w.link.BegunAt = EffectClaim, time.Now()
+	if w.link.Mark == "" {
+		w.link.Mark = rand.Text()
 		if err := w.record(ctx); err != nil {
 			return err
 		}
 	}
-	ref, claimed, err := w.claim(ctx)
+	ref, mine, err := w.Cluster.Claim(ctx, w.link.Request, w.link.Mark)
 	switch {
-	case err != nil || w.link.Gone:
+	case errors.Is(err, ErrNotFound):
+		return w.gone(ctx)
+	case err != nil:
 		return err
 	case ref.ID != "":
 		return w.adopt(ctx, ref)
-	case !claimed && !own:
-		// Somebody claimed the request and never said which issue came of it: an agent whose database is lost, or Teleport's own plugin.
+	case !mine:
+		// Somebody claimed the request and never said which issue came of it: an agent whose database was lost, or Teleport's own plugin.
 		w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
 		return nil
 	}
 	issue, err := w.Tracker.Create(ctx, draft(w.link.Request), w.begin(EffectCreate))
 	if err != nil {
-		if w.link.Begun == EffectCreate && !asError(err).Uncertain {
-			w.link.Begun = EffectClaim
+		if !asError(err).Uncertain {
+			w.link.Begun = ""
 		}
 		return err
 	}
@@ -48,24 +50,18 @@ func (w *worker) create(ctx context.Context) error {
 	return nil
 }
 
-// claim marks the request in Teleport's plugin data, or finds the mark that is there.
-func (w *worker) claim(ctx context.Context) (IssueRef, bool, error) {
-	ref, claimed, err := w.Cluster.Claim(ctx, w.link.Request)
-	if errors.Is(err, ErrNotFound) {
-		return ref, claimed, w.gone(ctx)
-	}
-	return ref, claimed, err
-}
-
 // find looks for the issue that an unfinished create may have made: in the plugin data, then by the field, of several the oldest. An issue
 // counts only if the agent's own account created it and its property agrees, for anybody can type an ID into a field.
 func (w *worker) find(ctx context.Context) error {
-	ref, err := w.Cluster.Linked(ctx, w.link.RequestID)
-	if err != nil {
+	ref, claimed, err := w.Cluster.Linked(ctx, w.link.RequestID)
+	switch {
+	case err != nil:
 		return err
-	}
-	if ref.ID != "" {
+	case ref.ID != "":
 		return w.adopt(ctx, ref)
+	case !claimed && OutcomeOf(w.link) == OutcomePending:
+		w.link.Begun = "" // the claim comes before the create: there was none
+		return nil
 	}
 	issues, err := w.Tracker.Find(ctx, w.link.RequestID)
 	if err != nil {
@@ -76,19 +72,38 @@ func (w *worker) find(ctx context.Context) error {
 			return w.adopt(ctx, IssueRef{ID: issue.ID, Key: issue.Key})
 		}
 	}
-	waited := time.Since(w.link.BegunAt)
-	if waited < searchGrace {
+	if waited := time.Since(w.link.BegunAt); waited < searchGrace {
+		again := searchGrace - waited + time.Second
+		if OutcomeOf(w.link) == OutcomePending { // somebody waits for it
+			again = min(again, 2*time.Second+waited/2, 30*time.Second)
+		}
 		return &Error{
-			Side: "jira", Op: "find the issue of request " + w.link.RequestID,
-			RetryAfter: min(2*time.Second+waited/2, 30*time.Second, searchGrace-waited+time.Second),
-			Err:        fmt.Errorf("%w: it may have been created and not be searchable yet", ErrNotFound),
+			Side: "jira", Op: "find the issue of request " + w.link.RequestID, RetryAfter: again,
+			Err: fmt.Errorf("%w: it may have been created and not be searchable yet", ErrNotFound),
+		}
+	}
+	if OutcomeOf(w.link) == OutcomePending {
+		if err := w.reclaim(ctx); err != nil {
+			return err
 		}
 	}
 	w.link.Begun = ""
-	if OutcomeOf(w.link) == OutcomePending {
-		w.link.Begun = EffectClaim // the claim in the plugin data is ours
-	}
 	return nil
+}
+
+// reclaim takes over a claim that came to nothing, so that the issue can be made after all.
+func (w *worker) reclaim(ctx context.Context) error {
+	if w.link.Mark == "" {
+		w.link.Mark = rand.Text()
+		if err := w.record(ctx); err != nil {
+			return err
+		}
+	}
+	err := w.Cluster.Reclaim(ctx, w.link.RequestID, w.link.Mark)
+	if errors.Is(err, ErrNotFound) {
+		return w.gone(ctx)
+	}
+	return err
 }
 
 // madeFor reports whether the agent made the issue for this request.

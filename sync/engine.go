@@ -37,6 +37,7 @@ type Engine struct {
 	Log      *zap.Logger
 
 	listed   atomic.Bool   // a whole list of Teleport's requests is recorded
+	complete atomic.Bool   // the rows are known to be complete: there is a cursor
 	wakeWork chan struct{} // a row may have become due
 	wakePoll chan struct{} // a request may have become pending
 	sides    sidePauses

@@ -222,29 +222,47 @@ func (c *memCluster) Decide(ctx context.Context, id string, d Decision) error {
 	return c.leave("teleport", "decide")
 }
 
-func (c *memCluster) Claim(ctx context.Context, r Request) (IssueRef, bool, error) {
+func (c *memCluster) Claim(ctx context.Context, r Request, mark string) (IssueRef, bool, error) {
 	if err := c.enter(ctx, "teleport", "claim"); err != nil {
 		return IssueRef{}, false, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if data := c.plugin[r.ID]; data != nil {
-		return IssueRef{ID: data["issue_id"], Key: data["issue_key"]}, false, nil
+		return IssueRef{ID: data["issue_id"], Key: data["issue_key"]}, data["issue_id"] == "" && data["claim"] == mark, nil
 	}
 	if c.requests[r.ID] == nil {
 		return IssueRef{}, false, &Error{Side: "teleport", Op: "claim", Err: ErrNotFound}
 	}
-	c.plugin[r.ID] = map[string]string{"user": r.User}
+	c.plugin[r.ID] = map[string]string{"user": r.User, "claim": mark}
 	return IssueRef{}, true, c.leave("teleport", "claim")
 }
 
-func (c *memCluster) Linked(ctx context.Context, id string) (IssueRef, error) {
-	if err := c.enter(ctx, "teleport", "linked"); err != nil {
-		return IssueRef{}, err
+func (c *memCluster) Reclaim(ctx context.Context, id, mark string) error {
+	if err := c.enter(ctx, "teleport", "reclaim"); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return IssueRef{ID: c.plugin[id]["issue_id"], Key: c.plugin[id]["issue_key"]}, nil
+	switch {
+	case c.requests[id] == nil:
+		return &Error{Side: "teleport", Op: "reclaim", Err: ErrNotFound}
+	case c.plugin[id]["issue_id"] != "":
+		return &Error{Side: "teleport", Op: "reclaim", Err: ErrChanged}
+	case c.plugin[id] == nil:
+		c.plugin[id] = make(map[string]string)
+	}
+	c.plugin[id]["claim"] = mark
+	return c.leave("teleport", "reclaim")
+}
+
+func (c *memCluster) Linked(ctx context.Context, id string) (IssueRef, bool, error) {
+	if err := c.enter(ctx, "teleport", "linked"); err != nil {
+		return IssueRef{}, false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return IssueRef{ID: c.plugin[id]["issue_id"], Key: c.plugin[id]["issue_key"]}, c.plugin[id] != nil, nil
 }
 
 func (c *memCluster) Link(ctx context.Context, id string, ref IssueRef) error {
@@ -288,6 +306,7 @@ type memTracker struct {
 	faults
 	mu      stdsync.Mutex
 	issues  map[string]*memIssue
+	deleted []Detail
 	lastID  int
 	initial Status
 	lag     time.Duration
@@ -313,6 +332,7 @@ func (t *memTracker) person(id string, p Person, to Status) {
 func (t *memTracker) remove(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.deleted = append(t.deleted, t.issues[id].Detail)
 	delete(t.issues, id)
 }
 
@@ -354,11 +374,20 @@ func (t *memTracker) touch(i *memIssue, edit func()) {
 
 // of returns copies of the issues that carry the request's ID.
 func (t *memTracker) of(requestID string) []Detail {
+	return t.where(func(i Issue) bool { return i.RequestID == requestID })
+}
+
+// madeFor returns copies of the issues that the agent made for a request, whatever their field holds now.
+func (t *memTracker) madeFor(requestID string) []Detail {
+	return t.where(func(i Issue) bool { return i.ByAgent && i.Property == requestID })
+}
+
+func (t *memTracker) where(match func(Issue) bool) []Detail {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var found []Detail
 	for _, i := range t.issues {
-		if i.Issue.RequestID == requestID {
+		if match(i.Issue) {
 			d := i.Detail
 			d.Comments, d.Moves = slices.Clone(d.Comments), slices.Clone(d.Moves)
 			found = append(found, d)

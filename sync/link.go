@@ -39,6 +39,9 @@ type Link struct {
 type Work struct {
 	// Bound is the issue that belongs to the request; zero until there is one. Once set it stays.
 	Bound IssueRef
+	// Mark is what the agent writes into Teleport's plugin data to claim the request before it makes an issue. A claim with another
+	// mark, or with none, was made before the database was lost, or by Teleport's own plugin.
+	Mark string
 	// Begun names the effect that was begun and is not recorded as finished: EffectCreate, or EffectComment + key. After a crash
 	// or a lost answer it tells what may have happened.
 	Begun   string
@@ -67,9 +70,8 @@ type Work struct {
 	Parked bool
 }
 
-// Effects that Work.Begun can name. EffectClaim means that the claim in Teleport's plugin data is ours, or is about to be, and that nothing was sent to Jira.
+// Effects that Work.Begun can name.
 const (
-	EffectClaim   = "claim"
 	EffectCreate  = "create"
 	EffectComment = "comment:" // and the comment's key
 )

@@ -69,7 +69,7 @@ func (s termStore) RecoverIssues(ctx context.Context, issues []Issue) error {
 		if s.links[i.RequestID] == nil {
 			s.links[i.RequestID] = &Link{
 				RequestID: i.RequestID, Request: Request{ID: i.RequestID, State: StatePending}, SuspectRequest: true, Seq: 1,
-				Work: Work{Due: time.Now(), Begun: EffectCreate},
+				Work: Work{Due: time.Now(), Begun: EffectCreate, BegunAt: time.Now()},
 			}
 		}
 	}
@@ -85,10 +85,11 @@ func (s termStore) observeRequests(ctx context.Context, requests []Request, reco
 		l := s.links[r.ID]
 		if l == nil {
 			switch {
+			case r.PastExpiry(time.Now()):
+			case recovering:
+				s.links[r.ID] = &Link{RequestID: r.ID, Request: r, Seq: 1, Work: Work{Due: time.Now(), Begun: EffectCreate, BegunAt: time.Now()}}
 			case r.State == StatePending:
 				s.links[r.ID] = &Link{RequestID: r.ID, Request: r, Seq: 1, Work: Work{Due: time.Now()}}
-			case recovering:
-				s.links[r.ID] = &Link{RequestID: r.ID, Request: r, Seq: 1, Work: Work{Due: time.Now(), Begun: EffectCreate}}
 			}
 			continue
 		}

@@ -112,7 +112,11 @@ func (e *Engine) observe(ctx context.Context, event Event) error {
 	if event.Request.State == StatePending {
 		defer notify(e.wakePoll)
 	}
-	return e.Store.ObserveRequests(ctx, []Request{*event.Request})
+	record, err := e.recorder(ctx)
+	if err != nil {
+		return err
+	}
+	return record(ctx, []Request{*event.Request})
 }
 
 // list records all requests that Teleport lists, but what told knows better, and suspects pending ones that it does not list.
@@ -153,14 +157,21 @@ func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 	})
 }
 
-// recorder is how a list is recorded. Without a cursor no poll has ever ended: the database is new, or was lost together with the rows
+// recorder is how requests are recorded. Without a cursor no poll has ever ended: the database is new, or was lost together with the rows
 // of requests that are resolved in Teleport and perhaps not yet on their issues.
 func (e *Engine) recorder(ctx context.Context) (func(context.Context, []Request) error, error) {
-	cursor, err := e.Store.Cursor(ctx)
-	if err != nil || !cursor.IsZero() {
-		return e.Store.ObserveRequests, err
+	if e.complete.Load() {
+		return e.Store.ObserveRequests, nil
 	}
-	return e.Store.Recover, nil
+	cursor, err := e.Store.Cursor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.complete.Store(!cursor.IsZero())
+	if cursor.IsZero() {
+		return e.Store.Recover, nil
+	}
+	return e.Store.ObserveRequests, nil
 }
 
 // poll searches Jira on schedule: tightly while any request is pending, else slowly.

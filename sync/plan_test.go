@@ -62,7 +62,6 @@ func TestPlan(t *testing.T) {
 		"at rest while pending":  {pendingLink(), nil},
 		"at rest when settled":   {settledLink(), nil},
 		"a new request":          {edit(pendingLink(), noIssue), []string{"create"}},
-		"a claim of our own":     {edit(pendingLink(), noIssue, begun(EffectClaim)), []string{"create"}},
 		"an unfinished create":   {edit(pendingLink(), noIssue, begun(EffectCreate)), []string{"find"}},
 		"resolved without issue": {edit(pendingLink(), noIssue, state(StateDenied)), []string{"settle denied"}},
 		"resolved while a create is unfinished": {

@@ -22,13 +22,18 @@ type Cluster interface {
 	// the caller reads the request immediately before.
 	Decide(ctx context.Context, id string, d Decision) error
 
-	// Claim writes into the plugin data of a pending request, by compare-and-swap, that an issue is about to be
-	// made for it. claimed is true when this call was the first to do so. Otherwise ref is the issue that the plugin data
-	// names, or zero when it names none (a claim whose create was never finished). ErrNotFound when the request is gone.
-	Claim(ctx context.Context, r Request) (ref IssueRef, claimed bool, err error)
+	// Claim writes into the plugin data of a pending request, by compare-and-swap, that an issue is about to be made for it by who
+	// knows the mark. mine is true when the claim has this mark, now or since an earlier call, and no issue yet. Otherwise ref is the
+	// issue that the plugin data names, or zero when it names none (somebody's claim whose create was never finished).
+	// ErrNotFound when the request is gone.
+	Claim(ctx context.Context, r Request, mark string) (ref IssueRef, mine bool, err error)
 
-	// Linked reads which issue the plugin data names; zero when it names none.
-	Linked(ctx context.Context, requestID string) (IssueRef, error)
+	// Reclaim puts the mark on a claim that has none or another, unless it names an issue: then ErrChanged.
+	Reclaim(ctx context.Context, requestID, mark string) error
+
+	// Linked reads which issue the plugin data names; zero when it names none. claimed is false when there is no plugin data: for a pending
+	// request that means that no issue was ever begun.
+	Linked(ctx context.Context, requestID string) (ref IssueRef, claimed bool, err error)
 
 	// Link writes the issue's id and key into the plugin data, unless it names another issue: then ErrChanged.
 	// Repeating it is harmless.
@@ -109,15 +114,15 @@ type Lease interface {
 // for: it returns ErrNotLeader, and changes nothing, once another term has begun. Safe for concurrent use.
 type Store interface {
 	// ObserveRequests records what Teleport said: for each request it merges into the row (MergeRequest), and creates a row for a
-	// pending request that has none. A row that changed gets its Seq raised and is due at once, unparked.
+	// pending request that has none and is not past its expiry. A row that changed gets its Seq raised and is due at once, unparked.
 	ObserveRequests(ctx context.Context, requests []Request) error
 
-	// Recover is ObserveRequests after the database was lost: a resolved request that has no row gets one, too, as if a create had been begun long
-	// ago, so that its issue is looked for once.
+	// Recover is ObserveRequests after the database was lost: every request that has no row gets one, as if a create had just been
+	// begun, so that its issue is looked for.
 	Recover(ctx context.Context, requests []Request) error
 
-	// RecoverIssues makes a row for each request ID that the issues hold and that has none, as if its create had been begun long ago and
-	// its request might be gone: both are looked for once.
+	// RecoverIssues makes a row for each request ID that the issues hold and that has none, as if its create had just been begun and its
+	// request might be gone: both are looked for.
 	RecoverIssues(ctx context.Context, issues []Issue) error
 
 	// ObserveGone records that Teleport no longer has the request. Nothing happens to a request without a row.

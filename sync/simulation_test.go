@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	seeds    = flag.Int("sync.seeds", 300, "how many seeds the simulation runs")
+	seeds    = flag.Int("sync.seeds", 1000, "how many seeds the simulation runs")
 	firstOne = flag.Uint64("sync.seed", 1, "the first seed")
 )
 
@@ -61,6 +61,8 @@ type simulation struct {
 	store   *memStore
 	replica *replica
 	created int
+	// lostIssues are requests whose issue somebody deleted: no other is made.
+	lostIssues map[string]bool
 }
 
 // replica is one term of one process: killed, it has no further effect, as a process has none.
@@ -74,6 +76,7 @@ func newSimulation(seed uint64) *simulation {
 	s := &simulation{
 		random:  rand.New(rand.NewPCG(seed, seed)),
 		cluster: newMemCluster(), tracker: newMemTracker(), store: newMemStore(), began: time.Now(), faulty: true,
+		lostIssues: make(map[string]bool),
 	}
 	s.tracker.lag = time.Duration(s.random.IntN(60)) * time.Second
 	for _, f := range []*faults{&s.cluster.faults, &s.tracker.faults} {
@@ -215,7 +218,13 @@ func (c checkedCluster) Decide(ctx context.Context, id string, d Decision) error
 
 // admitted finds the move of an admitted person behind a decision.
 func (s *simulation) admitted(id string, d Decision) bool {
-	for _, issue := range s.tracker.of(id) {
+	s.tracker.mu.Lock()
+	ever := slices.Clone(s.tracker.deleted)
+	s.tracker.mu.Unlock()
+	for _, issue := range append(ever, s.tracker.madeFor(id)...) {
+		if issue.Issue.Property != id {
+			continue
+		}
 		for _, m := range issue.Moves {
 			shown, _ := testPolicy.Statuses.Outcome(m.To)
 			if RequestState(shown) == d.State && delegator(m.Author) == d.Delegator && slices.Contains([]Person{bob, eve}, m.Author) {
@@ -234,7 +243,7 @@ type checkedTracker struct {
 
 func (c checkedTracker) Create(ctx context.Context, d Draft, commit func(context.Context) error) (Issue, error) {
 	i, err := c.memTracker.Create(ctx, d, commit)
-	if n := len(c.of(d.RequestID)); n > 1 {
+	if n := len(c.madeFor(d.RequestID)); n > 1 {
 		c.s.violated("%s has %d issues", d.RequestID, n)
 	}
 	return i, err
@@ -245,7 +254,11 @@ func (c checkedTracker) Comment(ctx context.Context, id, key, body string, commi
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seen := 0
-	for _, comment := range c.issues[id].Comments {
+	issue := c.issues[id]
+	if issue == nil {
+		return err
+	}
+	for _, comment := range issue.Comments {
 		if comment.Key == key {
 			seen++
 		}
@@ -287,7 +300,7 @@ func (s *simulation) succeed() {
 func (s *simulation) step() {
 	s.succeed()
 	id := fmt.Sprintf("req-%d", 1+s.roll(simRequests))
-	switch s.roll(12) {
+	switch s.roll(16) {
 	case 0, 1:
 		if s.created < simRequests {
 			s.created++
@@ -324,12 +337,35 @@ func (s *simulation) step() {
 	case 9:
 		s.note("the process is killed")
 		s.replica.kill()
+	case 10:
+		if own := s.tracker.madeFor(id); len(own) > 0 && s.linked(id) {
+			held := []string{"", "req-1", "req-2", "something"}[s.roll(4)]
+			s.note("somebody writes %q into the field of %s", held, id)
+			s.tracker.setField(own[0].Issue.ID, held)
+		}
+	case 11:
+		s.note("eve makes an issue that holds %s and moves it", id)
+		s.tracker.forge(id, eve, allStatuses[s.roll(len(allStatuses))])
+	case 12:
+		if own := s.tracker.madeFor(id); len(own) > 0 && s.roll(4) == 0 {
+			s.note("somebody deletes the issue of %s", id)
+			s.lostIssues[id] = true
+			s.tracker.remove(own[0].Issue.ID)
+		}
+	case 13:
+		if s.roll(4) == 0 {
+			s.note("the database is lost")
+			s.replica.kill()
+			<-s.replica.ended
+			s.store = newMemStore()
+			s.lead()
+		}
 	}
 }
 
 // personMoves lets anybody who can reach the board move an issue.
 func (s *simulation) personMoves(id string) {
-	issues := s.tracker.of(id)
+	issues := s.tracker.madeFor(id)
 	if len(issues) == 0 {
 		return
 	}
@@ -359,37 +395,62 @@ func (s *simulation) change(id, what string, edit func(*Request)) {
 func (s *simulation) agree() {
 	for n := 1; n <= s.created; n++ {
 		id := fmt.Sprintf("req-%d", n)
-		row := s.store.row(id)
-		issues := s.tracker.of(id)
-		if len(issues) == 0 {
-			if row.RequestID != "" && OutcomeOf(row) == OutcomePending {
-				s.violated("%s is pending and has no issue: %+v", id, row.Work)
-			}
-			continue
-		}
-		issue := issues[0]
-		outcome := OutcomeOf(row)
-		shown, known := testPolicy.Statuses.Outcome(issue.Issue.Status)
-		settledElsewhere := !known && (row.Placed || !row.SettledAt.IsZero())
-		if !testPolicy.Statuses.Shows(issue.Issue.Status, outcome) && !settledElsewhere {
-			s.violated("%s is %s and its issue is in %s (%s): %+v", id, outcome, issue.Issue.Status.Name, shown, row.Work)
-		}
-		keys := keysOf(issue)
-		for _, r := range row.Request.Reviews {
-			if !slices.Contains(keys, "review:"+r.Author) {
-				s.violated("%s: the review by %s is not on the issue: %v", id, r.Author, keys)
-			}
-		}
-		if outcome != OutcomePending && !slices.Contains(keys, resolutionKey(outcome)) {
-			s.violated("%s is %s and the issue does not say so: %v", id, outcome, keys)
-		}
-		if outcome != OutcomePending && row.SettledAt.IsZero() {
-			s.violated("%s is %s and not settled: %+v", id, outcome, row.Work)
-		}
-		if now := s.stateIn(id); now != "" && now != row.Request.State {
-			s.violated("%s is %s in Teleport and %s in the row", id, now, row.Request.State)
+		issues := s.tracker.madeFor(id)
+		switch {
+		case len(issues) > 0:
+			s.agreeOn(id, s.store.row(id), issues[0])
+		case s.undecided(id) && !s.lostIssues[id]:
+			s.violated("%s is pending and has no issue: %+v", id, s.store.row(id).Work)
 		}
 	}
+}
+
+func (s *simulation) agreeOn(id string, row Link, issue Detail) {
+	outcome := OutcomeOf(row)
+	if row.RequestID == "" {
+		// The database was lost, and Teleport has forgotten the request: what people do to its issue afterwards is nobody's business.
+		if s.undecided(id) {
+			s.violated("%s is pending, has an issue in %s and no row", id, issue.Issue.Status.Name)
+		}
+		return
+	}
+	_, known := testPolicy.Statuses.Outcome(issue.Issue.Status)
+	settled := !row.SettledAt.IsZero()
+	// No search shows an issue whose field was emptied, and sweeps look at open rows only.
+	unseen := settled && issue.Issue.RequestID == ""
+	elsewhere := !known && (row.Placed || settled) || unseen
+	if !testPolicy.Statuses.Shows(issue.Issue.Status, outcome) && !elsewhere {
+		s.violated("%s is %s and its issue is in %s: %+v", id, outcome, issue.Issue.Status.Name, row.Work)
+	}
+	keys := keysOf(issue)
+	for _, r := range row.Request.Reviews {
+		if !slices.Contains(keys, "review:"+r.Author) {
+			s.violated("%s: the review by %s is not on the issue: %v; %+v", id, r.Author, keys, row.Work)
+		}
+	}
+	switch now := s.stateIn(id); {
+	case now != "" && now != row.Request.State:
+		s.violated("%s is %s in Teleport and %s in the row", id, now, row.Request.State)
+	case outcome == OutcomePending && issue.Issue.RequestID != id:
+		s.violated("%s is pending and its field holds %q", id, issue.Issue.RequestID)
+	case outcome == OutcomePending:
+	case !settled:
+		s.violated("%s is %s and not settled: %+v", id, outcome, row.Work)
+	case !slices.Contains(keys, resolutionKey(outcome)):
+		s.violated("%s is %s and the issue does not say so: %v", id, outcome, keys)
+	}
+}
+
+// linked reports whether Teleport's plugin data names the issue. Before that an emptied field and a lost database together leave no trace of it.
+func (s *simulation) linked(id string) bool {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	return s.cluster.plugin[id]["issue_id"] != ""
+}
+
+// undecided reports whether a request can still be decided.
+func (s *simulation) undecided(id string) bool {
+	return s.stateIn(id) == StatePending && !s.cluster.get(id).PastExpiry(time.Now())
 }
 
 // stateIn is a request's state in Teleport; empty when it is gone.

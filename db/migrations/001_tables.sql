@@ -34,6 +34,7 @@ CREATE TABLE links (
     -- The agent's own work.
     issue_id        text,
     issue_key       text    NOT NULL DEFAULT '',
+    mark            text    NOT NULL DEFAULT '',
     begun           text    NOT NULL DEFAULT '',
     begun_at        timestamptz,
     linked          boolean NOT NULL DEFAULT false,

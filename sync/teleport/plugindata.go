@@ -29,6 +29,9 @@ const (
 	keyReviews       = "reviews_count"
 	keyResolution    = "resolution" // in lower case
 	keyResolveReason = "resolve_reason"
+
+	// keyClaim is the agent's own: the mark of who claimed the request. The official plugin keeps keys that it does not know.
+	keyClaim = "claim"
 )
 
 // maxText bounds each free text in plugin data, in bytes: the row, which all plugins share, may hold 1,000,000.
@@ -91,9 +94,10 @@ func contains(data, want map[string]string) bool {
 }
 
 // Claim implements sync.Cluster. The usual case, nobody was there, costs one call.
-func (c *Client) Claim(ctx context.Context, r sync.Request) (ref sync.IssueRef, claimed bool, err error) {
+func (c *Client) Claim(ctx context.Context, r sync.Request, mark string) (ref sync.IssueRef, mine bool, err error) {
 	op := "claim access request " + r.ID
 	set, expected := claimData(r)
+	set[keyClaim] = mark
 	err = c.update(ctx, op, r.ID, set, expected)
 	if err == nil {
 		return sync.IssueRef{}, true, nil
@@ -108,16 +112,23 @@ func (c *Client) Claim(ctx context.Context, r sync.Request) (ref sync.IssueRef, 
 	if readErr != nil {
 		return sync.IssueRef{}, false, readErr
 	}
-	return sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}, false, nil
+	ref = sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}
+	return ref, ref.ID == "" && data[keyClaim] == mark, nil
+}
+
+// Reclaim implements sync.Cluster.
+func (c *Client) Reclaim(ctx context.Context, requestID, mark string) error {
+	return c.update(ctx, "take over the claim of access request "+requestID, requestID,
+		map[string]string{keyClaim: mark}, map[string]string{keyIssueID: ""})
 }
 
 // Linked implements sync.Cluster.
-func (c *Client) Linked(ctx context.Context, requestID string) (sync.IssueRef, error) {
+func (c *Client) Linked(ctx context.Context, requestID string) (ref sync.IssueRef, claimed bool, err error) {
 	data, err := c.pluginData(ctx, "look up the issue of access request "+requestID, requestID)
 	if errors.Is(err, errNoPluginData) {
-		return sync.IssueRef{}, nil
+		return sync.IssueRef{}, false, nil
 	}
-	return sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}, err
+	return sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}, err == nil, err
 }
 
 // Link implements sync.Cluster.

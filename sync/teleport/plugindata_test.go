@@ -79,25 +79,42 @@ func TestClaimIsFirstOnlyOnce(t *testing.T) {
 	require.NoError(t, err)
 	server.ResetCalls()
 
-	ref, claimed, err := c.Claim(soon(t), r)
+	ref, claimed, err := c.Claim(soon(t), r, "m")
 	require.NoError(t, err)
 	require.True(t, claimed)
 	require.Zero(t, ref)
 	require.Equal(t, map[string]int{"UpdatePluginData": 1}, server.Calls())
 	require.Equal(t, map[string]string{
-		"user": "alice", "roles": "db,web", "request_reason": "why", "created": fmt.Sprint(r.Created.Unix()),
+		"user": "alice", "roles": "db,web", "request_reason": "why", "created": fmt.Sprint(r.Created.Unix()), "claim": "m",
 	}, server.PluginData(id)["jira"])
 
-	ref, claimed, err = c.Claim(soon(t), r)
+	for mark, mine := range map[string]bool{"m": true, "other": false} {
+		ref, claimed, err = c.Claim(soon(t), r, mark)
+		require.NoError(t, err)
+		require.Equal(t, mine, claimed)
+		require.Zero(t, ref, "a claim without an issue")
+	}
+	require.NoError(t, c.Reclaim(soon(t), id, "other"))
+	_, claimed, err = c.Claim(soon(t), r, "other")
 	require.NoError(t, err)
-	require.False(t, claimed)
-	require.Zero(t, ref, "a claim without an issue")
+	require.True(t, claimed)
+	ref, claimed, err = c.Linked(soon(t), id)
+	require.NoError(t, err)
+	require.True(t, claimed)
+	require.Zero(t, ref)
 
 	require.NoError(t, c.Link(soon(t), id, sync.IssueRef{ID: "10001", Key: "P-1"}))
-	ref, claimed, err = c.Claim(soon(t), r)
+	ref, claimed, err = c.Claim(soon(t), r, "m")
 	require.NoError(t, err)
 	require.False(t, claimed)
 	require.Equal(t, sync.IssueRef{ID: "10001", Key: "P-1"}, ref)
+	ref, _, err = c.Linked(soon(t), id)
+	require.NoError(t, err)
+	require.Equal(t, sync.IssueRef{ID: "10001", Key: "P-1"}, ref)
+	require.ErrorIs(t, c.Reclaim(soon(t), id, "third"), sync.ErrChanged)
+	_, claimed, err = c.Linked(soon(t), "unknown")
+	require.NoError(t, err)
+	require.False(t, claimed)
 }
 
 func TestClaimKnowsNoOtherPlugin(t *testing.T) {
@@ -106,7 +123,7 @@ func TestClaimKnowsNoOtherPlugin(t *testing.T) {
 	id := file(t, server, teleportsim.Request{})
 	slack := map[string]string{"user": "alice", "issue_id": "7"}
 	require.NoError(t, server.SetPluginData(id, "slack", slack))
-	_, claimed, err := c.Claim(soon(t), sync.Request{ID: id, User: "alice"})
+	_, claimed, err := c.Claim(soon(t), sync.Request{ID: id, User: "alice"}, "m")
 	require.NoError(t, err)
 	require.True(t, claimed)
 	require.Equal(t, slack, server.PluginData(id)["slack"])
@@ -115,7 +132,7 @@ func TestClaimKnowsNoOtherPlugin(t *testing.T) {
 func TestClaimAndLinkSayWhenTheRequestIsGone(t *testing.T) {
 	t.Parallel()
 	_, c := cluster(t, teleportsim.Config{})
-	_, claimed, err := c.Claim(soon(t), sync.Request{ID: "gone", User: "alice"})
+	_, claimed, err := c.Claim(soon(t), sync.Request{ID: "gone", User: "alice"}, "m")
 	require.ErrorIs(t, err, sync.ErrNotFound)
 	require.False(t, claimed)
 	require.ErrorIs(t, c.Link(soon(t), "gone", sync.IssueRef{ID: "1", Key: "P-1"}), sync.ErrNotFound)
@@ -126,13 +143,13 @@ func TestClaimOfALostAnswerIsUncertainAndFindsItselfAgain(t *testing.T) {
 	server, c := cluster(t, teleportsim.Config{})
 	id := file(t, server, teleportsim.Request{})
 	server.Inject(teleportsim.Fault{RPC: "UpdatePluginData", Kind: teleportsim.FaultLoseAnswer, Times: 1})
-	_, claimed, err := c.Claim(soon(t), sync.Request{ID: id, User: "alice"})
+	_, claimed, err := c.Claim(soon(t), sync.Request{ID: id, User: "alice"}, "m")
 	require.True(t, failure(t, err).Uncertain)
 	require.False(t, claimed)
 	awaitCall(t, c)
-	ref, claimed, err := c.Claim(soon(t), sync.Request{ID: id, User: "alice"})
+	ref, claimed, err := c.Claim(soon(t), sync.Request{ID: id, User: "alice"}, "m")
 	require.NoError(t, err)
-	require.False(t, claimed)
+	require.True(t, claimed, "by its mark")
 	require.Zero(t, ref)
 }
 
@@ -194,7 +211,7 @@ func TestMissingRightsOnPluginDataConcernTheRequestForWritesAndAllForReads(t *te
 	server, c := cluster(t, teleportsim.Config{AgentUser: "agent"})
 	id := file(t, server, teleportsim.Request{})
 	server.SetRole("agent", teleportsim.Role{})
-	_, _, err := c.Claim(soon(t), sync.Request{ID: id, User: "alice"})
+	_, _, err := c.Claim(soon(t), sync.Request{ID: id, User: "alice"}, "m")
 	require.True(t, failure(t, err).Permanent)
 	require.Equal(t, sync.ScopeRequest, failure(t, err).Scope)
 	err = c.Resolve(soon(t), id, "denied", "", 0)
