@@ -19,8 +19,9 @@ demo: build
 	go build -trimpath -o bin/demo ./cmd/demo
 	@bin/demo bin/teleport-jira-agent
 
+# Most tests wait for somebody: more of them at once than there are cores.
 test:
-	go test -race -timeout 15m ./...
+	go test -race -parallel 8 -timeout 15m ./...
 
 lint:
 	@unformatted="$$($(TOOL) gofumpt -l .)" || exit 1; \

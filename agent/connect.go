@@ -135,5 +135,8 @@ func (p *process) connectDatabase(ctx context.Context) error {
 		}
 		p.db = database
 	}
-	return p.db.Migrate(ctx)
+	if err := p.db.Migrate(ctx); err != nil {
+		return fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"maps"
 	"slices"
+	"strings"
 	stdsync "sync"
 
 	"teleport-jira-agent/db"
@@ -56,7 +57,11 @@ func (r *readiness) answer() readyAnswer {
 	defer r.mu.Unlock()
 	a := readyAnswer{Role: "standby"}
 	for _, side := range slices.Sorted(maps.Keys(r.waiting)) {
-		a.Reasons = append(a.Reasons, side+": "+r.waiting[side].Error())
+		text := r.waiting[side].Error()
+		if !strings.HasPrefix(text, side+": ") { // the sides' own errors begin with it
+			text = side + ": " + text
+		}
+		a.Reasons = append(a.Reasons, text)
 	}
 	if len(r.waiting) == 0 {
 		switch {

@@ -154,12 +154,18 @@ func notify(wake chan struct{}) {
 	}
 }
 
-// after fires at t; never for a zero t.
+// after fires at t, at once for a past t, and never for a zero one. A time that has passed needs no timer: one that is due before it is waited for
+// crashes Go 1.26's race detector within testing/synctest.
 func after(t time.Time) <-chan time.Time {
-	if t.IsZero() {
+	switch left := time.Until(t); {
+	case t.IsZero():
 		return nil
+	case left > 0:
+		return time.After(left)
 	}
-	return time.After(time.Until(t))
+	now := make(chan time.Time, 1)
+	now <- t
+	return now
 }
 
 // pause waits for d or until ctx ends.

@@ -73,6 +73,8 @@ type Comment struct {
 	Author  Person
 	Body    string
 	Created time.Time
+	// Edited: somebody else than the author changed it last.
+	Edited bool
 	// Key is the agent's own mark, as given to Tracker.Comment; empty on people's comments.
 	Key string
 }

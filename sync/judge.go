@@ -134,7 +134,7 @@ func called(p Person) string {
 // "Reason: …" or "Resolution: …", the rest of the line, or the text below it where the line ends there.
 func reasonFrom(newestFirst []Comment, author Person) string {
 	for _, c := range newestFirst {
-		if c.Author.ID() != author.ID() || c.Key != "" {
+		if c.Author.ID() != author.ID() || c.Edited || c.Key != "" {
 			continue
 		}
 		if reason := reasonIn(c.Body); reason != "" {

@@ -308,7 +308,7 @@ func (s *simulation) step() {
 			s.note("%s is requested", id)
 			s.cluster.add(Request{
 				ID: id, State: StatePending, User: "alice@example.com", Created: time.Now().UTC(),
-				Expires: time.Now().Add(time.Duration(2+s.roll(60)) * time.Minute).UTC(),
+				Expires: time.Now().Add([]time.Duration{2 * time.Minute, 10 * time.Minute, 3 * time.Hour}[s.roll(3)]).UTC(),
 			})
 		}
 	case 2, 3, 4:

@@ -260,6 +260,7 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 		return nil, unanswered(r, err)
 	}
 	if err := refusal(resp.Response, err); err != nil {
+		err.message = c.transport.redact(err.message)
 		return resp.Header, answered(r, err)
 	}
 	return resp.Header, nil

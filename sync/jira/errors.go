@@ -129,7 +129,9 @@ func answered(r request, err *answerError) *sync.Error {
 		e.Uncertain = r.write
 	default: // 3xx, 5xx, and web pages
 		e.Scope = sync.ScopeSide
-		e.Uncertain = r.write && !(code == http.StatusServiceUnavailable && err.retryAfter > 0)
+		// 503 says that the call was not taken up (RFC 9110, 15.6.4). Any other may come after the effect: of a gateway that gave up
+		// waiting, or of a listener in Jira that failed behind a create.
+		e.Uncertain = r.write && code != http.StatusServiceUnavailable
 	}
 	return e
 }

@@ -57,7 +57,7 @@ func TestAnswersAreClassified(t *testing.T) {
 		"422":             {code: 422, body: refused, read: want{permanent: true}, post: want{permanent: true}},
 		"500":             {code: 500, body: refused, read: want{side: true}, post: want{side: true, uncertain: true}},
 		"502 web page":    {body: html(502), read: want{side: true}, post: want{side: true, uncertain: true}},
-		"503":             {code: 503, read: want{side: true}, post: want{side: true, uncertain: true}},
+		"503":             {code: 503, read: want{side: true}, post: want{side: true}},
 		"503 Retry-After": {body: withHeader(503, "Retry-After", "1800", nil), read: want{side: true, retryAfter: 30 * time.Minute}, post: want{side: true, retryAfter: 30 * time.Minute}},
 		"429":             {body: withHeader(429, "Retry-After", "7", nil), read: want{side: true, retryAfter: 7 * time.Second}, post: want{side: true, retryAfter: 7 * time.Second}},
 		"200 web page":    {body: html(200), read: want{side: true, says: "login page"}, post: want{side: true, uncertain: true}},

@@ -190,6 +190,7 @@ func (c *Client) comments(in []commentJSON) []sync.Comment {
 		author := c.person(comment.Author)
 		out = append(out, sync.Comment{
 			ID: comment.ID, Author: author, Body: comment.Body, Created: comment.Created.Time, Key: ownKey(author, comment.Properties),
+			Edited: comment.UpdateAuthor != nil && c.person(comment.UpdateAuthor).ID() != author.ID(),
 		})
 	}
 	slices.SortStableFunc(out, func(a, b sync.Comment) int {

@@ -3,11 +3,13 @@ package jira
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -188,6 +190,16 @@ func (t *transport) authenticate(req *http.Request) error {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", userAgent)
 	return nil
+}
+
+// redact takes the credentials out of what Jira, or a proxy before it, repeats of a call.
+func (t *transport) redact(words string) string {
+	token := t.token()
+	if token == "" {
+		return words
+	}
+	basic := base64.StdEncoding.EncodeToString([]byte(t.username + ":" + token))
+	return strings.NewReplacer(basic, "[redacted]", token, "[redacted]").Replace(words)
 }
 
 // heed begins the pause that an answer asks for.

@@ -165,11 +165,12 @@ type commentsJSON struct {
 }
 
 type commentJSON struct {
-	ID         string         `json:"id"`
-	Author     *personJSON    `json:"author"`
-	Body       string         `json:"body"`
-	Created    jiraTime       `json:"created"`
-	Properties []propertyJSON `json:"properties"` // absent unless expanded
+	ID           string         `json:"id"`
+	Author       *personJSON    `json:"author"`
+	UpdateAuthor *personJSON    `json:"updateAuthor"`
+	Body         string         `json:"body"`
+	Created      jiraTime       `json:"created"`
+	Properties   []propertyJSON `json:"properties"` // absent unless expanded
 }
 
 type propertyJSON struct {
