@@ -259,7 +259,7 @@ func (w *worker) gone(ctx context.Context) error {
 func (w *worker) readIssue(ctx context.Context) (Detail, error) {
 	detail, err := w.Tracker.Read(ctx, w.link.Bound.ID)
 	if errors.Is(err, ErrNotFound) {
-		return detail, w.vanished(ctx, err)
+		return detail, w.vanished(err)
 	}
 	if err != nil {
 		return detail, err
@@ -271,7 +271,7 @@ func (w *worker) readIssue(ctx context.Context) (Detail, error) {
 // vanished is what becomes of a request whose issue Jira no longer shows: deleted, archived, or out of this account's sight. No other is made, since
 // this one may come back; a pending request has to be decided in Teleport, and the row is parked. Of a resolved one nothing
 // can be shown any more.
-func (w *worker) vanished(ctx context.Context, err error) error {
+func (w *worker) vanished(err error) error {
 	w.link.SuspectIssue, w.link.IssueGone = false, true
 	if OutcomeOf(w.link) != OutcomePending {
 		return nil
