@@ -186,20 +186,27 @@ func TestOnlyTheIssueThatTheMappingNamesDecides(t *testing.T) {
 		require.NoError(t, s.jira.SetField(renamed.Key, "mallory", field, id))
 		require.NoError(t, s.jira.Move(renamed.Key, "mallory", "Approved"))
 
-		back, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool { return i.Key == renamed.Key && len(moves(i)) == 3 })
+		// The mapping knows whose issue it is, whatever the field holds; the field is put back.
+		s.settled(other, "approved")
+		require.Equal(t, []verdict{{types.RequestState_APPROVED, "jira:mallory@example.com", ""}}, s.verdicts(other))
+		back, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool { return i.Key == renamed.Key && i.Text(field) == other })
 		require.NoError(t, err)
-		require.Equal(t, "Pending", back.Status.Name)
-		require.Equal(t, []string{"refused"}, marks(t, back))
-		require.Contains(t, agentComments(back)[0], "no longer names the request")
+		require.Equal(t, []string{"resolution:approved"}, marks(t, back))
+
+		// The forged issue decides nothing, and is told so once.
+		told, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool { return i.Key == forged.Key && len(agentComments(i)) > 0 })
+		require.NoError(t, err)
+		require.Contains(t, agentComments(told)[0], issue.Key)
+		require.NoError(t, s.jira.Move(forged.Key, "mallory", "Denied"))
 		s.polls(d, 2)
-		for _, id := range []string{id, other} {
-			require.Empty(t, s.verdicts(id))
-			require.Equal(t, types.RequestState_PENDING, s.teleport.State(id))
-		}
+		require.Empty(t, s.verdicts(id))
+		require.Equal(t, types.RequestState_PENDING, s.teleport.State(id))
+		now, _ := s.jira.Issue(forged.Key)
+		require.Len(t, agentComments(now), 1)
+
 		require.NoError(t, s.jira.Move(issue.Key, "bob", "Denied"))
 		s.stateIs(id, types.RequestState_DENIED)
 		require.Equal(t, []verdict{{types.RequestState_DENIED, "jira:bob@example.com", ""}}, s.verdicts(id))
-		require.Equal(t, types.RequestState_PENDING, s.teleport.State(other))
 	})
 }
 
