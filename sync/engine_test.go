@@ -21,7 +21,8 @@ type world struct {
 	tracker *memTracker
 	store   *memStore
 	lease   *memLease
-	stop    func() // ends the term
+	cancel  func() // ends the term
+	stop    func() // ends it and waits
 }
 
 type memLease struct{ lost atomic.Bool }
@@ -41,12 +42,13 @@ func (nopObserver) Decided(RequestState, time.Duration) {}
 func (nopObserver) Refused(string)                      {}
 
 // inWorld runs a test in a bubble of its own, with an engine that leads.
-func inWorld(t *testing.T, test func(w *world)) {
+func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, cluster: newMemCluster(), tracker: newMemTracker(), store: newMemStore()}
+		t.Cleanup(func() { w.cancel() }) // a failed test must not leave its engine in the bubble
 		w.start()
-		test(w)
+		test(t, w)
 		w.stop()
 	})
 }
@@ -70,6 +72,7 @@ func (w *world) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- engine.Run(ctx) }()
+	w.cancel = cancel
 	w.stop = func() {
 		cancel()
 		require.NoError(w.t, <-ended)
@@ -107,7 +110,7 @@ func keysOf(d Detail) []string {
 
 func TestARequestGetsOneIssueUnderPending(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.after(time.Second)
 		issue := w.issue("req-1")
@@ -120,7 +123,7 @@ func TestARequestGetsOneIssueUnderPending(t *testing.T) {
 
 func TestAMoveInJiraDecidesInTeleport(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.after(time.Second)
 		w.tracker.person(w.issue("req-1").Issue.ID, bob, approvedStatus)
@@ -136,7 +139,7 @@ func TestAMoveInJiraDecidesInTeleport(t *testing.T) {
 
 func TestWhatHappensInTeleportShowsOnTheIssue(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.request("req-2")
 		w.request("req-3")
@@ -161,7 +164,7 @@ func TestWhatHappensInTeleportShowsOnTheIssue(t *testing.T) {
 
 func TestADecidedRequestThatDisappearsLeavesItsIssueAlone(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.after(time.Second)
 		w.cluster.change("req-1", func(r *Request) { r.State = StateApproved })
@@ -175,7 +178,7 @@ func TestADecidedRequestThatDisappearsLeavesItsIssueAlone(t *testing.T) {
 
 func TestARefusedMoveIsPutBackWithOneComment(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.after(time.Second)
 		id := w.issue("req-1").Issue.ID
@@ -196,7 +199,7 @@ func TestARefusedMoveIsPutBackWithOneComment(t *testing.T) {
 
 func TestWithoutAWayBackTheCommentStandsAloneAndTheRowIsParked(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.after(time.Second)
 		w.tracker.dead = map[string]bool{"Pending": true}
@@ -213,7 +216,7 @@ func TestWithoutAWayBackTheCommentStandsAloneAndTheRowIsParked(t *testing.T) {
 
 func TestASettledIssueThatIsMovedAwayIsPutBack(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.after(time.Second)
 		w.cluster.change("req-1", func(r *Request) { r.State = StateDenied })
@@ -233,7 +236,7 @@ func TestALostAnswerLeadsToNoSecondEffect(t *testing.T) {
 	for _, op := range []string{"claim", "create", "link", "move", "comment", "decide", "resolve"} {
 		t.Run(op, func(t *testing.T) {
 			t.Parallel()
-			inWorld(t, func(w *world) {
+			inWorld(t, func(t *testing.T, w *world) {
 				w.tracker.lag = 20 * time.Second
 				lost := once(op, errLost)
 				w.cluster.set(nil, lost)
@@ -256,7 +259,7 @@ func TestALostAnswerLeadsToNoSecondEffect(t *testing.T) {
 
 func TestACreateThatNeverHappenedIsRepeatedAfterTheIndexHadItsTime(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.tracker.set(once("create", &Error{Side: "jira", Op: "create", Scope: ScopeSide, Uncertain: true, Err: errLost}), nil)
 		w.request("req-1")
 		w.after(searchGrace - time.Second)
@@ -268,7 +271,7 @@ func TestACreateThatNeverHappenedIsRepeatedAfterTheIndexHadItsTime(t *testing.T)
 
 func TestARefusedCreateIsRepeatedWithoutWaitingForTheIndex(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.tracker.set(once("create", &Error{Side: "jira", Op: "create", Scope: ScopeSide, RetryAfter: 7 * time.Second, Err: errors.New("429")}), nil)
 		w.request("req-1")
 		w.after(6 * time.Second)
@@ -280,7 +283,7 @@ func TestARefusedCreateIsRepeatedWithoutWaitingForTheIndex(t *testing.T) {
 
 func TestWhatHappenedWhileNobodyLedIsSettledAtTheStart(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		for n := range 4 {
 			w.request(fmt.Sprintf("req-%d", n))
 		}
@@ -307,7 +310,7 @@ func TestWhatHappenedWhileNobodyLedIsSettledAtTheStart(t *testing.T) {
 
 func TestABrokenWatchLosesNothing(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.after(time.Second)
 		w.cluster.breakWatches()
@@ -321,7 +324,7 @@ func TestABrokenWatchLosesNothing(t *testing.T) {
 
 func TestNoEffectWithoutTheLease(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.lease.lost.Store(true)
 		w.request("req-1")
 		w.after(time.Minute)
@@ -346,7 +349,7 @@ func TestAnOldTermEndsWhenTheStoreKnowsANewOne(t *testing.T) {
 
 func TestAPoisonedRequestHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.cluster.set(func(op string) error {
 			if op == "link" {
 				return &Error{Side: "teleport", Op: op, Permanent: true, Err: errors.New("refused")}
@@ -387,7 +390,7 @@ func TestAListThatBeganBeforeBringsNoResolvedRequestBack(t *testing.T) {
 
 func TestADeletedIssueIsNotMadeAgain(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.request("req-2")
 		w.after(time.Second)
@@ -407,7 +410,7 @@ func TestADeletedIssueIsNotMadeAgain(t *testing.T) {
 
 func TestAChangedFieldIsPutBackAndTheMoveStillCounts(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.after(time.Second)
 		id := w.issue("req-1").Issue.ID
@@ -424,7 +427,7 @@ func TestAChangedFieldIsPutBackAndTheMoveStillCounts(t *testing.T) {
 
 func TestOnlyTheIssueThatTheRowNamesDecides(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.after(time.Second)
 		own := w.issue("req-1").Issue
@@ -443,7 +446,7 @@ func TestOnlyTheIssueThatTheRowNamesDecides(t *testing.T) {
 
 func TestAnIssueMadeTwiceIsClosedWithAPointer(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		// The answer is lost and the index lags longer than any Jira should.
 		w.tracker.lag = 2 * searchGrace
 		w.tracker.set(nil, once("create", errLost))
@@ -466,7 +469,7 @@ func TestAnIssueMadeTwiceIsClosedWithAPointer(t *testing.T) {
 
 func TestALostDatabaseIsRebuiltFromBothSides(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		for n := range 5 {
 			w.request(fmt.Sprintf("req-%d", n))
 		}
@@ -493,5 +496,18 @@ func TestALostDatabaseIsRebuiltFromBothSides(t *testing.T) {
 		require.Equal(t, []string{"resolution:denied"}, keysOf(w.issue("req-1")))
 		require.Equal(t, []string{"review:carol"}, keysOf(w.issue("req-3")))
 		require.Equal(t, 5, w.tracker.count("create"))
+	})
+}
+
+func TestAClaimOfSomebodyElseIsGivenTimeToBecomeAnIssue(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.after(time.Second)
+		w.cluster.plugin["req-1"] = map[string]string{"user": "alice@example.com"} // by Teleport's own plugin
+		w.request("req-1")
+		w.after(searchGrace - time.Second)
+		require.Empty(t, w.tracker.of("req-1"))
+		w.after(time.Minute)
+		w.issue("req-1")
 	})
 }
