@@ -146,6 +146,22 @@ func (e *Engine) condition(ctx context.Context, loop string, err error) {
 	e.Log.Info("working", zap.String("loop", loop))
 }
 
+// retryAfter is the wait before a loop that failed tries again: a back-off, or what the side asked for if that is longer.
+func (e *Engine) retryAfter(err error, failures int) time.Duration {
+	wait := backoff(failures, sideBackoff, maxSideBackoff)
+	if err != nil {
+		wait = max(wait, asError(err).RetryAfter)
+	}
+	return wait
+}
+
+// pauseSide holds back all work if err means that a whole side is in trouble.
+func (e *Engine) pauseSide(err error) {
+	if failure := asError(err); failure.Scope == ScopeSide {
+		e.sides.failed(failure, time.Now())
+	}
+}
+
 // notify wakes a loop; a wake that it has not yet seen is not repeated.
 func notify(wake chan struct{}) {
 	select {

@@ -1,0 +1,78 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	stdsync "sync"
+	"time"
+)
+
+// The two sides and the store in memory, with the rules that matter to the engine. Under testing/synctest their clock is the bubble's.
+
+var errLost = errors.New("the answer was lost")
+
+// faults decides what becomes of a call: before makes it fail without an effect, after makes its answer be lost.
+type faults struct {
+	mu     stdsync.Mutex
+	before func(op string) error
+	after  func(op string) error
+	delay  func() time.Duration // how long a call takes before it has its effect
+	calls  map[string]int
+}
+
+func (f *faults) set(before, after func(op string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before, f.after = before, after
+}
+
+func (f *faults) count(op string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[op]
+}
+
+func (f *faults) enter(ctx context.Context, side, op string) error {
+	if ctx.Err() != nil {
+		return &Error{Side: side, Op: op, Scope: ScopeSide, Err: ctx.Err()}
+	}
+	f.mu.Lock()
+	if f.calls == nil {
+		f.calls = make(map[string]int)
+	}
+	f.calls[op]++
+	before, delay := f.before, f.delay
+	f.mu.Unlock()
+	if delay != nil {
+		time.Sleep(delay()) // synctest's clock
+	}
+	if before == nil {
+		return nil
+	}
+	return before(op)
+}
+
+func (f *faults) leave(side, op string) error {
+	f.mu.Lock()
+	after := f.after
+	f.mu.Unlock()
+	if after == nil {
+		return nil
+	}
+	if err := after(op); err != nil {
+		return &Error{Side: side, Op: op, Scope: ScopeSide, Uncertain: true, Err: err}
+	}
+	return nil
+}
+
+// once returns a fault that strikes the first call of an operation only.
+func once(op string, err error) func(string) error {
+	var struck bool
+	return func(seen string) error {
+		if struck || seen != op {
+			return nil
+		}
+		struck = true
+		return err
+	}
+}

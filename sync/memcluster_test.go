@@ -1,0 +1,224 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	stdsync "sync"
+	"time"
+)
+
+// memCluster is Teleport.
+type memCluster struct {
+	faults
+	mu       stdsync.Mutex
+	requests map[string]*Request
+	plugin   map[string]map[string]string
+	watches  []*memWatch
+	decided  []string         // "id state delegator" of each call that had an effect
+	slowList func() []Request // what a list answers in place of what there is
+}
+
+func newMemCluster() *memCluster {
+	return &memCluster{requests: make(map[string]*Request), plugin: make(map[string]map[string]string)}
+}
+
+// change is what people do in Teleport.
+func (c *memCluster) change(id string, edit func(*Request)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	edit(c.requests[id])
+	c.tell(Event{Request: clone(c.requests[id])})
+}
+
+func (c *memCluster) add(r Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.requests[r.ID] = clone(&r)
+	c.tell(Event{Request: clone(&r)})
+}
+
+func (c *memCluster) remove(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.requests, id)
+	c.tell(Event{DeletedID: id})
+}
+
+func (c *memCluster) tell(e Event) {
+	for _, w := range c.watches {
+		w.events <- e
+	}
+}
+
+func (c *memCluster) breakWatches() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.watches {
+		close(w.broken)
+	}
+	c.watches = nil
+}
+
+func (c *memCluster) get(id string) Request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *clone(c.requests[id])
+}
+
+func clone(r *Request) *Request {
+	copied := *r
+	copied.Reviews = slices.Clone(r.Reviews)
+	return &copied
+}
+
+type memWatch struct {
+	events chan Event
+	broken chan struct{}
+}
+
+func (c *memCluster) Watch(ctx context.Context) (Watch, error) {
+	if err := c.enter(ctx, "teleport", "watch"); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := &memWatch{events: make(chan Event, 10_000), broken: make(chan struct{})}
+	c.watches = append(c.watches, w)
+	return w, nil
+}
+
+func (w *memWatch) Next(ctx context.Context) (Event, error) {
+	select {
+	case e := <-w.events:
+		return e, nil
+	case <-w.broken:
+		return Event{}, &Error{Side: "teleport", Op: "watch", Scope: ScopeSide, Err: errLost}
+	case <-ctx.Done():
+		return Event{}, ctx.Err()
+	}
+}
+
+func (w *memWatch) Close() error { return nil }
+
+func (c *memCluster) Requests(ctx context.Context, page func([]Request) error) error {
+	if err := c.enter(ctx, "teleport", "list"); err != nil {
+		return err
+	}
+	if c.slowList != nil {
+		return page(c.slowList())
+	}
+	c.mu.Lock()
+	var all []Request
+	for _, r := range c.requests {
+		if r.Expires.IsZero() || time.Now().Before(r.Expires) {
+			all = append(all, *clone(r))
+		}
+	}
+	c.mu.Unlock()
+	return page(all)
+}
+
+func (c *memCluster) Request(ctx context.Context, id string) (Request, error) {
+	if err := c.enter(ctx, "teleport", "request"); err != nil {
+		return Request{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.requests[id]; r != nil {
+		return *clone(r), nil
+	}
+	return Request{}, &Error{Side: "teleport", Op: "request", Err: ErrNotFound}
+}
+
+func (c *memCluster) Decide(ctx context.Context, id string, d Decision) error {
+	if err := c.enter(ctx, "teleport", "decide"); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.requests[id]
+	if r == nil {
+		return &Error{Side: "teleport", Op: "decide", Permanent: true, Err: ErrNotFound}
+	}
+	if r.State == StateDenied && d.State != StateDenied { // Teleport's own rule; it lets a denial overwrite an approval
+		return &Error{Side: "teleport", Op: "decide", Permanent: true, Err: errors.New("already denied")}
+	}
+	r.State, r.ResolveReason = d.State, d.Reason
+	c.decided = append(c.decided, fmt.Sprintf("%s %s %s", id, d.State, d.Delegator))
+	c.tell(Event{Request: clone(r)})
+	return c.leave("teleport", "decide")
+}
+
+func (c *memCluster) Claim(ctx context.Context, r Request, mark string) (IssueRef, bool, error) {
+	if err := c.enter(ctx, "teleport", "claim"); err != nil {
+		return IssueRef{}, false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if data := c.plugin[r.ID]; data != nil {
+		return IssueRef{ID: data["issue_id"], Key: data["issue_key"]}, data["issue_id"] == "" && data["claim"] == mark, nil
+	}
+	if c.requests[r.ID] == nil {
+		return IssueRef{}, false, &Error{Side: "teleport", Op: "claim", Err: ErrNotFound}
+	}
+	c.plugin[r.ID] = map[string]string{"user": r.User, "claim": mark}
+	return IssueRef{}, true, c.leave("teleport", "claim")
+}
+
+func (c *memCluster) Reclaim(ctx context.Context, id, mark string) error {
+	if err := c.enter(ctx, "teleport", "reclaim"); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.requests[id] == nil:
+		return &Error{Side: "teleport", Op: "reclaim", Err: ErrNotFound}
+	case c.plugin[id]["issue_id"] != "":
+		return &Error{Side: "teleport", Op: "reclaim", Err: ErrChanged}
+	case c.plugin[id] == nil:
+		c.plugin[id] = make(map[string]string)
+	}
+	c.plugin[id]["claim"] = mark
+	return c.leave("teleport", "reclaim")
+}
+
+func (c *memCluster) Linked(ctx context.Context, id string) (IssueRef, bool, error) {
+	if err := c.enter(ctx, "teleport", "linked"); err != nil {
+		return IssueRef{}, false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return IssueRef{ID: c.plugin[id]["issue_id"], Key: c.plugin[id]["issue_key"]}, c.plugin[id] != nil, nil
+}
+
+func (c *memCluster) Link(ctx context.Context, id string, ref IssueRef) error {
+	if err := c.enter(ctx, "teleport", "link"); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	data := c.plugin[id]
+	if data == nil {
+		return &Error{Side: "teleport", Op: "link", Err: ErrNotFound}
+	}
+	if has := data["issue_id"]; has != "" && has != ref.ID {
+		return &Error{Side: "teleport", Op: "link", Err: ErrChanged}
+	}
+	data["issue_id"], data["issue_key"] = ref.ID, ref.Key
+	return c.leave("teleport", "link")
+}
+
+func (c *memCluster) Resolve(ctx context.Context, id, resolution, _ string, _ int) error {
+	if err := c.enter(ctx, "teleport", "resolve"); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if data := c.plugin[id]; data != nil {
+		data["resolution"] = resolution
+	}
+	return c.leave("teleport", "resolve")
+}

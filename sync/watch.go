@@ -1,0 +1,162 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"slices"
+	stdsync "sync"
+	"time"
+)
+
+// follow keeps a watch of Teleport open and records what it tells. After every break it lists all requests, since a watch does
+// not repeat what was missed.
+func (e *Engine) follow(ctx context.Context) error {
+	for failures := 0; ctx.Err() == nil; {
+		opened, err := e.watch(ctx)
+		if errors.Is(err, ErrNotLeader) {
+			return err
+		}
+		if failures++; opened {
+			failures = 1
+		}
+		e.condition(ctx, LoopWatch, err)
+		pause(ctx, e.retryAfter(err, failures))
+	}
+	return nil
+}
+
+// watch opens one watch and stays with it until it breaks. opened tells whether Teleport had confirmed it.
+func (e *Engine) watch(ctx context.Context) (opened bool, err error) {
+	w, err := e.Cluster.Watch(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer w.Close()
+	e.condition(ctx, LoopWatch, nil)
+
+	ctx, broken := context.WithCancelCause(ctx)
+	told := &toldResolved{ids: make(map[string]bool)}
+	listed := make(chan struct{})
+	go func() {
+		defer close(listed)
+		defer told.forget()
+		if err := e.list(ctx, told); err != nil {
+			broken(err)
+		}
+	}()
+	defer func() { broken(nil); <-listed }()
+
+	for {
+		event, err := w.Next(ctx)
+		if err == nil {
+			told.note(event)
+			err = e.observe(ctx, event)
+		}
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return true, err
+		}
+	}
+}
+
+// toldResolved are the requests that a watch has told to be resolved. A page of a list that began before may still show one as pending, and
+// without a row, which only a pending request gets, nothing else would say otherwise. The zero value takes no notes.
+type toldResolved struct {
+	mu  stdsync.Mutex
+	ids map[string]bool
+}
+
+func (t *toldResolved) note(event Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := event.Request; t.ids != nil && r != nil && r.State.Resolved() {
+		t.ids[r.ID] = true
+	}
+}
+
+// forget ends the notes: the list is over.
+func (t *toldResolved) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ids = nil
+}
+
+// without leaves out of a page what is known better.
+func (t *toldResolved) without(page []Request) []Request {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.DeleteFunc(page, func(r Request) bool { return t.ids[r.ID] && r.State == StatePending })
+}
+
+// observe records one event. A deletion says neither why nor what the request's state was; the worker asks for it by ID.
+func (e *Engine) observe(ctx context.Context, event Event) error {
+	defer notify(e.wakeWork)
+	if event.Request == nil {
+		return e.Store.SuspectRequests(ctx, []string{event.DeletedID})
+	}
+	if event.Request.State == StatePending {
+		defer notify(e.wakePoll)
+	}
+	record, err := e.recorder(ctx)
+	if err != nil {
+		return err
+	}
+	return record(ctx, []Request{*event.Request})
+}
+
+// list records all requests that Teleport lists, but what told knows better, and suspects pending ones that it does not list.
+func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
+	start := time.Now()
+	defer func() {
+		e.condition(ctx, LoopList, err)
+		e.Observer.Looped(LoopList, err, time.Since(start))
+		notify(e.wakeWork)
+		notify(e.wakePoll)
+	}()
+	record, err := e.recorder(ctx)
+	if err != nil {
+		return err
+	}
+	listed := make(map[string]bool)
+	err = e.Cluster.Requests(ctx, func(page []Request) error {
+		for _, r := range page {
+			listed[r.ID] = true
+		}
+		return record(ctx, told.without(page))
+	})
+	if err != nil {
+		return err
+	}
+	e.listed.Store(true)
+	return e.eachOpen(ctx, func(links []Link) error {
+		var missing []string
+		for _, l := range links {
+			if l.Request.State == StatePending && !l.Gone && !listed[l.RequestID] {
+				missing = append(missing, l.RequestID)
+			}
+		}
+		if len(missing) == 0 {
+			return nil
+		}
+		return e.Store.SuspectRequests(ctx, missing)
+	})
+}
+
+// recorder is how requests are recorded. Without a cursor no poll has ever ended: the database is new, or was lost together with the rows
+// of requests that are resolved in Teleport and perhaps not yet on their issues.
+func (e *Engine) recorder(ctx context.Context) (func(context.Context, []Request) error, error) {
+	if e.complete.Load() {
+		return e.Store.ObserveRequests, nil
+	}
+	cursor, err := e.Store.Cursor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.complete.Store(!cursor.IsZero())
+	if cursor.IsZero() {
+		return e.Store.Recover, nil
+	}
+	return e.Store.ObserveRequests, nil
+}
