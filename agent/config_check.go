@@ -24,6 +24,9 @@ const (
 
 	// minLease leaves room for a few heartbeats within a lease over a network.
 	minLease = time.Second
+	// maxLease bounds the time without a leader after the machine of one is gone, which is 2.6 leases; above it a typing error is likelier than
+	// a wish. PostgreSQL's own bound on 1.5 leases is 24 days.
+	maxLease = time.Hour
 	// maxConcurrency is far more than Jira's rate limits let through; above it a typing error is likelier than a wish.
 	maxConcurrency = 1000
 	// lookbackPolls is how many polls the look-back must cover at least, so that one lost poll leaves no gap.
@@ -40,6 +43,7 @@ func (l *loader) check() {
 	l.checkSync()
 	l.oneOf("POLICY_SELF_APPROVAL", &l.cfg.Policy.SelfApproval, "deny", "strict", "allow")
 	l.complain("LEADER_LEASE", atLeast(l.cfg.Leader.Lease, minLease))
+	l.complain("LEADER_LEASE", atMost(l.cfg.Leader.Lease, maxLease))
 	if addr := l.cfg.Admin.ListenAddr; addr != "" {
 		l.complain("ADMIN_LISTEN_ADDR", listenAddr(addr))
 	}
@@ -210,6 +214,13 @@ func moreThanNothing(d time.Duration) string {
 func atLeast(d, least time.Duration) string {
 	if d < least {
 		return fmt.Sprintf("must be at least %v, is %v", least, d)
+	}
+	return ""
+}
+
+func atMost(d, most time.Duration) string {
+	if d > most {
+		return fmt.Sprintf("must be at most %v, is %v", most, d)
 	}
 	return ""
 }

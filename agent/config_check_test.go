@@ -84,6 +84,7 @@ func TestWrongValueIsNamedWithWhatIsWrongAndAnExample(t *testing.T) {
 		{"negative retention", []string{"SYNC_RETENTION=-1h"}, `SYNC_RETENTION: must be greater than 0, is -1h0m0s`},
 		{"unknown self-approval", []string{"POLICY_SELF_APPROVAL=maybe"}, `POLICY_SELF_APPROVAL: must be one of deny, strict, allow, is "maybe"`},
 		{"short lease", []string{"LEADER_LEASE=999ms"}, `LEADER_LEASE: must be at least 1s, is 999ms`},
+		{"lease too long", []string{"LEADER_LEASE=10h"}, `LEADER_LEASE: must be at most 1h0m0s, is 10h0m0s`},
 		{"admin listener without port", []string{"ADMIN_LISTEN_ADDR=127.0.0.1"}, `ADMIN_LISTEN_ADDR: must be host:port or :port, is "127.0.0.1"`},
 		{"admin listener with port too high", []string{"ADMIN_LISTEN_ADDR=:65536"}, `ADMIN_LISTEN_ADDR: must be host:port or :port`},
 		{"log that cannot be written", []string{"LOG_OUTPUT=/nowhere/agent.log"}, "LOG_OUTPUT: cannot be written: open /nowhere/agent.log: no such file or directory"},

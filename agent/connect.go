@@ -91,9 +91,10 @@ func (p *process) connectTeleport(ctx context.Context) error {
 		return err
 	}
 	p.mu.Lock()
-	p.cluster = cluster
+	p.cluster, p.identity = cluster, newIdentityWatch(cluster.Expiry, p.log)
 	p.mu.Unlock()
 	p.metrics.watchIdentity(cluster.Expiry)
+	p.ready.identityUntil(cluster.Expiry)
 	p.log.Info("Teleport identity", zap.String("cluster", cluster.ClusterName()), zap.Time("expires", cluster.Expiry()))
 	return nil
 }

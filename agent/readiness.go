@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	stdsync "sync"
+	"time"
 
 	"teleport-jira-agent/db"
 	"teleport-jira-agent/sync"
@@ -17,6 +18,7 @@ type readiness struct {
 
 	mu      stdsync.Mutex
 	waiting map[string]error // sides that are not connected yet
+	expiry  func() time.Time // of the Teleport identity in use; nil while it is not known
 	elector db.State
 	elected bool // the elector has spoken
 }
@@ -45,6 +47,13 @@ func (r *readiness) reached(side string) {
 	delete(r.waiting, side)
 }
 
+// identityUntil tells where to ask when the Teleport identity ends.
+func (r *readiness) identityUntil(expiry func() time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expiry = expiry
+}
+
 func (r *readiness) electorIs(s db.State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -62,6 +71,11 @@ func (r *readiness) answer() readyAnswer {
 			text = side + ": " + text
 		}
 		a.Reasons = append(a.Reasons, text)
+	}
+	if r.expiry != nil {
+		if reason := identityProblem(r.expiry(), time.Now()); reason != "" {
+			a.Reasons = append(a.Reasons, reason)
+		}
 	}
 	if len(r.waiting) == 0 {
 		switch {

@@ -28,10 +28,11 @@ type process struct {
 	ready   *readiness
 	metrics *metrics
 
-	mu      stdsync.Mutex // guards cluster, which a reload may ask for while Run still connects
-	cluster *teleport.Client
-	tracker *jira.Client
-	db      *db.DB
+	mu       stdsync.Mutex // guards cluster and identity, which a reload may ask for while Run still connects
+	cluster  *teleport.Client
+	identity *identityWatch
+	tracker  *jira.Client
+	db       *db.DB
 }
 
 // Run is the agent: it connects to Teleport, Jira and PostgreSQL, waiting for those that do not answer, then stands by for or
@@ -74,6 +75,7 @@ func (p *process) run(ctx context.Context) error {
 		defer p.close()
 		work, workCtx := errgroup.WithContext(ctx)
 		work.Go(func() error { return p.cluster.Run(workCtx) })
+		work.Go(func() error { p.identity.run(workCtx); return nil })
 		work.Go(func() error { return p.elect(workCtx) })
 		return work.Wait()
 	})
@@ -157,7 +159,7 @@ func (p *process) reload(ctx context.Context) error {
 		case <-p.opts.Reload:
 		}
 		p.mu.Lock()
-		cluster := p.cluster
+		cluster, identity := p.cluster, p.identity
 		p.mu.Unlock()
 		if cluster == nil {
 			continue // not connected yet: the files are read when it connects
@@ -166,6 +168,7 @@ func (p *process) reload(ctx context.Context) error {
 			p.log.Error("reload failed; the old Teleport credentials stay in use", zap.Error(err))
 			continue
 		}
+		identity.reloaded()
 		p.log.Info("reloaded", zap.Time("identity_expires", cluster.Expiry()))
 	}
 }

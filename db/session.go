@@ -72,12 +72,45 @@ func (s *session) verify(ctx context.Context) error {
 	if set != limit.Milliseconds() {
 		return fmt.Errorf("%w: idle_session_timeout is %d ms after it was set to %d ms, so a frozen leader would keep the lock", ErrUnsuitable, set, limit.Milliseconds())
 	}
+	if err := s.outlast(ctx, limit); err != nil {
+		return err
+	}
 	// With it the server notices within a second that a client died amid a statement. Some systems and providers do not have it.
 	if err := configure(ctx, s.conn, map[string]time.Duration{"client_connection_check_interval": time.Second}); err != nil {
 		s.config.Log.Debug("client_connection_check_interval cannot be set", zap.Error(failure("configure the session", err)))
 	}
 	_, err = s.conn.Exec(ctx, "LISTEN "+s.channel)
 	return err
+}
+
+// outlast lets the server bear with a silent network for at least as long as with a silent session. Where it gives up sooner, by the server's
+// configuration or by parameters of the URL, a leader that is well inside its lease would lose the lock to a short break. That costs a change of
+// leader and not safety, since the next one settles; so a setting that cannot be raised is no reason to refuse the server.
+// https://www.postgresql.org/docs/current/runtime-config-connection.html#RUNTIME-CONFIG-TCP-SETTINGS
+func (s *session) outlast(ctx context.Context, limit time.Duration) error {
+	var timeout, idle, probes int64 // in milliseconds, seconds and seconds; zero: the system's own, which are far longer
+	err := s.conn.QueryRow(ctx, `
+		SELECT current.timeout, current.idle, current.interval * current.count FROM (
+			SELECT max(setting::bigint) FILTER (WHERE name = 'tcp_user_timeout') AS timeout,
+				max(setting::bigint) FILTER (WHERE name = 'tcp_keepalives_idle') AS idle,
+				max(setting::bigint) FILTER (WHERE name = 'tcp_keepalives_interval') AS interval,
+				max(setting::bigint) FILTER (WHERE name = 'tcp_keepalives_count') AS count
+			FROM pg_settings WHERE name LIKE 'tcp%') AS current`).Scan(&timeout, &idle, &probes)
+	if err != nil {
+		return err
+	}
+	for name, borne := range map[string]time.Duration{
+		"tcp_user_timeout":    time.Duration(timeout) * time.Millisecond,
+		"tcp_keepalives_idle": time.Duration(idle+probes) * time.Second,
+	} {
+		if borne == 0 || borne >= limit {
+			continue
+		}
+		err := failure("configure the session", configure(ctx, s.conn, map[string]time.Duration{name: limit}))
+		s.config.Log.Info("the server would give up a silent network before a silent session; raised for the election's session",
+			zap.String("setting", name), zap.Duration("bears", borne), zap.Duration("session", limit), zap.Error(err))
+	}
+	return nil
 }
 
 // worked notes that the session can take part.

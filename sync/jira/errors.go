@@ -27,7 +27,7 @@ var errNoAnswer = fmt.Errorf("no answer within %v: %w", callTime, context.Deadli
 type waitError struct {
 	rest    time.Duration
 	limit   string
-	ofIssue bool // the wait concerns writes to this issue alone
+	narrow  bool // the wait concerns one endpoint, or writes to one issue, alone
 }
 
 func (e *waitError) Error() string {
@@ -66,7 +66,7 @@ type answerError struct {
 	fromJira   bool // in Jira's own form, not a page of a proxy, a login or a server that is starting
 	web        bool // a web page
 	noLogin    bool // the credentials did not count, whatever the code
-	perIssue   bool // the limit on writes to one issue
+	narrow     bool // a limit on one endpoint, or on writes to one issue
 	err        error
 }
 
@@ -93,7 +93,7 @@ func unanswered(r request, err error) *sync.Error {
 	e.Scope = sync.ScopeSide
 	if long := (*waitError)(nil); errors.As(err, &long) {
 		e.RetryAfter = long.rest
-		if long.ofIssue {
+		if long.narrow {
 			e.Scope = sync.ScopeRequest
 		}
 	}
@@ -111,8 +111,9 @@ func answered(r request, err *answerError) *sync.Error {
 	case err.noLogin, code == http.StatusUnauthorized, code == http.StatusProxyAuthRequired:
 		e.Scope = sync.ScopeSide // a token that is being replaced passes
 	case code == http.StatusTooManyRequests:
-		if !err.perIssue {
-			e.Scope = sync.ScopeSide
+		e.Scope = sync.ScopeSide
+		if err.narrow {
+			e.Scope = sync.ScopeRequest // the transport holds back what the limit is about; all else goes on
 		}
 	case code == http.StatusRequestTimeout, code == http.StatusTooEarly:
 		e.Scope = sync.ScopeSide
@@ -142,7 +143,7 @@ func refusal(resp *http.Response, decodeErr error) *answerError {
 		code:       resp.StatusCode,
 		retryAfter: retryAfter(resp, time.Now()),
 		noLogin:    loginFailed(resp.Header),
-		perIssue:   pauseOf(resp, time.Now()).reach == oneIssue,
+		narrow:     resp.StatusCode == http.StatusTooManyRequests && pauseOf(resp, time.Now()).reach != wholeClient,
 	}
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	e.web = kind == "text/html" || kind == "application/xhtml+xml"

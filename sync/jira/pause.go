@@ -56,8 +56,8 @@ func (p *pauses) begin(r *request, pause pause, now time.Time) {
 	}
 }
 
-// rest is how long r has to wait as yet, and whether that is for its issue's sake alone.
-func (p *pauses) rest(r *request, now time.Time) (rest time.Duration, ofIssue bool) {
+// rest is how long r has to wait as yet, and whether that is for its endpoint's or its issue's sake alone.
+func (p *pauses) rest(r *request, now time.Time) (rest time.Duration, narrow bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, reach := range []reach{wholeClient, oneEndpoint, oneIssue} {
@@ -65,10 +65,10 @@ func (p *pauses) rest(r *request, now time.Time) (rest time.Duration, ofIssue bo
 			continue
 		}
 		if d := p.until[pauseKey(r, reach)].Sub(now); d > rest {
-			rest, ofIssue = d, reach == oneIssue
+			rest, narrow = d, reach != wholeClient
 		}
 	}
-	return rest, ofIssue
+	return rest, narrow
 }
 
 func pauseKey(r *request, reach reach) string {

@@ -109,7 +109,7 @@ func (t *transport) await(ctx context.Context, r *request) (waited time.Duration
 
 func (t *transport) awaitPauses(ctx context.Context, r *request) error {
 	for {
-		rest, ofIssue := t.pauses.rest(r, time.Now())
+		rest, narrow := t.pauses.rest(r, time.Now())
 		if rest <= 0 {
 			return nil
 		}
@@ -119,7 +119,7 @@ func (t *transport) awaitPauses(ctx context.Context, r *request) error {
 		}
 		var long *waitError
 		if errors.As(err, &long) {
-			long.ofIssue = ofIssue
+			long.narrow = narrow
 		}
 		if err != nil {
 			return err
