@@ -90,12 +90,12 @@ func (s *session) verify(ctx context.Context) error {
 func (s *session) outlast(ctx context.Context, limit time.Duration) error {
 	var timeout, idle, probes int64 // in milliseconds, seconds and seconds; zero: the system's own, which are far longer
 	err := s.conn.QueryRow(ctx, `
-		SELECT current.timeout, current.idle, current.interval * current.count FROM (
+		SELECT current.timeout, (current.idle + current.interval * current.count) * 1000 FROM (
 			SELECT max(setting::bigint) FILTER (WHERE name = 'tcp_user_timeout') AS timeout,
 				max(setting::bigint) FILTER (WHERE name = 'tcp_keepalives_idle') AS idle,
 				max(setting::bigint) FILTER (WHERE name = 'tcp_keepalives_interval') AS interval,
 				max(setting::bigint) FILTER (WHERE name = 'tcp_keepalives_count') AS count
-			FROM pg_settings WHERE name LIKE 'tcp%') AS current`).Scan(&timeout, &idle, &probes)
+			FROM pg_settings WHERE name LIKE 'tcp%') AS current`).Scan(&timeout, &keepalive)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (s *session) outlast(ctx context.Context, limit time.Duration) error {
 		}
 		err := failure("configure the session", configure(ctx, s.conn, map[string]time.Duration{name: limit}))
 		s.config.Log.Info("the server would give up a silent network before a silent session; raised for the election's session",
-			zap.String("setting", name), zap.Duration("bears", borne), zap.Duration("session", limit), zap.Error(err))
+			zap.String("setting", name), zap.Int64("bears_ms", borne), zap.Int64("session_ms", limit.Milliseconds()), zap.Error(err))
 	}
 	return nil
 }
