@@ -25,9 +25,9 @@ var errNoAnswer = fmt.Errorf("no answer within %v: %w", callTime, context.Deadli
 
 // waitError is a call that was not sent because it would have had to wait too long.
 type waitError struct {
-	rest    time.Duration
-	limit   string
-	narrow  bool // the wait concerns one endpoint, or writes to one issue, alone
+	rest   time.Duration
+	limit  string
+	narrow bool // the wait concerns one endpoint, or writes to one issue, alone
 }
 
 func (e *waitError) Error() string {
