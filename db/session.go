@@ -88,7 +88,7 @@ func (s *session) verify(ctx context.Context) error {
 // leader and not safety, since the next one settles; so a setting that cannot be raised is no reason to refuse the server.
 // https://www.postgresql.org/docs/current/runtime-config-connection.html#RUNTIME-CONFIG-TCP-SETTINGS
 func (s *session) outlast(ctx context.Context, limit time.Duration) error {
-	var timeout, idle, probes int64 // in milliseconds, seconds and seconds; zero: the system's own, which are far longer
+	var timeout, keepalive int64 // in milliseconds; zero: the system's own, which are far longer
 	err := s.conn.QueryRow(ctx, `
 		SELECT current.timeout, (current.idle + current.interval * current.count) * 1000 FROM (
 			SELECT max(setting::bigint) FILTER (WHERE name = 'tcp_user_timeout') AS timeout,
@@ -99,11 +99,8 @@ func (s *session) outlast(ctx context.Context, limit time.Duration) error {
 	if err != nil {
 		return err
 	}
-	for name, borne := range map[string]time.Duration{
-		"tcp_user_timeout":    time.Duration(timeout) * time.Millisecond,
-		"tcp_keepalives_idle": time.Duration(idle+probes) * time.Second,
-	} {
-		if borne == 0 || borne >= limit {
+	for name, borne := range map[string]int64{"tcp_user_timeout": timeout, "tcp_keepalives_idle": keepalive} {
+		if borne == 0 || borne >= limit.Milliseconds() {
 			continue
 		}
 		err := failure("configure the session", configure(ctx, s.conn, map[string]time.Duration{name: limit}))
