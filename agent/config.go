@@ -98,7 +98,7 @@ type PolicyConfig struct {
 
 // LeaderConfig is about the election among replicas.
 type LeaderConfig struct {
-	Lease time.Duration `envconfig:"LEADER_LEASE" default:"10s" desc:"a leader without a successful heartbeat for this long has stopped; at least 1s"`
+	Lease time.Duration `envconfig:"LEADER_LEASE" default:"10s" desc:"a leader without a successful heartbeat for this long has stopped; from 1s to 1h"`
 }
 
 // AdminConfig is about the listener for health checks and metrics; there is none where ListenAddr is empty.

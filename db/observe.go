@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
 
 	"teleport-jira-agent/sync"
 )
@@ -166,10 +167,13 @@ func (o *sightings) add(requestID, news string) {
 	o.ids, o.news = append(o.ids, requestID), append(o.news, clean(news))
 }
 
-// appendSightings appends what one side said to the activity of its requests.
+// appendSightings appends what one side said to the activity of its requests, and logs it.
 func (s *store) appendSightings(ctx context.Context, tx pgx.Tx, side string, seen sightings, now time.Time) error {
 	if len(seen.ids) == 0 {
 		return nil
+	}
+	for i, id := range seen.ids {
+		s.db.config.Log.Info("observed", zap.String("request_id", id), zap.String("side", side), zap.String("news", seen.news[i]))
 	}
 	_, err := tx.Exec(ctx, `
 		INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)

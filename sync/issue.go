@@ -23,7 +23,9 @@ type Issue struct {
 	Key string `json:"key"`
 	// Project is the key of the project that the issue is in.
 	Project string `json:"project"`
-	Status  Status `json:"status"`
+	// Type is the name of the issue type. People may change it; what decides is the status all the same.
+	Type   string `json:"type,omitempty"`
+	Status Status `json:"status"`
 	// RequestID is the content of the custom field. Anybody who may edit the issue can type one in.
 	RequestID string `json:"request_id"`
 	// Property is the content of the issue property teleportAccessRequestId, where it was read (Find, Read).

@@ -113,6 +113,7 @@ func DescribeIssue(old, now Issue) string {
 	}
 	differs("key", old.Key, now.Key)
 	differs("project", old.Project, now.Project)
+	differs("type", old.Type, now.Type)
 	differs("request ID", old.RequestID, now.RequestID)
 	if old.Status != now.Status {
 		news = append(news, fmt.Sprintf("status %q, was %q", now.Status.Name, old.Status.Name))
@@ -145,7 +146,7 @@ func MergeIssue(old, seen Issue) (merged Issue, changed bool) {
 	if merged.Property == "" {
 		merged.Property, merged.ByAgent = old.Property, old.ByAgent
 	}
-	same := merged.Key == old.Key && merged.Project == old.Project && merged.Status == old.Status && merged.RequestID == old.RequestID
+	same := merged.Key == old.Key && merged.Project == old.Project && merged.Type == old.Type && merged.Status == old.Status && merged.RequestID == old.RequestID
 	return merged, !same || merged.Updated.After(old.Updated)
 }
 

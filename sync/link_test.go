@@ -72,3 +72,14 @@ func TestMergeIssue(t *testing.T) {
 		})
 	}
 }
+
+func TestDescribeIssueSaysWhatPeopleChanged(t *testing.T) {
+	t.Parallel()
+	old := pendingLink().Issue
+	old.Type = "Task"
+	now := old
+	now.Key, now.Project, now.Type, now.RequestID, now.Status = "PLAY-7", "PLAY", "Bug", "", deniedStatus
+	require.Equal(t, `key "PLAY-7", was "ACCESS-1"; project "PLAY", was "ACCESS"; type "Bug", was "Task"; request ID "", was "req-1"; `+
+		`status "Denied", was "Pending"`, DescribeIssue(old, now))
+	require.Empty(t, DescribeIssue(old, old))
+}

@@ -96,7 +96,7 @@ func TestMovesAreOldestFirstWithTheirAuthors(t *testing.T) {
 	q := f.calls[0].query
 	require.Equal(t, []string{"changelog"}, q["expand"])
 	require.Equal(t, []string{propertyKey}, q["properties"])
-	require.Equal(t, []string{fieldID + ",status,project,updated,created,creator,comment"}, q["fields"])
+	require.Equal(t, []string{fieldID + ",status,project,issuetype,updated,created,creator,comment"}, q["fields"])
 }
 
 func TestHistoryCutShortIsReadWholeOnCloudUnlessItSuffices(t *testing.T) {

@@ -57,7 +57,7 @@ func TestCloudSearchFollowsTokensThroughEmptyPages(t *testing.T) {
 	for i, token := range []any{nil, "t1", "t2"} {
 		body := calls[i].body
 		require.Equal(t, `project = "ACC" AND cf[10042] is not EMPTY AND updated >= 1790000000123 ORDER BY updated ASC, key ASC`, body["jql"])
-		require.Equal(t, []any{fieldID, "status", "project", "updated", "created", "creator"}, body["fields"])
+		require.Equal(t, []any{fieldID, "status", "project", "issuetype", "updated", "created", "creator"}, body["fields"])
 		require.EqualValues(t, 100, body["maxResults"])
 		require.Equal(t, token, body["nextPageToken"])
 		require.Len(t, body["reconcileIssues"], 50)
@@ -107,7 +107,7 @@ func TestDataCenterSearchPagesByOffsetInOrderOfCreation(t *testing.T) {
 	for i, start := range []int{0, 2, 3, 4} {
 		require.Equal(t, map[string]any{
 			"jql":        `project = "ACC" AND cf[10042] is not EMPTY AND updated >= 1790000000123 ORDER BY created ASC, key ASC`,
-			"fields":     []any{fieldID, "status", "project", "updated", "created", "creator"},
+			"fields":     []any{fieldID, "status", "project", "issuetype", "updated", "created", "creator"},
 			"maxResults": 100.0, "startAt": float64(start),
 		}, calls[i].body)
 	}

@@ -90,7 +90,7 @@ type issueJSON struct {
 
 // searchFields are the fields of an issue that issue reads.
 func (c *Client) searchFields() []string {
-	return []string{c.field.id, "status", "project", "updated", "created", "creator"}
+	return []string{c.field.id, "status", "project", "issuetype", "updated", "created", "creator"}
 }
 
 // issue reads what searchFields asked for.
@@ -100,12 +100,15 @@ func (c *Client) issue(in issueJSON) (sync.Issue, error) {
 		project struct {
 			Key string `json:"key"`
 		}
+		kind struct {
+			Name string `json:"name"`
+		}
 		updated   jiraTime
 		requestID *string
 		creator   *personJSON
 	)
 	err := errors.Join(
-		field(in, "status", &status), field(in, "project", &project), field(in, "updated", &updated),
+		field(in, "status", &status), field(in, "project", &project), field(in, "issuetype", &kind), field(in, "updated", &updated),
 		field(in, c.field.id, &requestID), field(in, "creator", &creator),
 	)
 	switch {
@@ -115,7 +118,7 @@ func (c *Client) issue(in issueJSON) (sync.Issue, error) {
 		return sync.Issue{}, errors.New("the issue comes without its id, key, status or time of change")
 	}
 	out := sync.Issue{
-		ID: in.ID, Key: in.Key, Project: project.Key, Status: status.status(), Updated: updated.Time,
+		ID: in.ID, Key: in.Key, Project: project.Key, Type: kind.Name, Status: status.status(), Updated: updated.Time,
 		ByAgent: c.person(creator).Agent,
 	}
 	if requestID != nil {
