@@ -50,6 +50,7 @@ func (w *worker) run(ctx context.Context) error {
 		if !ok {
 			break
 		}
+		seq := w.link.Seq
 		err := w.act(ctx, action)
 		if errors.Is(err, ErrNotLeader) || ctx.Err() != nil {
 			return cmp.Or(err, ctx.Err()) // the row stays due; whoever leads goes on from what is recorded
@@ -59,6 +60,9 @@ func (w *worker) run(ctx context.Context) error {
 				continue
 			}
 			err = errNoProgress
+		}
+		if e := asError(err); w.link.Seq != seq && e.Scope == ScopeRequest && !e.Uncertain {
+			continue // a fact changed meanwhile: what failed may no longer be what is to be done, and must not park the row
 		}
 		failed[action.id()] = err
 		worst = worse(worst, err)
