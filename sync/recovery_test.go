@@ -150,3 +150,23 @@ func TestAClaimOfSomebodyElseIsGivenTimeToBecomeAnIssue(t *testing.T) {
 		w.issue("req-1")
 	})
 }
+
+func TestAFactThatChangesWhileAStepFailsIsNotParkedWithIt(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.after(time.Second)
+		w.tracker.remove(w.issue("req-1").Issue.ID)
+		approve := func(op string) error {
+			if op == "read" && w.cluster.get("req-1").State == StatePending {
+				w.cluster.change("req-1", func(r *Request) { r.State = StateApproved })
+				time.Sleep(time.Second) // synctest's clock: the watch records it before Jira answers that the issue is gone
+			}
+			return nil
+		}
+		w.tracker.set(approve, nil)
+		w.after(12 * time.Minute) // the sweep misses the issue
+		require.False(t, w.store.row("req-1").Parked)
+		require.False(t, w.store.row("req-1").SettledAt.IsZero())
+	})
+}
