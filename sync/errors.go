@@ -13,6 +13,15 @@ var (
 	ErrNoTransition = errors.New("no transition to the status")
 	// ErrChanged means that what was expected is no longer so (a status, plugin data, a request's state); look again.
 	ErrChanged = errors.New("changed meanwhile")
+	// ErrForbidden means that this identity or account may not make the call at all, whatever it is about.
+	ErrForbidden = errors.New("not allowed to this account")
+	// ErrReviewUnsupported means that Teleport does not let this identity submit reviews for other users: the server is older than the
+	// feature, or the role lacks review_requests.submit_for_users.
+	ErrReviewUnsupported = errors.New("reviews on behalf of users are not available")
+	// ErrReviewDenied means that Teleport does not let the review's author review this request: no right to it, or it is their own.
+	ErrReviewDenied = errors.New("the user may not review this request")
+	// ErrReviewed means that the author has reviewed the request before; Teleport takes one review per author.
+	ErrReviewed = errors.New("the user has already reviewed this request")
 	// ErrNotLeader means that the lease has run out or another replica leads; nothing was written.
 	ErrNotLeader = errors.New("not the leader")
 )

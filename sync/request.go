@@ -40,6 +40,12 @@ type Request struct {
 	// AccessExpires is when access that the request grants ends (GetAccessExpiry).
 	AccessExpires time.Time `json:"access_expires"`
 
+	// ApprovalsNeeded is how many approving reviews resolve the request at most: the largest of its thresholds; 0 where it is not known.
+	ApprovalsNeeded int `json:"approvals_needed,omitempty"`
+	// OnlyInTeleport says why the request must not be approved from Jira: "it asks for long-term access", "it has details that this release
+	// cannot read". Empty when it may be.
+	OnlyInTeleport string `json:"only_in_teleport,omitempty"`
+
 	// ResolveReason is the text given with the decision.
 	ResolveReason string `json:"resolve_reason,omitempty"`
 	// Reviews are in the order in which Teleport received them.
