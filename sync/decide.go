@@ -8,15 +8,21 @@ import (
 	"go.uber.org/zap"
 )
 
-// judge takes an issue whose status disagrees with Teleport: from a fresh read of its history it learns who moved it, and either sets
-// the decision in Teleport or puts the issue back.
+// What is objected while a verdict is brought to Teleport.
+const (
+	refusedPluginData = "plugin_data" // Teleport's plugin data names another issue
+	refusedReview     = "review"      // Teleport does not take this review
+)
+
+// judge takes an issue whose status disagrees with Teleport: from a fresh read of its history it learns who moved it, and either brings
+// the decision to Teleport or puts the issue back.
 func (w *worker) judge(ctx context.Context) error {
 	detail, err := w.readIssue(ctx)
 	if err != nil {
 		return err
 	}
-	target := OutcomeOf(w.link)
-	if _, known := w.Policy.Statuses.Outcome(detail.Issue.Status); !known || w.Policy.Statuses.Shows(detail.Issue.Status, target) {
+	status := detail.Issue.Status
+	if _, known := w.Policy.Statuses.Outcome(status); !known || w.Policy.Statuses.Shows(status, OutcomeOf(w.link)) {
 		return nil // somebody moved it on meanwhile
 	}
 	verdict, err := w.Policy.Judge(w.link, detail)
@@ -24,14 +30,69 @@ func (w *worker) judge(ctx context.Context) error {
 		return &Error{Side: "jira", Op: "read the history of issue " + detail.Issue.Key, Err: err}
 	}
 	if verdict.Decision != nil {
-		return w.decide(ctx, *verdict.Decision, detail)
+		known, err := w.lookUp(ctx, verdict.Move.Author)
+		if err != nil {
+			return err
+		}
+		verdict = w.Policy.Admit(w.link, verdict, known)
 	}
-	return w.refuse(ctx, verdict, detail.Issue.Status, target)
+	if verdict.Decision != nil {
+		return w.decide(ctx, verdict)
+	}
+	return w.refuse(ctx, verdict)
 }
 
-// decide sets a person's verdict in Teleport, which has no precondition on the call: the request is read immediately before, and must
-// be pending and not past its expiry.
-func (w *worker) decide(ctx context.Context, d Decision, detail Detail) error {
+// lookUp learns what the policy asks about the person who moved the issue.
+func (w *worker) lookUp(ctx context.Context, p Person) (k Known, err error) {
+	if len(w.Policy.ApproverGroups) > 0 && !w.Policy.approves(p, nil) {
+		k.Groups, err = w.Tracker.Groups(ctx, p)
+		if k.GroupsHidden = errors.Is(err, ErrForbidden); err != nil && !k.GroupsHidden {
+			return k, err
+		}
+	}
+	if w.Policy.SelfApproval != SelfAllow {
+		found, err := w.Cluster.Users(ctx, UserQuery{Name: w.link.Request.User})
+		if err != nil && !errors.Is(err, ErrForbidden) {
+			return k, err
+		}
+		if len(found) == 1 {
+			k.Requester = found[0]
+		}
+	}
+	if w.Policy.Mode == ModeReview {
+		k.Users, err = w.usersOf(ctx, p)
+		if k.UsersHidden = errors.Is(err, ErrForbidden); err != nil && !k.UsersHidden {
+			return k, err
+		}
+	}
+	return k, nil
+}
+
+// usersOf finds who in Teleport a person of Jira is: by the trait, and only where no trait tells, and the operator allows it, by the user's name being
+// the e-mail address. A user whose trait names somebody else is not taken by name.
+func (w *worker) usersOf(ctx context.Context, p Person) ([]User, error) {
+	users, err := w.Cluster.Users(ctx, UserQuery{JiraID: p.ID()})
+	if err != nil || len(users) > 0 || !w.Policy.EmailFallback || p.Email == "" {
+		return users, err
+	}
+	users, err = w.Cluster.Users(ctx, UserQuery{Name: p.Email})
+	if len(users) == 1 && len(users[0].JiraIDs) > 0 {
+		users = nil
+	}
+	return users, err
+}
+
+// decide brings a person's verdict to Teleport, which has no precondition on the call: the request is read immediately before, and must
+// be pending and not past its expiry, and Teleport's plugin data must name the issue.
+func (w *worker) decide(ctx context.Context, v Verdict) error {
+	named, err := w.issueInTeleport(ctx)
+	if err != nil || w.link.Gone {
+		return err
+	}
+	if named.ID != w.link.Bound.ID {
+		return w.refuse(ctx, v.refused(refusedPluginData, "Teleport's own record names another issue for this request, "+name(named.Key)+
+			". Please decide it there or in Teleport, and tell whoever runs this agent."))
+	}
 	ok, err := w.readRequest(ctx)
 	if err != nil || !ok {
 		return err
@@ -45,28 +106,113 @@ func (w *worker) decide(ctx context.Context, d Decision, detail Detail) error {
 	if err := w.Lease.Check(); err != nil {
 		return err
 	}
+	if w.Policy.Mode == ModeReview {
+		return w.review(ctx, v)
+	}
+	return w.setState(ctx, v)
+}
+
+// issueInTeleport is the issue that Teleport's plugin data names for the request. Where it names none yet, it is made to name the row's.
+func (w *worker) issueInTeleport(ctx context.Context) (IssueRef, error) {
+	ref, _, err := w.Cluster.Linked(ctx, w.link.RequestID)
+	if err != nil || ref.ID != "" {
+		return ref, err
+	}
+	return w.link.Bound, w.linkPluginData(ctx)
+}
+
+// setState sets the request's state on the person's behalf.
+func (w *worker) setState(ctx context.Context, v Verdict) error {
+	d := *v.Decision
 	if err := w.Cluster.Decide(ctx, w.link.RequestID, d); errors.Is(err, ErrNotFound) {
 		return w.gone(ctx)
 	} else if err != nil {
 		return err
 	}
-	move, _ := lastMove(detail.Moves)
-	w.Observer.Decided(d.State, time.Since(move.At))
-	w.log.Info("decided in Teleport", zap.String("issue_key", w.link.Bound.Key), zap.String("state", string(d.State)), zap.String("delegator", d.Delegator))
-	decided := w.link.Request
-	decided.State, decided.ResolveReason = d.State, d.Reason
-	return w.observeRequest(ctx, decided)
+	w.decided(v)
+	after := w.link.Request
+	after.State, after.ResolveReason = d.State, d.Reason
+	return w.observeRequest(ctx, after)
 }
 
-// refuse says on the issue why its move counts for nothing, once per move, and puts it back. The comment goes first: a workflow may have no
-// way back, and after the move nothing would remember that a comment is owed.
-func (w *worker) refuse(ctx context.Context, v Verdict, from Status, target Outcome) error {
-	if !w.link.HasComment(v.refusalKey()) {
-		w.Observer.Refused(v.Reason)
-		w.log.Warn("move refused", zap.String("issue_key", w.link.Bound.Key), zap.String("status", from.Name), zap.String("reason", v.Reason))
+// review submits the verdict as the review of the person's user in Teleport, unless that is there already: Teleport takes one per user. What Teleport
+// itself refuses is said on the issue. A request that is still pending afterwards waits for the next reviewer.
+func (w *worker) review(ctx context.Context, v Verdict) error {
+	d := *v.Decision
+	if earlier, ok := w.link.Request.reviewBy(d.Author); ok {
+		return w.reviewed(ctx, v, earlier)
 	}
-	if err := w.comment(ctx, v.refusalKey(), refusalText(v)); err != nil {
+	after, err := w.Cluster.Review(ctx, w.link.RequestID, Review{Author: d.Author, Verdict: d.State, Reason: d.Reason, Created: time.Now()})
+	if text := notReviewed(err, v, w.link.Request); text != "" {
+		w.log.Warn("Teleport refused the review", zap.String("author", d.Author), zap.Error(err))
+		return w.refuse(ctx, v.refused(refusedReview, text))
+	}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return w.gone(ctx)
+	case errors.Is(err, ErrChanged), errors.Is(err, ErrReviewed): // since the request was read
+		_, err = w.readRequest(ctx)
+		return err
+	case err != nil:
 		return err
 	}
-	return w.moveFrom(ctx, from, target)
+	w.decided(v)
+	if err := w.observeRequest(ctx, after); err != nil {
+		return err
+	}
+	return w.reviewed(ctx, v, Review{Author: d.Author, Verdict: d.State})
+}
+
+// reviewed goes on after a review that Teleport has.
+func (w *worker) reviewed(ctx context.Context, v Verdict, r Review) error {
+	switch {
+	case OutcomeOf(w.link) != OutcomePending:
+		return nil
+	case r.Verdict != v.Decision.State:
+		return w.refuse(ctx, v.refused(refusedReview, "The user "+name(r.Author)+" has already reviewed this request in Teleport ("+string(r.Verdict)+
+			"), which takes one review of each. Somebody else has to decide it."))
+	}
+	return w.putBack(ctx, "counted:"+v.MoveID, progressText(w.link.Request, *v.Decision), v.Status)
+}
+
+// notReviewed says why Teleport refused a review for good; empty when it did not.
+func notReviewed(err error, v Verdict, r Request) string {
+	switch {
+	case errors.Is(err, ErrReviewUnsupported):
+		return "This Teleport does not take reviews from the agent on behalf of users: that needs Teleport 18.11 or newer and a role that allows it. " +
+			"Please decide it in Teleport" + pageOf(r) + ", and tell whoever runs this agent."
+	case errors.Is(err, ErrReviewDenied):
+		return "It was moved by " + called(v.Move.Author) + ", and Teleport does not let that person's user, " + name(v.Decision.Author) +
+			", review this request. Somebody who may has to decide it."
+	}
+	return ""
+}
+
+// decided tells of a verdict that Teleport took.
+func (w *worker) decided(v Verdict) {
+	d := *v.Decision
+	w.Observer.Decided(d.State, time.Since(v.Move.At))
+	fields := []zap.Field{zap.String("issue_key", w.link.Bound.Key), zap.String("state", string(d.State)), zap.String("delegator", d.Delegator)}
+	if d.Author != "" {
+		fields = append(fields, zap.String("author", d.Author))
+	}
+	w.log.Info("decided in Teleport", fields...)
+}
+
+// refuse says on the issue why its move counts for nothing, once per move, and puts it back.
+func (w *worker) refuse(ctx context.Context, v Verdict) error {
+	if !w.link.HasComment(v.refusalKey()) {
+		w.Observer.Refused(v.Reason)
+		w.log.Warn("move refused", zap.String("issue_key", w.link.Bound.Key), zap.String("status", v.Status.Name), zap.String("reason", v.Reason))
+	}
+	return w.putBack(ctx, v.refusalKey(), refusalText(v), v.Status)
+}
+
+// putBack brings the issue from a status back to where it belongs. The comment goes first: a workflow may have no way back, and after the move nothing
+// would remember that a comment is owed.
+func (w *worker) putBack(ctx context.Context, key, text string, from Status) error {
+	if err := w.comment(ctx, key, text); err != nil {
+		return err
+	}
+	return w.moveFrom(ctx, from, OutcomeOf(w.link))
 }

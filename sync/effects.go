@@ -37,7 +37,7 @@ func (w *worker) create(ctx context.Context) error {
 		w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
 		return nil
 	}
-	issue, err := w.Tracker.Create(ctx, draft(w.link.Request), w.begin(EffectCreate))
+	issue, err := w.Tracker.Create(ctx, draft(w.link.Request, w.Policy.Mode), w.begin(EffectCreate))
 	if err != nil {
 		if !asError(err).Uncertain {
 			w.link.Begun = ""

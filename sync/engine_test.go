@@ -21,6 +21,7 @@ type world struct {
 	tracker *memTracker
 	store   *memStore
 	lease   *memLease
+	policy  Policy
 	cancel  func() // ends the term
 	stop    func() // ends it and waits
 }
@@ -44,9 +45,16 @@ func (nopObserver) Refused(string)                      {}
 // inWorld runs a test in a bubble of its own, with an engine that leads.
 func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
+	inWorldWith(t, func(*world) {}, test)
+}
+
+// inWorldWith is inWorld after a change to what there is before the engine starts.
+func inWorldWith(t *testing.T, prepare func(w *world), test func(t *testing.T, w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, cluster: newMemCluster(), tracker: newMemTracker(), store: newMemStore()}
+		w := &world{t: t, cluster: newMemCluster(), tracker: newMemTracker(), store: newMemStore(), policy: testPolicy}
 		t.Cleanup(func() { w.cancel() }) // a failed test must not leave its engine in the bubble
+		prepare(w)
 		w.start()
 		test(t, w)
 		w.stop()
@@ -58,7 +66,7 @@ func (w *world) start() {
 	w.lease = &memLease{}
 	engine := &Engine{
 		Settings: Settings{
-			Policy:      testPolicy,
+			Policy:      w.policy,
 			Poll:        cron.Every(5 * time.Second),
 			Idle:        cron.Every(time.Minute),
 			Sweep:       cron.Every(10 * time.Minute),

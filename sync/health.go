@@ -96,7 +96,7 @@ func (s *sidePauses) failed(err *Error, now time.Time) time.Time {
 		side = &sidePause{}
 		s.sides[err.Side] = side
 	}
-	if now.After(side.until) {
+	if !now.Before(side.until) {
 		side.failures++
 		side.until = now.Add(backoff(side.failures, sideBackoff, maxSideBackoff))
 	}

@@ -60,6 +60,11 @@ func (p Person) ID() string {
 	return p.Name
 }
 
+// Is reports whether an id names the person: the account id on Cloud, the key or the name, in any case, on Data Center.
+func (p Person) Is(id string) bool {
+	return id != "" && id != "unknown" && (id == p.AccountID || id == p.Key || strings.EqualFold(id, p.Name))
+}
+
 // Move is one change of an issue's status, out of its history.
 type Move struct {
 	ID     string // of the history entry

@@ -72,6 +72,10 @@ func TestJudgeRefuses(t *testing.T) {
 	otherProject.Issue.Project = "PLAY"
 	noHistory := movedBy(bob, approvedStatus)
 	noHistory.Moves = nil
+	renamed := movedBy(bob, approvedStatus)
+	renamed.Moves[0].To.Name = "In review"
+	swapped := movedBy(bob, approvedStatus)
+	swapped.Moves[0].To.Name = deniedStatus.Name
 
 	tests := map[string]struct {
 		link   Link
@@ -86,8 +90,9 @@ func TestJudgeRefuses(t *testing.T) {
 		"an issue that was never moved":   {pendingLink(), noHistory, "unattributed"},
 		"the agent itself":                {pendingLink(), with(func(p *Person) { p.Agent = true }), "agent"},
 		"an app":                          {pendingLink(), with(func(p *Person) { p.App = true }), "app"},
+		"a status renamed afterwards":     {pendingLink(), renamed, "renamed"},
+		"two statuses' names swapped":     {pendingLink(), swapped, "renamed"},
 		"an inactive account":             {pendingLink(), with(func(p *Person) { p.Active = false }), "inactive"},
-		"the requester":                   {pendingLink(), with(func(p *Person) { p.Email = "Alice@Example.com" }), "self"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -98,39 +103,6 @@ func TestJudgeRefuses(t *testing.T) {
 			require.Equal(t, test.reason, v.Reason)
 			require.NotEmpty(t, v.Refusal)
 			require.NotEmpty(t, v.MoveID)
-		})
-	}
-}
-
-func TestSelfApproval(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		user   string
-		person Person
-		// refused under each rule
-		deny, strict bool
-	}{
-		"same e-mail address":                     {"bob@example.com", bob, true, true},
-		"other e-mail address":                    {"alice@example.com", bob, false, false},
-		"user name is the local part":             {"bob", bob, true, true},
-		"user name is another":                    {"alice", bob, false, true},
-		"hidden e-mail, nothing alike":            {"alice@example.com", Person{AccountID: "x", Active: true}, false, true},
-		"Data Center: same name, hidden e-mail":   {"alice@example.com", Person{Key: "JIRAUSER1", Name: "alice", Active: true}, true, true},
-		"Data Center: same name":                  {"Alice", Person{Key: "JIRAUSER1", Name: "alice", Email: "a.smith@example.com", Active: true}, true, true},
-		"Data Center: other name, hidden e-mail":  {"alice@example.com", Person{Key: "JIRAUSER2", Name: "bob", Active: true}, false, true},
-		"Data Center: name is the e-mail address": {"alice@example.com", Person{Key: "JIRAUSER1", Name: "alice@example.com", Active: true}, true, true},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			l := edit(pendingLink(), func(l *Link) { l.Request.User = test.user })
-			for rule, refused := range map[SelfApproval]bool{SelfDeny: test.deny, SelfStrict: test.strict, SelfAllow: false} {
-				p := testPolicy
-				p.SelfApproval = rule
-				v, err := p.Judge(l, movedBy(test.person, approvedStatus))
-				require.NoError(t, err)
-				require.Equal(t, refused, v.Decision == nil, "%s: %s", rule, v.Refusal)
-			}
 		})
 	}
 }
@@ -161,6 +133,31 @@ func TestReasonIsTheMoversOwnNewest(t *testing.T) {
 			require.Equal(t, test.want, reasonFrom(test.newestFirst, bob))
 		})
 	}
+}
+
+func TestInNotifyModeJudgeRefusesEveryVerdict(t *testing.T) {
+	t.Parallel()
+	p := testPolicy
+	p.Mode = ModeNotify
+	l := edit(pendingLink(), func(l *Link) { l.Request.URL = "https://teleport.example.com/web/requests/req-1" })
+	for _, status := range []Status{approvedStatus, deniedStatus, expiredStatus} {
+		v, err := p.Judge(l, movedBy(bob, status))
+		require.NoError(t, err)
+		require.Nil(t, v.Decision)
+		require.Equal(t, "notify", v.Reason)
+		require.Contains(t, v.Refusal, l.Request.URL)
+	}
+}
+
+func TestJudgeTakesAStatusThatIsConfiguredByItsIDWhateverItsName(t *testing.T) {
+	t.Parallel()
+	p := testPolicy
+	p.Statuses = Statuses{OutcomePending: {"Pending"}, OutcomeApproved: {approvedStatus.ID}, OutcomeDenied: {deniedStatus.ID}}
+	d := movedBy(bob, approvedStatus)
+	d.Moves[0].To.Name = "Genehmigt"
+	v, err := p.Judge(pendingLink(), d)
+	require.NoError(t, err)
+	require.Equal(t, StateApproved, v.Decision.State)
 }
 
 func TestRefusedMovesHaveTheirOwnComments(t *testing.T) {

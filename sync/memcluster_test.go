@@ -16,7 +16,9 @@ type memCluster struct {
 	requests map[string]*Request
 	plugin   map[string]map[string]string
 	watches  []*memWatch
-	decided  []string         // "id state delegator" of each call that had an effect
+	decided  []string         // "id state delegator" of each call that had an effect; a review's has its author in place of the delegator
+	users    []User           // nil: this identity may not read them
+	onBehalf bool             // reviews on behalf of users are taken
 	slowList func() []Request // what a list answers in place of what there is
 }
 
@@ -149,6 +151,52 @@ func (c *memCluster) Decide(ctx context.Context, id string, d Decision) error {
 	c.decided = append(c.decided, fmt.Sprintf("%s %s %s", id, d.State, d.Delegator))
 	c.tell(Event{Request: clone(r)})
 	return c.leave("teleport", "decide")
+}
+
+func (c *memCluster) Users(ctx context.Context, q UserQuery) ([]User, error) {
+	if err := c.enter(ctx, "teleport", "users"); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users == nil {
+		return nil, &Error{Side: "teleport", Op: "users", Permanent: true, Err: ErrForbidden}
+	}
+	return slices.DeleteFunc(slices.Clone(c.users), func(u User) bool {
+		return u.Name != q.Name && (q.JiraID == "" || !slices.Contains(u.JiraIDs, q.JiraID))
+	}), nil
+}
+
+func (c *memCluster) Review(ctx context.Context, id string, review Review) (Request, error) {
+	if err := c.enter(ctx, "teleport", "review"); err != nil {
+		return Request{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.requests[id]
+	var refused error
+	switch {
+	case !c.onBehalf:
+		refused = ErrReviewUnsupported
+	case r == nil:
+		refused = ErrNotFound
+	case r.User == review.Author:
+		refused = ErrReviewDenied
+	case slices.ContainsFunc(r.Reviews, func(earlier Review) bool { return earlier.Author == review.Author }):
+		refused = ErrReviewed
+	case r.State != StatePending:
+		refused = ErrChanged
+	}
+	if refused != nil {
+		return Request{}, &Error{Side: "teleport", Op: "review", Permanent: true, Err: refused}
+	}
+	r.Reviews = append(slices.Clone(r.Reviews), review)
+	if review.Verdict == StateDenied || r.approvals() >= max(1, r.ApprovalsNeeded) {
+		r.State, r.ResolveReason = review.Verdict, review.Reason
+	}
+	c.decided = append(c.decided, fmt.Sprintf("%s %s %s", id, review.Verdict, review.Author))
+	c.tell(Event{Request: clone(r)})
+	return *clone(r), c.leave("teleport", "review")
 }
 
 func (c *memCluster) Claim(ctx context.Context, r Request, mark string) (IssueRef, bool, error) {

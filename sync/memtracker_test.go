@@ -24,7 +24,8 @@ type memTracker struct {
 	lastID  int
 	initial Status
 	lag     time.Duration
-	dead    map[string]bool // statuses that no transition leads to, by name
+	groups  map[string][]string // by account id; nil: this account may not see them
+	dead    map[string]bool     // statuses that no transition leads to, by name
 }
 
 var agentAccount = Person{AccountID: "acc-agent", Active: true, Agent: true, DisplayName: "Agent"}
@@ -180,6 +181,16 @@ func (t *memTracker) Read(ctx context.Context, id string) (Detail, error) {
 	d.Comments = slices.Clone(d.Comments)
 	slices.Reverse(d.Comments)
 	return d, nil
+}
+
+func (t *memTracker) Groups(ctx context.Context, p Person) ([]string, error) {
+	if err := t.enter(ctx, "jira", "groups"); err != nil {
+		return nil, err
+	}
+	if t.groups == nil {
+		return nil, &Error{Side: "jira", Op: "groups", Permanent: true, Err: ErrForbidden}
+	}
+	return t.groups[p.ID()], nil
 }
 
 func (t *memTracker) Find(ctx context.Context, requestID string) ([]Issue, error) {

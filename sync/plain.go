@@ -67,18 +67,35 @@ func harmless(before, r, after rune) bool {
 	return false
 }
 
-// plainLines renders untrusted text of several lines, each as plain does, joined by the wiki's forced line break.
+// plainLines renders untrusted text, each line as plain does. Several lines are set off from the agent's own as in an e-mail that quotes another, each behind
+// a mark: none can pass for a line of the agent. They are joined by the wiki's forced line break.
 func plainLines(s string) string {
 	s = strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n"))
 	for limit := maxQuote; ; limit /= 2 {
 		var lines []string
-		for line := range strings.SplitSeq(cut(s, limit), "\n") {
+		for line := range strings.FieldsFuncSeq(cut(s, limit), breaksLine) {
 			lines = append(lines, plain(line))
 		}
-		if text := strings.Join(lines, `\\`); len(text) <= maxQuote {
+		text := strings.Join(lines, "")
+		if len(lines) > 1 {
+			text = quoteBreak + strings.Join(lines, quoteBreak)
+		}
+		if len(text) <= maxQuote {
 			return text
 		}
 	}
+}
+
+// quoteBreak begins a line of quoted text.
+const quoteBreak = `\\> `
+
+// breaksLine reports what readers see as the end of a line, whatever system the text came from.
+func breaksLine(r rune) bool {
+	switch r {
+	case '\n', '\r', '\v', '\f', '\u0085', '\u2028', '\u2029':
+		return true
+	}
+	return false
 }
 
 // name is plain for one user name, role or resource ID.

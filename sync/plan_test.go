@@ -17,6 +17,7 @@ var (
 	todoStatus     = Status{ID: "9", Name: "To Do"}
 
 	testPolicy = Policy{
+		Mode:    ModeState,
 		Project: "ACCESS",
 		Statuses: Statuses{
 			OutcomePending:  {"Pending"},

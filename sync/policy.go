@@ -66,10 +66,30 @@ const (
 	SelfAllow  SelfApproval = "allow"
 )
 
+// DecisionMode says what a verdict in Jira does in Teleport.
+type DecisionMode string
+
+// The decision modes.
+const (
+	// ModeState sets the request's state, past review thresholds.
+	ModeState DecisionMode = "state"
+	// ModeReview submits a review as the Teleport user who the person is; Teleport itself then says who may, and how many it takes.
+	ModeReview DecisionMode = "review"
+	// ModeNotify changes nothing in Teleport: Jira only shows.
+	ModeNotify DecisionMode = "notify"
+)
+
 // Policy is what the operator configured about verdicts from Jira.
 type Policy struct {
+	Mode DecisionMode
 	// Project is the key of the Jira project whose people may decide.
 	Project      string
 	Statuses     Statuses
 	SelfApproval SelfApproval
+	// Approvers are the people who may decide: account ids (on Data Center user keys or names) or e-mail addresses. ApproverGroups are names or
+	// ids of Jira groups whose members may, too. With neither, whoever may move the issue may decide.
+	Approvers      []string
+	ApproverGroups []string
+	// EmailFallback takes, in ModeReview, the Teleport user whose name is the person's e-mail address where no trait tells who it is.
+	EmailFallback bool
 }

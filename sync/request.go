@@ -1,6 +1,9 @@
 package sync
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // RequestState is the state of an Access Request as Teleport names it, in lower case.
 type RequestState string
@@ -56,6 +59,26 @@ type Request struct {
 	URL string `json:"url,omitempty"`
 }
 
+// approvals counts the reviews that approve the request.
+func (r Request) approvals() int {
+	n := 0
+	for _, review := range r.Reviews {
+		if review.Verdict == StateApproved {
+			n++
+		}
+	}
+	return n
+}
+
+// reviewBy finds the review of one author.
+func (r Request) reviewBy(author string) (Review, bool) {
+	i := slices.IndexFunc(r.Reviews, func(review Review) bool { return review.Author == author })
+	if i < 0 {
+		return Review{}, false
+	}
+	return r.Reviews[i], true
+}
+
 // Review is one reviewer's verdict. Teleport takes one review per author and request.
 type Review struct {
 	Author  string       `json:"author"`
@@ -70,6 +93,8 @@ type Decision struct {
 	Reason string
 	// Delegator is written to Teleport's audit log as the one on whose behalf the agent acts: "jira:<email>".
 	Delegator string
+	// Author is the Teleport user whose review it is, in ModeReview.
+	Author string
 }
 
 // Event is one thing that a watch of Teleport tells: a request as it is now, or that one was deleted.

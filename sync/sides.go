@@ -22,6 +22,14 @@ type Cluster interface {
 	// the caller reads the request immediately before.
 	Decide(ctx context.Context, id string, d Decision) error
 
+	// Users finds users. An error that is ErrForbidden means that this identity may not read them.
+	Users(ctx context.Context, q UserQuery) ([]User, error)
+
+	// Review submits a review by its author, on whose behalf this identity acts, and returns the request as it then is: still pending if it takes
+	// more reviews. Teleport itself checks the author's right. ErrReviewUnsupported, ErrReviewDenied and ErrReviewed mean that it refused, ErrChanged
+	// that the request was resolved before, ErrNotFound that it is gone.
+	Review(ctx context.Context, requestID string, r Review) (Request, error)
+
 	// Claim writes into the plugin data of a pending request, by compare-and-swap, that an issue is about to be made for it by who
 	// knows the mark. mine is true when the claim has this mark, now or since an earlier call, and no issue yet. Otherwise ref is the
 	// issue that the plugin data names, or zero when it names none (somebody's claim whose create was never finished).
@@ -82,6 +90,10 @@ type Tracker interface {
 	// Find searches the project's issues whose custom field is exactly the request ID, with Property and ByAgent filled, oldest
 	// (lowest id) first. The index may lag: an empty answer proves nothing until it had time to catch up.
 	Find(ctx context.Context, requestID string) ([]Issue, error)
+
+	// Groups are the names and the ids of the groups that a person is in, perhaps as they were some seconds ago. An error that is ErrForbidden means
+	// that this account may not see that.
+	Groups(ctx context.Context, p Person) ([]string, error)
 
 	// Create makes an issue. commit is called when all waiting is over, immediately before the call is sent; if it returns an
 	// error nothing is sent and that error is returned. An Error with Uncertain set means that the issue may exist.

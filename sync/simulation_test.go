@@ -56,6 +56,7 @@ type simulation struct {
 	broken []string
 	began  time.Time
 
+	policy  Policy
 	cluster *memCluster
 	tracker *memTracker
 	store   *memStore
@@ -77,6 +78,14 @@ func newSimulation(seed uint64) *simulation {
 		random:  rand.New(rand.NewPCG(seed, seed)),
 		cluster: newMemCluster(), tracker: newMemTracker(), store: newMemStore(), began: time.Now(), faulty: true,
 		lostIssues: make(map[string]bool),
+	}
+	s.policy = testPolicy
+	s.policy.Mode = []DecisionMode{ModeState, ModeReview, ModeState, ModeReview, ModeNotify}[s.random.IntN(5)]
+	s.note("mode %s", s.policy.Mode)
+	s.cluster.onBehalf = true
+	s.cluster.users = []User{
+		{Name: "user of acc-bob", JiraIDs: []string{"acc-bob"}}, {Name: "user of acc-eve", JiraIDs: []string{"acc-eve"}},
+		{Name: "alice@example.com", JiraIDs: []string{"acc-alice"}},
 	}
 	s.tracker.lag = time.Duration(s.random.IntN(60)) * time.Second
 	for _, f := range []*faults{&s.cluster.faults, &s.tracker.faults} {
@@ -161,7 +170,7 @@ func (s *simulation) lead() {
 	s.mu.Unlock()
 	engine := &Engine{
 		Settings: Settings{
-			Policy: testPolicy, Poll: cron.Every(5 * time.Second), Idle: cron.Every(time.Minute), Sweep: cron.Every(10 * time.Minute),
+			Policy: s.policy, Poll: cron.Every(5 * time.Second), Idle: cron.Every(time.Minute), Sweep: cron.Every(10 * time.Minute),
 			Lookback: 15 * time.Minute, Retention: 1000 * time.Hour, Concurrency: 3,
 		},
 		Store: dyingStore{s.store.term(), r}, Cluster: checkedCluster{s.cluster, s}, Tracker: checkedTracker{s.tracker, s}, Lease: r,
@@ -193,31 +202,57 @@ type checkedCluster struct {
 }
 
 func (c checkedCluster) Decide(ctx context.Context, id string, d Decision) error {
+	if c.s.policy.Mode != ModeState {
+		c.s.violated("the state of %s is set in mode %s", id, c.s.policy.Mode)
+	}
+	return c.checked(id, d.State, func(p Person) bool { return delegator(p) == d.Delegator }, func() error {
+		return c.memCluster.Decide(ctx, id, d)
+	})
+}
+
+func (c checkedCluster) Review(ctx context.Context, id string, review Review) (after Request, err error) {
+	if c.s.policy.Mode != ModeReview {
+		c.s.violated("%s is reviewed in mode %s", id, c.s.policy.Mode)
+	}
+	err = c.checked(id, review.Verdict, func(p Person) bool { return "user of "+p.AccountID == review.Author }, func() error {
+		after, err = c.memCluster.Review(ctx, id, review)
+		return err
+	})
+	return after, err
+}
+
+// checked makes a call that brings a verdict to Teleport: only for a pending request, and only after a move by one of those whom who accepts.
+func (c checkedCluster) checked(id string, verdict RequestState, who func(Person) bool, call func() error) error {
 	c.mu.Lock()
 	state := StatePending
 	if r := c.requests[id]; r != nil {
 		state = r.State
 	}
-	had := len(c.decided)
+	had := len(c.verdictsOn(id))
 	c.mu.Unlock()
-	err := c.memCluster.Decide(ctx, id, d)
+	err := call()
 	c.mu.Lock()
-	took := len(c.decided) > had
+	took := c.verdictsOn(id)[had:]
 	c.mu.Unlock()
-	if took {
-		c.s.note("decided %s: %s by %s", id, d.State, d.Delegator)
+	if len(took) > 0 {
+		c.s.note("decided %s", took[0])
 		if state != StatePending {
-			c.s.violated("%s was %s and is overwritten with %s", id, state, d.State)
+			c.s.violated("%s was %s and is overwritten: %s", id, state, took[0])
 		}
-		if !c.s.admitted(id, d) {
-			c.s.violated("%s is %s without a move by %s", id, d.State, d.Delegator)
+		if !c.s.admitted(id, verdict, who) {
+			c.s.violated("%s without a move by that person", took[0])
 		}
 	}
 	return err
 }
 
-// admitted finds the move of an admitted person behind a decision.
-func (s *simulation) admitted(id string, d Decision) bool {
+// verdictsOn are the calls that had an effect on one request. c.mu is held.
+func (c checkedCluster) verdictsOn(id string) []string {
+	return slices.DeleteFunc(slices.Clone(c.decided), func(d string) bool { return !strings.HasPrefix(d, id+" ") })
+}
+
+// admitted finds the move of an admitted person behind a verdict.
+func (s *simulation) admitted(id string, verdict RequestState, who func(Person) bool) bool {
 	s.tracker.mu.Lock()
 	ever := slices.Clone(s.tracker.deleted)
 	s.tracker.mu.Unlock()
@@ -227,7 +262,7 @@ func (s *simulation) admitted(id string, d Decision) bool {
 		}
 		for _, m := range issue.Moves {
 			shown, _ := testPolicy.Statuses.Outcome(m.To)
-			if RequestState(shown) == d.State && delegator(m.Author) == d.Delegator && slices.Contains([]Person{bob, eve}, m.Author) {
+			if RequestState(shown) == verdict && who(m.Author) && slices.Contains([]Person{bob, eve}, m.Author) {
 				return true
 			}
 		}
@@ -308,7 +343,8 @@ func (s *simulation) step() {
 			s.note("%s is requested", id)
 			s.cluster.add(Request{
 				ID: id, State: StatePending, User: "alice@example.com", Created: time.Now().UTC(),
-				Expires: time.Now().Add([]time.Duration{2 * time.Minute, 10 * time.Minute, 3 * time.Hour}[s.roll(3)]).UTC(),
+				ApprovalsNeeded: 1 + s.roll(2),
+				Expires:         time.Now().Add([]time.Duration{2 * time.Minute, 10 * time.Minute, 3 * time.Hour}[s.roll(3)]).UTC(),
 			})
 		}
 	case 2, 3, 4:

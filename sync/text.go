@@ -17,8 +17,8 @@ const (
 )
 
 // draft is the issue for a request.
-func draft(r Request) Draft {
-	return Draft{RequestID: r.ID, Summary: summary(r), Description: description(r)}
+func draft(r Request, mode DecisionMode) Draft {
+	return Draft{RequestID: r.ID, Summary: summary(r), Description: description(r, mode)}
 }
 
 func summary(r Request) string {
@@ -29,7 +29,7 @@ func summary(r Request) string {
 	return cut(oneLine(r.User+" requested "+asked), maxSummary)
 }
 
-func description(r Request) string {
+func description(r Request, mode DecisionMode) string {
 	var b strings.Builder
 	line := func(label, value string) {
 		if value != "" {
@@ -48,9 +48,23 @@ func description(r Request) string {
 	if r.URL != "" {
 		line("Link", "["+r.URL+"]")
 	}
-	b.WriteString("\nMove this issue to an approved or denied status to decide the request. " +
-		"To give a reason, first write a comment with a line such as _Reason: on call this week_.")
+	b.WriteString("\n" + instructions(r, mode))
 	return b.String()
+}
+
+// instructions tell an approver what moving the issue does.
+func instructions(r Request, mode DecisionMode) string {
+	if mode == ModeNotify {
+		return "This issue only shows the request. Please decide it in Teleport; the issue follows."
+	}
+	text := "Move this issue to an approved or denied status to decide the request. "
+	if mode == ModeReview {
+		text = "Move this issue to an approved or denied status to review the request as your user in Teleport. "
+	}
+	if r.OnlyInTeleport != "" {
+		text = "This request cannot be approved here: " + plain(r.OnlyInTeleport) + ". Please approve it in Teleport. To deny it, move this issue to a denied status. "
+	}
+	return text + "To give a reason, first write a comment with a line such as _Reason: on call this week_."
 }
 
 // listed shows the first items of a list and how many more there are.
@@ -98,6 +112,23 @@ func resolutionText(l Link, o Outcome) string {
 
 func refusalText(v Verdict) string {
 	return "This move does not decide the Access Request, and nothing was changed in Teleport. " + v.Refusal
+}
+
+// pageOf is where in Teleport to decide a request, as the end of a sentence; empty where that is not known.
+func pageOf(r Request) string {
+	if r.URL == "" {
+		return ""
+	}
+	return ": [" + r.URL + "]"
+}
+
+// progressText answers a move that became a review and did not resolve the request.
+func progressText(r Request, d Decision) string {
+	text := fmt.Sprintf("The review by %s counts in Teleport (%s), and the request is still pending", name(d.Author), d.State)
+	if approvals := r.approvals(); d.State == StateApproved && approvals < r.ApprovalsNeeded {
+		text += fmt.Sprintf(": %d of %d approvals", approvals, r.ApprovalsNeeded)
+	}
+	return text + ". So this issue is back under its pending status, for the next reviewer."
 }
 
 func strayText(key string, duplicate bool) string {

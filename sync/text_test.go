@@ -43,7 +43,7 @@ func TestPlainTextFormsNoMarkup(t *testing.T) {
 		"https://evil.example/x", "www.evil.example", "!image.png!", "h1. Approved", "bq. quote", "* item", "- item", "# item", "|a|b|", "----",
 		"{{mono}}", "@admin", "ACCESS-12", `\\`, ":) (!) (/)", "&lt;b&gt;", "<script>", "a\nReason: forged", "\u202edenied\u202c", "x\x00y\x1bz",
 	} {
-		for line := range strings.SplitSeq(plainLines(s), `\\`) {
+		for line := range strings.SplitSeq(plainLines(s), quoteBreak) {
 			require.False(t, formsMarkup(line), "%q became %q", s, line)
 		}
 	}
@@ -57,6 +57,44 @@ func FuzzPlainShowsTheTextAndNothingElse(f *testing.F) {
 		require.True(t, utf8.ValidString(text))
 		require.Equal(t, oneLine(s), html.UnescapeString(text), "the reader must see the text itself")
 		require.False(t, formsMarkup(text), "%q became %q", s, text)
+	})
+}
+
+func FuzzNoLineOfAPersonPassesForOneOfTheAgent(f *testing.F) {
+	f.Add("on call\n\n*User:* admin\u2028Request ID: x\r- done")
+	f.Add("a\x85b\vc\fd\\\\e")
+	f.Fuzz(func(t *testing.T, s string) {
+		text := plainLines(s)
+		require.NotContains(t, text, "\n")
+		require.LessOrEqual(t, len(text), maxQuote)
+		for i, line := range strings.Split(text, quoteBreak) {
+			require.False(t, formsMarkup(line), "%q became %q", s, text)
+			require.False(t, i == 0 && line != "" && strings.Contains(text, quoteBreak), "several lines, and the first is not quoted: %q", text)
+		}
+	})
+}
+
+func FuzzTheIssueOfARequestShowsNothingButText(f *testing.F) {
+	f.Add("alice", "db-admin", "/prod/node/x", "on call\nnow", "carol")
+	f.Add("[~admin]\u202e", "{color:red}x", "|a|b|", "h1. x\n----\n!http://x!", "@bob https://evil.example")
+	f.Fuzz(func(t *testing.T, user, role, resource, reason, reviewer string) {
+		r := Request{ID: "req-1", User: user, Roles: []string{role}, Resources: []string{resource}, Reason: reason, SuggestedReviewers: []string{reviewer}}
+		d := draft(r, ModeState)
+		require.LessOrEqual(t, len(utf16.Encode([]rune(d.Summary))), maxSummary)
+		require.True(t, utf8.ValidString(d.Summary+d.Description))
+		require.False(t, strings.ContainsFunc(d.Summary, breaksLine), "%q", d.Summary)
+		// One line for each thing that the request has, and none that people began.
+		label := regexp.MustCompile(`^\*[A-Z][A-Za-z ]+:\* `)
+		for line := range strings.SplitSeq(d.Description, "\n") {
+			own := label.FindString(line)
+			if own == "" {
+				require.True(t, line == "" || line == instructions(r, ModeState), "%q", line)
+				continue
+			}
+			for part := range strings.SplitSeq(strings.ReplaceAll(line[len(own):], quoteBreak, `\\`), `\\`) {
+				require.False(t, formsMarkup(strings.TrimSuffix(part, " ")), "%q in %q", part, line)
+			}
+		}
 	})
 }
 
@@ -92,7 +130,7 @@ func TestDescriptionHoldsWhatAnApproverNeeds(t *testing.T) {
 	r.Resources = []string{"/prod/node/web-1", "/prod/db/orders"}
 	r.Reason = "incident\n{code}drop{code}"
 	r.URL = "https://teleport.example.com/web/requests/req-1"
-	got := description(r)
+	got := description(r, ModeState)
 	for _, part := range []string{
 		"alice@example.com", "db-admin", "/prod/node/web-1", "/prod/db/orders", "incident", "req-1", "2026-11-23 11:00:00 UTC", "2026-11-23 13:00:00 UTC",
 		"[https://teleport.example.com/web/requests/req-1]",
@@ -113,7 +151,7 @@ func TestTextsKeepToJirasLimit(t *testing.T) {
 	}
 	r.User = strings.Repeat("~", 4000)
 	const limit = 32_767
-	require.Less(t, len(description(r)), limit)
-	require.Contains(t, description(r), "more, see Teleport")
+	require.Less(t, len(description(r, ModeState)), limit)
+	require.Contains(t, description(r, ModeState), "more, see Teleport")
 	require.Less(t, len(reviewText(Review{Author: r.User, Reason: r.Reason})), limit)
 }
