@@ -47,9 +47,9 @@ type TeleportConfig struct {
 	ClientCrt         string `envconfig:"TELEPORT_CLIENT_CRT" example:"/var/lib/teleport/plugins/jira/auth.crt" desc:"PEM file of the certificate, in place of an identity file"`
 	RootCAs           string `envconfig:"TELEPORT_ROOT_CAS" example:"/var/lib/teleport/plugins/jira/auth.cas" desc:"PEM file of Teleport's certificate authorities, in place of an identity file"`
 	RefreshIdentity   bool   `envconfig:"TELEPORT_REFRESH_IDENTITY" default:"true" desc:"reload the credentials when the file changes, without dropping work"`
-	DecisionMode      string `envconfig:"TELEPORT_DECISION_MODE" default:"state" later:"true" desc:"what a verdict in Jira does: state sets the request's state; review submits a review as the mapped Teleport user; notify never changes Teleport"`
-	UserTrait         string `envconfig:"TELEPORT_USER_TRAIT" default:"jira_account_id" later:"true" desc:"review mode: the Teleport user trait that holds the Jira account id"`
-	UserEmailFallback bool   `envconfig:"TELEPORT_USER_EMAIL_FALLBACK" default:"false" later:"true" desc:"review mode: without a trait match, take the user whose name is the Jira email"`
+	DecisionMode      string `envconfig:"TELEPORT_DECISION_MODE" default:"state" desc:"what a verdict in Jira does: state sets the request's state; review submits a review as the mapped Teleport user; notify never changes Teleport"`
+	UserTrait         string `envconfig:"TELEPORT_USER_TRAIT" default:"jira_account_id" desc:"the Teleport user trait that holds the Jira account id: tells in review mode as whom to review, and in each mode whose request it is"`
+	UserEmailFallback bool   `envconfig:"TELEPORT_USER_EMAIL_FALLBACK" default:"false" desc:"review mode: without a trait match, take the user whose name is the Jira email"`
 }
 
 // JiraConfig says how to reach Jira and what issues look like. URL and BrowseURL have no final slash, each status list has at least
@@ -91,8 +91,8 @@ type SyncConfig struct {
 
 // PolicyConfig says whose verdict in Jira counts.
 type PolicyConfig struct {
-	Approvers      List   `envconfig:"POLICY_APPROVERS" example:"alice@example.com,bob@example.com" later:"true" desc:"comma-separated Jira account ids or emails that may decide; empty: whoever may move the issue"`
-	ApproverGroups List   `envconfig:"POLICY_APPROVER_GROUPS" example:"access-approvers" later:"true" desc:"the same by Jira group"`
+	Approvers      List   `envconfig:"POLICY_APPROVERS" example:"alice@example.com,bob@example.com" desc:"comma-separated Jira account ids or emails that may decide; empty: whoever may move the issue"`
+	ApproverGroups List   `envconfig:"POLICY_APPROVER_GROUPS" example:"access-approvers" desc:"the same by Jira group"`
 	SelfApproval   string `envconfig:"POLICY_SELF_APPROVAL" default:"deny" desc:"deny: refuse a verdict by the requester; strict: refuse unless it is proven that the two differ; allow"`
 }
 

@@ -76,6 +76,7 @@ func (l *loader) checkTeleport() {
 	l.complain("TELEPORT_CLIENT_CRT", readable(t.ClientCrt))
 	l.complain("TELEPORT_ROOT_CAS", certificates(t.RootCAs))
 	l.oneOf("TELEPORT_DECISION_MODE", &t.DecisionMode, "state", "review", "notify")
+	l.complain("TELEPORT_USER_TRAIT", printable(t.UserTrait))
 
 	triple := []struct{ name, value string }{
 		{"TELEPORT_CLIENT_KEY", t.ClientKey},

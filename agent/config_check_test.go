@@ -88,6 +88,8 @@ func TestWrongValueIsNamedWithWhatIsWrongAndAnExample(t *testing.T) {
 		{"admin listener without port", []string{"ADMIN_LISTEN_ADDR=127.0.0.1"}, `ADMIN_LISTEN_ADDR: must be host:port or :port, is "127.0.0.1"`},
 		{"admin listener with port too high", []string{"ADMIN_LISTEN_ADDR=:65536"}, `ADMIN_LISTEN_ADDR: must be host:port or :port`},
 		{"log that cannot be written", []string{"LOG_OUTPUT=/nowhere/agent.log"}, "LOG_OUTPUT: cannot be written: open /nowhere/agent.log: no such file or directory"},
+		{"approvers that are none", []string{"POLICY_APPROVERS= , "}, `POLICY_APPROVERS: must name at least one, is " , "`},
+		{"trait with a space", []string{"TELEPORT_USER_TRAIT=jira id"}, "TELEPORT_USER_TRAIT: must not contain spaces, line breaks or control characters"},
 		{"unknown severity", []string{"LOG_SEVERITY=loud"}, `LOG_SEVERITY: must be one of debug, info, warn, error, is "loud"`},
 		{"value at great length", []string{"LOG_FORMAT=" + strings.Repeat("x", 10_000)}, `LOG_FORMAT: must be one of json, console, is "` + strings.Repeat("x", 80) + `…"`},
 		{"value of several lines", []string{"LOG_FORMAT=a\nb"}, `LOG_FORMAT: must be one of json, console, is "a\nb"`},
@@ -105,8 +107,7 @@ func TestWrongValueIsNamedWithWhatIsWrongAndAnExample(t *testing.T) {
 func TestWhatALaterReleaseBringsIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, setting := range []string{
-		"TELEPORT_DECISION_MODE=review", "TELEPORT_DECISION_MODE=notify", "TELEPORT_USER_TRAIT=jira", "TELEPORT_USER_EMAIL_FALLBACK=true",
-		"SYNC_DRY_RUN=true", "POLICY_APPROVERS=alice@example.com", "POLICY_APPROVER_GROUPS=admins",
+		"SYNC_DRY_RUN=true",
 		"WEBHOOK_ENABLED=true", "WEBHOOK_LISTEN_ADDR=:9999", "WEBHOOK_PUBLIC_ADDR=https://agent.example.com",
 		"WEBHOOK_TLS_CERT_FILE=/x", "WEBHOOK_TLS_KEY_FILE=/x", "WEBHOOK_SECRET=s3cret", "WEBHOOK_SECRET_FILE=/x",
 	} {
@@ -129,6 +130,8 @@ func TestTheirDefaultsAreAccepted(t *testing.T) {
 func TestPolicyAndSpecialAddressesThatAreRight(t *testing.T) {
 	t.Parallel()
 	for _, setting := range []string{
+		"TELEPORT_DECISION_MODE=review", "TELEPORT_DECISION_MODE=NOTIFY", "TELEPORT_USER_TRAIT=jira", "TELEPORT_USER_EMAIL_FALLBACK=true",
+		"POLICY_APPROVERS=712020:alice, bob@example.com", "POLICY_APPROVER_GROUPS=On call, admins",
 		"POLICY_SELF_APPROVAL=strict", "POLICY_SELF_APPROVAL=allow", "JIRA_URL=http://localhost:8080", "JIRA_URL=http://[::1]:8080/jira",
 		"TELEPORT_ADDR=[::1]:3025", "DATABASE_URL=postgresql:///agent?host=/run/postgresql", "SYNC_POLL_SCHEDULE=CRON_TZ=UTC 0 9 * * 1-5",
 		"JIRA_STATUS_PROMOTED=Expired", "JIRA_REQUEST_ID_FIELD=Teleport request", "SYNC_LOOKBACK=10s",

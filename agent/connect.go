@@ -86,6 +86,7 @@ func (p *process) connectTeleport(ctx context.Context) error {
 		CertFile:        t.ClientCrt,
 		RootCAsFile:     t.RootCAs,
 		RefreshIdentity: t.RefreshIdentity,
+		UserTrait:       t.UserTrait,
 	}, p.log.Named("teleport"))
 	if err != nil {
 		return err
@@ -96,6 +97,10 @@ func (p *process) connectTeleport(ctx context.Context) error {
 	p.metrics.watchIdentity(cluster.Expiry)
 	p.ready.identityUntil(cluster.Expiry)
 	p.log.Info("Teleport identity", zap.String("cluster", cluster.ClusterName()), zap.Time("expires", cluster.Expiry()))
+	if sync.DecisionMode(t.DecisionMode) == sync.ModeReview && !cluster.ReviewsOnBehalf() {
+		p.log.Error("TELEPORT_DECISION_MODE=review needs Teleport "+teleport.ReviewsSince+" or newer: verdicts from Jira will be refused and put back until Teleport is upgraded",
+			zap.String("server_version", cluster.ServerVersion()))
+	}
 	return nil
 }
 

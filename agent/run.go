@@ -42,6 +42,9 @@ func Run(ctx context.Context, cfg *Config, opts Options) error {
 	p.metrics = newMetrics(opts.Version)
 	p.log.Info("starting", zap.String("version", opts.Version), zap.String("teleport", cfg.Teleport.Addr),
 		zap.String("jira", cfg.Jira.URL), zap.String("project", cfg.Jira.Project), zap.String("instance", instance()))
+	p.log.Info("who may decide", zap.String("mode", cfg.Teleport.DecisionMode), zap.String("self_approval", cfg.Policy.SelfApproval),
+		zap.Bool("whoever_may_move_the_issue", len(cfg.Policy.Approvers)+len(cfg.Policy.ApproverGroups) == 0),
+		zap.Int("approvers", len(cfg.Policy.Approvers)), zap.Strings("approver_groups", cfg.Policy.ApproverGroups))
 	for _, warning := range cfg.Warnings {
 		p.log.Warn(warning)
 	}
@@ -131,6 +134,7 @@ func (p *process) settings() sync.Settings {
 	j, s := p.cfg.Jira, p.cfg.Sync
 	return sync.Settings{
 		Policy: sync.Policy{
+			Mode:    sync.DecisionMode(p.cfg.Teleport.DecisionMode),
 			Project: j.Project,
 			Statuses: sync.Statuses{
 				sync.OutcomePending:  j.StatusPending,
@@ -139,7 +143,10 @@ func (p *process) settings() sync.Settings {
 				sync.OutcomeExpired:  j.StatusExpired,
 				sync.OutcomePromoted: j.StatusPromoted,
 			},
-			SelfApproval: sync.SelfApproval(p.cfg.Policy.SelfApproval),
+			SelfApproval:   sync.SelfApproval(p.cfg.Policy.SelfApproval),
+			Approvers:      p.cfg.Policy.Approvers,
+			ApproverGroups: p.cfg.Policy.ApproverGroups,
+			EmailFallback:  p.cfg.Teleport.UserEmailFallback,
 		},
 		Poll:        s.PollSchedule,
 		Idle:        s.IdleSchedule,

@@ -139,8 +139,7 @@ func TestASettingOfALaterReleaseIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, on{deployment: jirasim.Cloud})
 	for setting, value := range map[string]string{
-		"TELEPORT_DECISION_MODE": "review", "TELEPORT_USER_TRAIT": "jira", "TELEPORT_USER_EMAIL_FALLBACK": "true", "SYNC_DRY_RUN": "true",
-		"POLICY_APPROVERS": "bob@example.com", "POLICY_APPROVER_GROUPS": "approvers", "WEBHOOK_ENABLED": "true",
+		"SYNC_DRY_RUN": "true", "WEBHOOK_ENABLED": "true",
 		"WEBHOOK_LISTEN_ADDR": ":9090", "WEBHOOK_PUBLIC_ADDR": "https://agent.example.com", "WEBHOOK_TLS_CERT_FILE": s.identity,
 		"WEBHOOK_TLS_KEY_FILE": s.identity, "WEBHOOK_SECRET": "hunter2",
 	} {
