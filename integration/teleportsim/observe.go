@@ -40,7 +40,8 @@ type AuditEvent struct {
 	Roles []string
 	// UpdatedBy is the user who set the state, and Delegator the one on whose behalf, as that user said.
 	UpdatedBy, Delegator string
-	Reviewer             string
+	// Reviewer is a review's author, and SubmittedBy who submitted it on the author's behalf, if anybody.
+	Reviewer, SubmittedBy string
 }
 
 // record appends to the audit log. s.mu is held.

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/gravitational/teleport/api/types"
 	"github.com/gravitational/trace"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // requestableRole stands for the roles that Teleport works out for a request that names only resources.
@@ -34,6 +35,37 @@ type Request struct {
 
 	// Approvals and Denials are how many reviews resolve the request; one by default.
 	Approvals, Denials uint32
+
+	// Kind is ShortTerm by default on servers that know reviews on behalf of users, and not set on older ones.
+	Kind RequestKind
+	// Unknown are the bytes of fields of the request's spec that the client module does not know.
+	Unknown []byte
+}
+
+// RequestKind is AccessRequestKind, which the client module does not know.
+type RequestKind uint64
+
+// The kinds of requests.
+const (
+	ShortTerm RequestKind = 1
+	LongTerm  RequestKind = 2
+)
+
+// fieldRequestKind is the number of RequestKind in AccessRequestSpecV3.
+// https://github.com/gravitational/teleport/blob/4360df994235a5909aec73f9dd33685c40830df8/api/proto/teleport/legacy/types/types.proto
+const fieldRequestKind protowire.Number = 24
+
+// unknownFields are the bytes of a request's newer fields.
+func (s *Server) unknownFields(r Request) []byte {
+	kind := r.Kind
+	if kind == 0 && s.reviewsOnBehalf {
+		kind = ShortTerm
+	}
+	var raw []byte
+	if kind != 0 {
+		raw = protowire.AppendVarint(protowire.AppendTag(raw, fieldRequestKind, protowire.VarintType), uint64(kind))
+	}
+	return append(raw, r.Unknown...)
 }
 
 // CreateRequest files a request and returns its ID, a UUID of version 7 as Teleport makes them.
@@ -60,6 +92,7 @@ func (s *Server) CreateRequest(r Request) (id string, err error) {
 		mapping[role] = types.ThresholdIndexSets{Sets: []types.ThresholdIndexSet{{Indexes: []uint32{0}}}}
 	}
 	request.SetRoleThresholdMapping(mapping)
+	request.Spec.XXX_unrecognized = s.unknownFields(r)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +167,7 @@ func (s *Server) Promote(id, by, accessListTitle string) error {
 func (s *Server) review(id string, review types.AccessReview) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err := s.applyReview(id, review, adminRole())
+	_, err := s.applyReview(id, review, adminRole(), "")
 	return err
 }
 

@@ -1,7 +1,9 @@
 package teleportsim
 
 import (
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/gravitational/teleport/api/types"
 	"github.com/gravitational/trace"
@@ -13,6 +15,9 @@ type Role struct {
 	Rules map[string][]string
 	// ReviewRoles are the requested roles that the user may review, as in allow.review_requests.roles; "*" is all.
 	ReviewRoles []string
+	// SubmitForUsers are the users for whom the user may submit reviews, as in allow.review_requests.submit_for_users; an asterisk stands for any
+	// characters. Servers before 18.11 do not know the rule.
+	SubmitForUsers []string
 }
 
 // PluginRole is the role that Teleport's documentation gives to an access request plugin.
@@ -22,6 +27,14 @@ func PluginRole() Role {
 		types.KindAccessRequest:    {types.VerbList, types.VerbRead, types.VerbUpdate},
 		types.KindAccessPluginData: {types.VerbUpdate},
 	}}
+}
+
+// PluginRoleWithReview is PluginRole with what a plugin needs to submit reviews for the users that it finds by a trait.
+func PluginRoleWithReview() Role {
+	role := PluginRole()
+	role.Rules[types.KindUser] = []string{types.VerbList, types.VerbRead}
+	role.SubmitForUsers = []string{"*"}
+	return role
 }
 
 // SetRole replaces what a user may do, from the next call on.
@@ -53,6 +66,17 @@ func (r Role) checkPluginData(kind string, verbs ...string) error {
 		}
 	}
 	return nil
+}
+
+// maySubmitFor reports whether the user may submit reviews whose author is somebody else.
+func (r Role) maySubmitFor(author string) bool {
+	return slices.ContainsFunc(r.SubmitForUsers, func(pattern string) bool {
+		parts := strings.Split(pattern, "*")
+		for i := range parts {
+			parts[i] = regexp.QuoteMeta(parts[i])
+		}
+		return regexp.MustCompile(`(?s)^` + strings.Join(parts, ".*") + `$`).MatchString(author)
+	})
 }
 
 // mayReview reports whether the user's review directives cover every role that was asked for. Nobody reviews

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gravitational/teleport/api/types"
 	"github.com/gravitational/trace"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // submitReview is ServerWithRoles.SubmitAccessReview, check by check. s.mu is held.
@@ -18,6 +19,11 @@ func (s *Server) submitReview(caller string, submission types.AccessReviewSubmis
 	if review.Author == "" {
 		review.Author = caller
 	}
+	onBehalf := s.reviewsOnBehalf && saysOnBehalf(review.XXX_unrecognized)
+	review.XXX_unrecognized = nil // what the server does not know it does not store
+	if onBehalf {
+		return s.submitReviewFor(caller, submission.RequestID, review)
+	}
 	if review.Author != caller {
 		return nil, trace.AccessDenied("user %q cannot submit reviews on behalf of %q", caller, review.Author)
 	}
@@ -25,12 +31,63 @@ func (s *Server) submitReview(caller string, submission types.AccessReviewSubmis
 	if len(role.ReviewRoles) == 0 {
 		return nil, trace.AccessDenied("user %q cannot submit reviews", caller)
 	}
-	return s.applyReview(submission.RequestID, review, role)
+	return s.applyReview(submission.RequestID, review, role, "")
 }
 
-// applyReview adds a review and, when it meets a threshold, resolves the request. s.mu is held.
+// submitReviewFor is what becomes of a review that says to be on behalf of its author: the caller needs the rule for that author, and no right to review of its
+// own; the author needs the right to review, and must be a person. s.mu is held.
+// https://github.com/gravitational/teleport/pull/66230
+func (s *Server) submitReviewFor(caller, id string, review types.AccessReview) (*types.AccessRequestV3, error) {
+	if !s.roles[caller].maySubmitFor(review.Author) {
+		return nil, trace.AccessDenied("user %q cannot submit reviews on behalf of %q", caller, review.Author)
+	}
+	author, ok := s.users[review.Author]
+	if !ok {
+		return nil, errNoUser(review.Author)
+	}
+	if author.IsBot() {
+		return nil, trace.AccessDenied("user %q cannot review request %q", review.Author, id)
+	}
+	review.XXX_unrecognized = markSubmitted(caller)
+	return s.applyReview(id, review, s.roles[review.Author], caller)
+}
+
+// Fields of AccessReview that are newer than the client module.
+const (
+	fieldSubmittedBy protowire.Number = 11 // string, filled in by the server
+	fieldOnBehalf    protowire.Number = 12 // bool submitted_on_behalf_of_author
+)
+
+// saysOnBehalf reads the flag among fields that the client module does not know; the last one counts.
+func saysOnBehalf(raw []byte) bool {
+	said := false
+	for len(raw) > 0 {
+		number, wire, n := protowire.ConsumeTag(raw)
+		if n < 0 {
+			return false
+		}
+		raw = raw[n:]
+		if number == fieldOnBehalf && wire == protowire.VarintType {
+			value, _ := protowire.ConsumeVarint(raw)
+			said = protowire.DecodeBool(value)
+		}
+		if n = protowire.ConsumeFieldValue(number, wire, raw); n < 0 {
+			return false
+		}
+		raw = raw[n:]
+	}
+	return said
+}
+
+// markSubmitted are the bytes that a newer server stores with a review on somebody's behalf.
+func markSubmitted(by string) []byte {
+	raw := protowire.AppendString(protowire.AppendTag(nil, fieldSubmittedBy, protowire.BytesType), by)
+	return protowire.AppendVarint(protowire.AppendTag(raw, fieldOnBehalf, protowire.VarintType), protowire.EncodeBool(true))
+}
+
+// applyReview adds a review and, when it meets a threshold, resolves the request. submittedBy is empty for a review by its author. s.mu is held.
 // https://github.com/gravitational/teleport/blob/master/lib/services/access_request.go
-func (s *Server) applyReview(id string, review types.AccessReview, role Role) (*types.AccessRequestV3, error) {
+func (s *Server) applyReview(id string, review types.AccessReview, role Role, submittedBy string) (*types.AccessRequestV3, error) {
 	if err := (types.AccessReviewSubmission{RequestID: id, Review: review}).Check(); err != nil {
 		return nil, trace.Wrap(err)
 	}
@@ -79,6 +136,7 @@ func (s *Server) applyReview(id string, review types.AccessReview, role Role) (*
 		ProposedState: review.ProposedState,
 		Reason:        review.Reason,
 		Reviewer:      review.Author,
+		SubmittedBy:   submittedBy,
 	})
 	return clone(request), nil
 }

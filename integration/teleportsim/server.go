@@ -5,7 +5,7 @@
 // simulation does not know answer Unimplemented.
 //
 // A Server has two faces. The agent sees Start, the files of WriteIdentity and the RPCs. A test or a demonstration
-// is everybody else: it creates and reviews requests (people.go), looks at what happened (observe.go), and breaks things
+// is everybody else: it creates and reviews requests (people.go), keeps the users (users.go), looks at what happened (observe.go), and breaks things
 // (faults.go).
 //
 // States: New makes a server that is stopped, with its authorities and an empty backend. Start listens; Stop cuts every
@@ -28,7 +28,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-semver/semver"
 	"github.com/gravitational/teleport/api/client/proto"
+	userspb "github.com/gravitational/teleport/api/gen/proto/go/teleport/users/v1"
 	"github.com/gravitational/teleport/api/types"
 	"github.com/gravitational/teleport/api/utils/grpc/interceptors"
 	"google.golang.org/grpc"
@@ -44,7 +46,8 @@ type Config struct {
 	AgentUser string
 	// AgentRole is what that user may do; PluginRole() by default.
 	AgentRole *Role
-	// ServerVersion is what Ping tells, and decides which clients are too old; "18.0.0" by default.
+	// ServerVersion is what Ping tells, and decides which clients are too old, and whether plugins may submit reviews on behalf of users (from 18.11.0
+	// on); "18.0.0" by default.
 	ServerVersion string
 	// ProxyPublicAddr is what Ping tells, host:port; ClusterName and port 443 by default.
 	ProxyPublicAddr string
@@ -66,11 +69,14 @@ type Config struct {
 type Server struct {
 	cfg Config
 	pki *pki
+	// reviewsOnBehalf: the version knows review_requests.submit_for_users.
+	reviewsOnBehalf bool
 
 	// mu guards everything below. Stored resources are never altered in place: each write stores an altered copy.
 	mu         sync.Mutex
 	changed    chan struct{} // closed, and replaced, whenever anything below changes
 	roles      map[string]Role
+	users      map[string]*types.UserV2
 	requests   map[string]*types.AccessRequestV3
 	cache      listCache
 	pluginData map[string]*types.PluginDataV3
@@ -96,7 +102,8 @@ func New(cfg Config) (*Server, error) {
 	cfg.RequestTTL = cmp.Or(cfg.RequestTTL, 7*24*time.Hour)
 	cfg.AccessTTL = cmp.Or(cfg.AccessTTL, 12*time.Hour)
 	cfg.WatchBuffer = cmp.Or(cfg.WatchBuffer, 1024)
-	if _, err := majorVersion(cfg.ServerVersion); err != nil {
+	version, err := semver.NewVersion(cfg.ServerVersion)
+	if err != nil {
 		return nil, fmt.Errorf("server version: %w", err)
 	}
 	role := PluginRole()
@@ -107,11 +114,19 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	agent, err := newUser(User{Name: cfg.AgentUser, Bot: true})
+	if err != nil {
+		return nil, err
+	}
 	return &Server{
-		cfg:        cfg,
-		pki:        authorities,
+		cfg: cfg,
+		pki: authorities,
+
+		reviewsOnBehalf: version.Major > 18 || version.Major == 18 && version.Minor >= 11,
+
 		changed:    make(chan struct{}),
 		roles:      map[string]Role{cfg.AgentUser: role},
+		users:      map[string]*types.UserV2{cfg.AgentUser: agent},
 		requests:   make(map[string]*types.AccessRequestV3),
 		cache:      listCache{delay: cfg.CacheDelay, requests: make(map[string]*types.AccessRequestV3)},
 		pluginData: make(map[string]*types.PluginDataV3),
@@ -146,6 +161,7 @@ func (s *Server) Start(addr string) error {
 		grpc.WaitForHandlers(true),
 	)
 	proto.RegisterAuthServiceServer(s.grpc, &authService{server: s})
+	userspb.RegisterUsersServiceServer(s.grpc, &usersService{server: s})
 	go func(server *grpc.Server, ended chan<- struct{}) {
 		defer close(ended)
 		// Serve returns when Stop is called; any other failure shows as refused connections.

@@ -65,7 +65,10 @@ type Config struct {
 	// RefreshIdentity makes Run reload the files when their content changes.
 	RefreshIdentity bool
 
-	// The rest has defaults: 10 s, 10 s, 15 s, 30 s and 5 s.
+	// UserTrait names the trait of Teleport users that holds their Jira account id; "jira_account_id" by default.
+	UserTrait string
+
+	// The rest has defaults, too: 10 s, 10 s, 15 s, 30 s and 5 s.
 	DialTimeout     time.Duration
 	CallTimeout     time.Duration
 	RefreshInterval time.Duration
@@ -74,6 +77,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
+	c.UserTrait = cmp.Or(c.UserTrait, defaultUserTrait)
 	c.DialTimeout = cmp.Or(c.DialTimeout, defaultDialTimeout)
 	c.CallTimeout = cmp.Or(c.CallTimeout, defaultCallTimeout)
 	c.RefreshInterval = cmp.Or(c.RefreshInterval, defaultRefreshInterval)

@@ -27,6 +27,8 @@ func convert(r types.AccessRequest, webURL string) sync.Request {
 		Created:            r.GetCreationTime().UTC(),
 		Expires:            r.Expiry().UTC(),
 		AccessExpires:      r.GetAccessExpiry().UTC(),
+		ApprovalsNeeded:    approvalsNeeded(r.GetThresholds()),
+		OnlyInTeleport:     onlyInTeleport(r),
 		ResolveReason:      clean(r.GetResolveReason()),
 		PromotedTo:         clean(promotedTo(r)),
 	}
@@ -45,6 +47,15 @@ func convert(r types.AccessRequest, webURL string) sync.Request {
 		out.URL = webURL + "/web/requests/" + url.PathEscape(out.ID)
 	}
 	return out
+}
+
+// approvalsNeeded is the most approvals that any of the thresholds asks for.
+func approvalsNeeded(thresholds []types.AccessReviewThreshold) int {
+	most := 0
+	for _, t := range thresholds {
+		most = max(most, int(t.Approve))
+	}
+	return most
 }
 
 // convertState names a state. One that this version does not know stays empty, which sync takes as undecided.

@@ -38,6 +38,7 @@ func TestConvertKeepsEveryFieldInUTC(t *testing.T) {
 				{Author: "bob", ProposedState: types.RequestState_APPROVED, Reason: "ok", Created: created.Add(time.Minute)},
 				{Author: "eve", ProposedState: types.RequestState_DENIED, Created: created.Add(2 * time.Minute)},
 			},
+			Thresholds: []types.AccessReviewThreshold{{Approve: 1, Deny: 1}, {Approve: 3, Deny: 5}, {Approve: 2}},
 			AccessList: &types.PromotedAccessList{Name: "list-id", Title: "Database people"},
 		},
 	}
@@ -45,6 +46,7 @@ func TestConvertKeepsEveryFieldInUTC(t *testing.T) {
 		ID: "0193-id", State: sync.StatePromoted, User: "alice@example.com", Roles: []string{"db", "web"},
 		Resources: []string{"/main/node/n1", "/main/db/pg/table"}, Reason: "why", SuggestedReviewers: []string{"bob"},
 		Created: created.UTC(), Expires: expires.UTC(), AccessExpires: accessExpires.UTC(), ResolveReason: "because",
+		ApprovalsNeeded: 3,
 		Reviews: []sync.Review{
 			{Author: "bob", Verdict: sync.StateApproved, Reason: "ok", Created: created.Add(time.Minute).UTC()},
 			{Author: "eve", Verdict: sync.StateDenied, Created: created.Add(2 * time.Minute).UTC()},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,8 +27,13 @@ type kind int
 const (
 	wholeSide  kind = iota // list, watch, ping: any failure concerns all requests
 	readOne                // a read of one request
+	lookUp                 // a read that needs a right of its own: refusing it says nothing of any other call
 	effectOnly             // a write to one request
+	reviewOnly             // a write to one request for a person, and refused for what the person may not do as well
 )
+
+// writes reports whether the call may have had an effect when its answer is lost.
+func (k kind) writes() bool { return k == effectOnly || k == reviewOnly }
 
 // refusals are texts of AccessDenied that are not about the one request. Sources in gravitational/teleport:
 // lib/auth/middleware.go (ValidateClientVersion), lib/services/local (LockInForceAccessDenied).
@@ -37,9 +43,10 @@ var refusals = []string{"client version is unsupported", "lock targeting"}
 //
 //	not found                          ErrNotFound
 //	compare failed                     ErrChanged
-//	access denied, bad parameter       permanent, of the one request if it is a write to one
+//	access denied                      see refused
+//	bad parameter                      permanent, of the one request
 //	limit exceeded, unauthenticated,
-//	not implemented                    the whole side
+//	not implemented                    the whole side; of a look-up, permanent and of nothing else
 //	unavailable, deadline, canceled    the whole side; a write may have had its effect
 //	unknown, anything else             a write may have had its effect
 //
@@ -54,37 +61,65 @@ func classify(ctx context.Context, op string, k kind, err error) error {
 	}
 	switch codeOf(err) {
 	case codes.NotFound:
-		e.Err = marked(sync.ErrNotFound, err)
+		notFound(e, k, err)
 	case codes.FailedPrecondition:
 		e.Err = marked(sync.ErrChanged, err)
 	case codes.PermissionDenied:
-		if k != effectOnly || concernsAll(err) {
-			e.Scope = sync.ScopeSide
-		}
-		e.Permanent = e.Scope == sync.ScopeRequest
+		refused(e, k, err)
 	case codes.InvalidArgument:
 		e.Permanent = e.Scope == sync.ScopeRequest
-	case codes.ResourceExhausted, codes.Unauthenticated, codes.Unimplemented:
+	case codes.Unimplemented:
+		e.Permanent = k == lookUp
+		if k != lookUp {
+			e.Scope = sync.ScopeSide
+		}
+	case codes.ResourceExhausted, codes.Unauthenticated:
 		e.Scope = sync.ScopeSide
 	case codes.Unavailable:
 		e.Scope = sync.ScopeSide
-		e.Uncertain = k == effectOnly
+		e.Uncertain = k.writes()
 	case codes.DeadlineExceeded:
 		e.Scope = sync.ScopeSide
-		e.Uncertain = k == effectOnly
+		e.Uncertain = k.writes()
 		// gRPC reports an expired deadline as a status that errors.Is does not see through.
 		e.Err = marked(context.DeadlineExceeded, err)
 	case codes.Canceled:
 		e.Scope = sync.ScopeSide
-		e.Uncertain = k == effectOnly
+		e.Uncertain = k.writes()
 		// A connection that was closed under the call is "canceled" too; only ctx tells whether the caller meant it.
 		if errors.Is(ctx.Err(), context.Canceled) {
 			e.Err = marked(context.Canceled, err)
 		}
 	default:
-		e.Uncertain = k == effectOnly
+		e.Uncertain = k.writes()
 	}
 	return e
+}
+
+// refused says what AccessDenied means: the whole side is shut to lists and reads, and to anything while the identity is locked or too old;
+// a look-up lacks its right; a write is refused for the one request.
+func refused(e *sync.Error, k kind, err error) {
+	switch {
+	case k == wholeSide, k == readOne, concernsAll(err):
+		e.Scope = sync.ScopeSide
+	case k == lookUp:
+		e.Permanent, e.Err = true, marked(sync.ErrForbidden, err)
+	case k == reviewOnly:
+		condition := reviewRefusal(err)
+		e.Permanent = !errors.Is(condition, sync.ErrChanged)
+		e.Err = marked(condition, err)
+	default:
+		e.Permanent = true
+	}
+}
+
+// notFound tells a request that is gone from a reviewer who is: that one cannot review anything.
+func notFound(e *sync.Error, k kind, err error) {
+	if k == reviewOnly && strings.Contains(unquoted(err), authorGone) {
+		e.Permanent, e.Err = true, marked(sync.ErrReviewDenied, err)
+		return
+	}
+	e.Err = marked(sync.ErrNotFound, err)
 }
 
 // marked makes err a case of mark.
@@ -119,6 +154,38 @@ func codeOf(err error) codes.Code {
 	}
 	return status.Code(err)
 }
+
+// reviewRefusals are texts of AccessDenied in answer to a review, as unquoted leaves them, and the condition that each means. Sources in
+// gravitational/teleport: lib/auth/auth_with_roles.go (AuthorizeAccessReviewRequest, pull request 66230), lib/services/access_request.go
+// (checkReviewCompat, ApplyAccessReview), api/mfa/mfa.go (ErrAdminActionMFARequired).
+var reviewRefusals = []struct {
+	text      string
+	condition error
+}{
+	{`user "" cannot submit reviews on behalf of ""`, sync.ErrReviewUnsupported},
+	{`user "" has already reviewed this request`, sync.ErrReviewed},
+	{"the access request has been already", sync.ErrChanged},
+	{"admin-level API request requires MFA", sync.ErrForbidden},
+}
+
+// authorGone is how Teleport reports that it has no user of the author's name (lib/services/local/users.go).
+const authorGone = `user "" not found`
+
+// reviewRefusal is the condition that a refused review means. What no text names is the author's own lack of a right.
+func reviewRefusal(err error) error {
+	text := unquoted(err)
+	for _, r := range reviewRefusals {
+		if strings.Contains(text, r.text) {
+			return r.condition
+		}
+	}
+	return sync.ErrReviewDenied
+}
+
+var quotation = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// unquoted is Teleport's message without what stands in quotes: names, which people choose and which might read like another message.
+func unquoted(err error) string { return quotation.ReplaceAllString(err.Error(), `""`) }
 
 func concernsAll(err error) bool {
 	for _, text := range refusals {

@@ -21,6 +21,12 @@ func remote(code codes.Code, text string) error {
 	return trace.Wrap(&interceptors.RemoteError{Err: trace.Unwrap(trail.FromGRPC(status.Error(code, text)))})
 }
 
+// marks are all conditions that classify knows.
+var marks = []error{
+	sync.ErrNotFound, sync.ErrChanged, sync.ErrForbidden, sync.ErrReviewUnsupported, sync.ErrReviewDenied, sync.ErrReviewed,
+	context.DeadlineExceeded, context.Canceled,
+}
+
 func TestClassifySaysHowFarAFailureReaches(t *testing.T) {
 	t.Parallel()
 	type verdict struct {
@@ -31,7 +37,7 @@ func TestClassifySaysHowFarAFailureReaches(t *testing.T) {
 	request, whole := sync.ScopeRequest, sync.ScopeSide
 	for name, tc := range map[string]struct {
 		err               error
-		list, read, write verdict
+		list, read, write verdict // a review is a write
 	}{
 		"not found": {
 			remote(codes.NotFound, "x"),
@@ -95,7 +101,11 @@ func TestClassifySaysHowFarAFailureReaches(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for k, want := range map[kind]verdict{wholeSide: tc.list, readOne: tc.read, effectOnly: tc.write} {
+			review := tc.write
+			if tc.write.permanent && trace.IsAccessDenied(tc.err) {
+				review.is = sync.ErrReviewDenied
+			}
+			for k, want := range map[kind]verdict{wholeSide: tc.list, readOne: tc.read, effectOnly: tc.write, reviewOnly: review} {
 				var got *sync.Error
 				require.ErrorAs(t, classify(t.Context(), "do it", k, tc.err), &got)
 				require.Equal(t, "teleport", got.Side)
@@ -104,9 +114,78 @@ func TestClassifySaysHowFarAFailureReaches(t *testing.T) {
 				require.Equal(t, want.permanent, got.Permanent, "permanent, kind %d", k)
 				require.Equal(t, want.uncertain, got.Uncertain, "uncertain, kind %d", k)
 				require.ErrorIs(t, got, tc.err)
-				for _, mark := range []error{sync.ErrNotFound, sync.ErrChanged, context.DeadlineExceeded, context.Canceled} {
+				for _, mark := range marks {
 					require.Equal(t, errors.Is(want.is, mark), errors.Is(got, mark), "%v, kind %d", mark, k)
 				}
+			}
+		})
+	}
+}
+
+func TestClassifyTellsWhatARefusedReviewMeans(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		code      codes.Code
+		text      string
+		is        error
+		permanent bool
+	}{
+		"not for others":      {codes.PermissionDenied, `user "bot-jira" cannot submit reviews on behalf of "bob"`, sync.ErrReviewUnsupported, true},
+		"not at all":          {codes.PermissionDenied, `user "bot-jira" cannot submit reviews`, sync.ErrReviewDenied, true},
+		"not this request":    {codes.PermissionDenied, `user "bob" cannot review request "0193"`, sync.ErrReviewDenied, true},
+		"for the second time": {codes.PermissionDenied, `user "bob" has already reviewed this request`, sync.ErrReviewed, true},
+		"too late":            {codes.PermissionDenied, "the access request has been already denied", sync.ErrChanged, false},
+		"without a factor":    {codes.PermissionDenied, "admin-level API request requires MFA verification", sync.ErrForbidden, true},
+		"no such request":     {codes.NotFound, `cannot apply review to access request "0193" (not found)`, sync.ErrNotFound, false},
+		"no such author":      {codes.NotFound, `user "bob" not found`, sync.ErrReviewDenied, true},
+		// People choose their names.
+		"a name like a message": {
+			codes.PermissionDenied,
+			`user "x\" cannot submit reviews on behalf of \"y, the access request has been already" cannot review request "0193"`,
+			sync.ErrReviewDenied, true,
+		},
+		"a name like a missing user": {codes.NotFound, `access request "user \"x\" not found" is not found`, sync.ErrNotFound, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := classify(t.Context(), "review it", reviewOnly, remote(tc.code, tc.text))
+			var got *sync.Error
+			require.ErrorAs(t, err, &got)
+			require.Equal(t, sync.ScopeRequest, got.Scope)
+			require.Equal(t, tc.permanent, got.Permanent)
+			require.False(t, got.Uncertain)
+			require.ErrorContains(t, err, tc.text)
+			for _, mark := range marks {
+				require.Equal(t, errors.Is(tc.is, mark), errors.Is(err, mark), "%v", mark)
+			}
+		})
+	}
+}
+
+func TestClassifyKeepsARefusedLookUpToItself(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		err       error
+		scope     sync.Scope
+		permanent bool
+		is        error
+	}{
+		"no right":            {remote(codes.PermissionDenied, `access denied to perform action "list" on "user"`), sync.ScopeRequest, true, sync.ErrForbidden},
+		"locked":              {remote(codes.PermissionDenied, `lock targeting User:"bot-jira" is in force`), sync.ScopeSide, false, nil},
+		"unknown to Teleport": {remote(codes.Unimplemented, "unknown service"), sync.ScopeRequest, true, nil},
+		"not found":           {remote(codes.NotFound, `user "bob" not found`), sync.ScopeRequest, false, sync.ErrNotFound},
+		"unavailable":         {remote(codes.Unavailable, "x"), sync.ScopeSide, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := classify(t.Context(), "find users", lookUp, tc.err)
+			var got *sync.Error
+			require.ErrorAs(t, err, &got)
+			require.Equal(t, tc.scope, got.Scope)
+			require.Equal(t, tc.permanent, got.Permanent)
+			require.False(t, got.Uncertain)
+			for _, mark := range marks {
+				require.Equal(t, errors.Is(tc.is, mark), errors.Is(err, mark), "%v", mark)
 			}
 		})
 	}
