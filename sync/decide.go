@@ -181,6 +181,8 @@ func notReviewed(err error, v Verdict, r Request) string {
 	case errors.Is(err, ErrReviewUnsupported):
 		return "This Teleport does not take reviews from the agent on behalf of users: that needs Teleport 18.11 or newer and a role that allows it. " +
 			"Please decide it in Teleport" + pageOf(r) + ", and tell whoever runs this agent."
+	case errors.Is(err, ErrForbidden):
+		return "Teleport does not let this agent submit reviews. Please decide it in Teleport" + pageOf(r) + ", and tell whoever runs this agent."
 	case errors.Is(err, ErrReviewDenied):
 		return "It was moved by " + called(v.Move.Author) + ", and Teleport does not let that person's user, " + name(v.Decision.Author) +
 			", review this request. Somebody who may has to decide it."

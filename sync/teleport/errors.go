@@ -69,10 +69,11 @@ func classify(ctx context.Context, op string, k kind, err error) error {
 	case codes.InvalidArgument:
 		e.Permanent = e.Scope == sync.ScopeRequest
 	case codes.Unimplemented:
-		e.Permanent = k == lookUp
-		if k != lookUp {
-			e.Scope = sync.ScopeSide
+		if k == lookUp { // an older server: nobody may look that up there
+			e.Permanent, e.Err = true, marked(sync.ErrForbidden, err)
+			break
 		}
+		e.Scope = sync.ScopeSide
 	case codes.ResourceExhausted, codes.Unauthenticated:
 		e.Scope = sync.ScopeSide
 	case codes.Unavailable:

@@ -172,7 +172,7 @@ func TestClassifyKeepsARefusedLookUpToItself(t *testing.T) {
 	}{
 		"no right":            {remote(codes.PermissionDenied, `access denied to perform action "list" on "user"`), sync.ScopeRequest, true, sync.ErrForbidden},
 		"locked":              {remote(codes.PermissionDenied, `lock targeting User:"bot-jira" is in force`), sync.ScopeSide, false, nil},
-		"unknown to Teleport": {remote(codes.Unimplemented, "unknown service"), sync.ScopeRequest, true, nil},
+		"unknown to Teleport": {remote(codes.Unimplemented, "unknown service"), sync.ScopeRequest, true, sync.ErrForbidden},
 		"not found":           {remote(codes.NotFound, `user "bob" not found`), sync.ScopeRequest, false, sync.ErrNotFound},
 		"unavailable":         {remote(codes.Unavailable, "x"), sync.ScopeSide, false, nil},
 	} {
