@@ -70,14 +70,19 @@ func (s *Server) SetCredentials(credentials ...Credential) {
 	s.site.logins = slices.Clone(credentials)
 }
 
-// UpdateUser changes an account: its permissions, whether it is active, its e-mail address, anything but its Name.
+// UpdateUser changes an account: its permissions, its groups, whether it is active, its e-mail address, anything but its Name.
 func (s *Server) UpdateUser(name string, change func(*User)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := *s.mustUser(name)
-	u.Permissions = slices.Clone(u.Permissions)
+	u.Permissions, u.Groups = slices.Clone(u.Permissions), slices.Clone(u.Groups)
 	change(&u)
 	u.Name = name
+	for _, group := range u.Groups {
+		if _, known := s.cfg.group(group); !known {
+			panic("jirasim: no group " + group)
+		}
+	}
 	s.site.users[name] = &u
 }
 

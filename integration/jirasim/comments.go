@@ -109,10 +109,21 @@ func (s *Server) addComment(author *User, r *record, body string, properties map
 	if err := checkComment(body); err != nil {
 		return Comment{}, err
 	}
-	c := Comment{ID: s.site.newID(), Author: author.Name, UpdatedBy: author.Name, Body: body, Properties: properties}
+	c := Comment{
+		ID: s.site.newID(), Author: author.Name, UpdatedBy: author.Name, Body: body, Properties: properties,
+		JSDPublic: !saysInternal(properties["sd.public.comment"]),
+	}
 	s.edit(r, func(i *Issue) {
 		c.Created, c.Updated = i.Updated, i.Updated
 		i.Comments = append(i.Comments, c)
 	})
 	return c, nil
+}
+
+// saysInternal reads the property by which a comment is kept from the customers of a service desk. Anything else leaves it public.
+func saysInternal(property json.RawMessage) bool {
+	var value struct {
+		Internal bool `json:"internal"`
+	}
+	return json.Unmarshal(property, &value) == nil && value.Internal
 }

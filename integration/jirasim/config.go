@@ -1,11 +1,14 @@
 package jirasim
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
 	"time"
 	_ "time/tzdata" // JQL needs users' time zones on machines without a zone database, too
+
+	"github.com/google/uuid"
 )
 
 // Deployment is a kind of Jira, spelled as serverInfo.deploymentType spells it.
@@ -26,11 +29,13 @@ const (
 	AddComments      = "ADD_COMMENTS"
 	DeleteIssues     = "DELETE_ISSUES"
 	Administer       = "ADMINISTER"
+	// BrowseUsers is the global permission "Browse users and groups".
+	BrowseUsers = "USER_PICKER"
 )
 
 // AllPermissions are the permissions of a project's ordinary member, and of a User whose Permissions are nil.
 func AllPermissions() []string {
-	return []string{BrowseProjects, CreateIssues, EditIssues, TransitionIssues, AddComments, DeleteIssues}
+	return []string{BrowseProjects, CreateIssues, EditIssues, TransitionIssues, AddComments, DeleteIssues, BrowseUsers}
 }
 
 // Config describes a Jira. Example returns a complete one to start from.
@@ -54,6 +59,7 @@ type Config struct {
 	Required []string
 
 	Users       []User
+	Groups      []Group
 	Credentials []Credential
 
 	// SystemTimeZone is the zone in which timestamps are rendered. Empty: UTC.
@@ -79,7 +85,14 @@ type Config struct {
 }
 
 // Project is a Jira project.
-type Project struct{ ID, Key, Name string }
+type Project struct {
+	ID, Key, Name string
+	// Type is the projectTypeKey: "software", "business" or "service_desk"; empty: "software".
+	Type string
+}
+
+// ServiceDesk is the type of a project whose issues have customers, who see the public comments.
+const ServiceDesk = "service_desk"
 
 // IssueType is a type of issue.
 type IssueType struct{ ID, Name string }
@@ -111,10 +124,19 @@ type User struct {
 	// AccountType is "atlassian", "app" or "customer"; empty: "atlassian".
 	AccountType string
 	Inactive    bool
+	// Groups are the names of the groups that the account is in.
+	Groups []string
 	// TimeZone is the zone in which this account's JQL dates are read; empty: America/St_Johns, half an hour off the full hours.
 	TimeZone string
 	// Permissions of the account in all projects; nil: AllPermissions.
 	Permissions []string
+}
+
+// Group is a group of users.
+type Group struct {
+	Name string
+	// ID (Cloud) is derived from Name if empty.
+	ID string
 }
 
 // Credential lets a client in as User. With a Username it is basic authentication, without one a bearer token.
@@ -172,15 +194,15 @@ type RateLimit struct {
 // FixedLag is an IndexLag that is always d.
 func FixedLag(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
 
-// Example is a complete Jira of either deployment: the project OPS, the statuses To Do (initial), Pending, Approved, Denied
+// Example is a complete Jira of either deployment: the projects OPS, OLD and the service desk HELP, the statuses To Do (initial), Pending, Approved, Denied
 // and Expired with transitions named otherwise, the field teleportAccessRequestId, and the users agent, alice, bob and mallory
-// (alice hides her e-mail address) and the app automation. The agent's credentials are AgentUsername with AgentToken,
+// (alice hides her e-mail address; alice and bob are in the group approvers) and the app automation. The agent's credentials are AgentUsername with AgentToken,
 // on Data Center also AgentToken as a bearer token.
 func Example(d Deployment) Config {
 	c := Config{
 		Deployment: d,
 		Version:    "9.12.7",
-		Projects:   []Project{{ID: "10100", Key: "OPS", Name: "Operations"}, {ID: "10101", Key: "OLD", Name: "Archive"}},
+		Projects:   []Project{{ID: "10100", Key: "OPS", Name: "Operations"}, {ID: "10101", Key: "OLD", Name: "Archive"}, {ID: "10102", Key: "HELP", Name: "Help desk", Type: ServiceDesk}},
 		IssueTypes: []IssueType{{ID: "10200", Name: "Task"}, {ID: "10201", Name: "Bug"}},
 		Statuses: []Status{
 			{ID: "10300", Name: "To Do", Category: "new"},
@@ -199,11 +221,12 @@ func Example(d Deployment) Config {
 		Fields: []Field{{ID: "customfield_10042", Name: "teleportAccessRequestId", Type: TextField}},
 		Users: []User{
 			{Name: "agent", Email: "agent@example.com", DisplayName: "Teleport Agent"},
-			{Name: "alice", Email: "alice@example.com", DisplayName: "Alice Liddell", HideEmail: true},
-			{Name: "bob", Email: "bob@example.com", DisplayName: "Bob Cratchit"},
-			{Name: "mallory", Email: "mallory@example.com", DisplayName: "Mallory Archer"},
+			{Name: "alice", Email: "alice@example.com", DisplayName: "Alice Liddell", HideEmail: true, Groups: []string{"approvers", "everybody"}},
+			{Name: "bob", Email: "bob@example.com", DisplayName: "Bob Cratchit", Groups: []string{"approvers", "everybody"}},
+			{Name: "mallory", Email: "mallory@example.com", DisplayName: "Mallory Archer", Groups: []string{"everybody"}},
 			{Name: "automation", DisplayName: "Automation for Jira", AccountType: "app"},
 		},
+		Groups:      []Group{{Name: "approvers"}, {Name: "everybody"}},
 		Credentials: []Credential{{User: "agent", Username: AgentUsername, Token: AgentToken}},
 	}
 	if d == DataCenter {
@@ -250,6 +273,10 @@ func (c Config) withDefaults() Config {
 	if c.IndexLag == nil {
 		c.IndexLag = FixedLag(0)
 	}
+	c.Groups = slices.Clone(c.Groups)
+	for i, g := range c.Groups {
+		c.Groups[i].ID = cmp.Or(g.ID, uuid.NewSHA1(uuid.NameSpaceOID, []byte(g.Name)).String())
+	}
 	c.check()
 	return c
 }
@@ -274,6 +301,15 @@ func (c Config) check() {
 	}
 	for _, f := range c.Fields {
 		must(customFieldNumber(f.ID) != "", "custom field id %q is not customfield_N", f.ID)
+	}
+	for _, p := range c.Projects {
+		must(slices.Contains([]string{"", "software", "business", ServiceDesk}, p.Type), "project %s is of type %q", p.Key, p.Type)
+	}
+	for _, u := range c.Users {
+		for _, name := range u.Groups {
+			_, known := c.group(name)
+			must(known, "user %s is in unknown group %q", u.Name, name)
+		}
 	}
 	for _, cred := range c.Credentials {
 		known := slices.ContainsFunc(c.Users, func(u User) bool { return u.Name == cred.User })

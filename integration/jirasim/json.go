@@ -2,6 +2,7 @@ package jirasim
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -99,7 +100,10 @@ func (s *Server) statusJSON(q *request, status Status) object {
 }
 
 func (s *Server) projectJSON(q *request, p Project) object {
-	return object{"self": s.self(q, "project/"+p.ID), "id": p.ID, "key": p.Key, "name": p.Name, "projectTypeKey": "software", "simplified": false}
+	return object{
+		"self": s.self(q, "project/"+p.ID), "id": p.ID, "key": p.Key, "name": p.Name,
+		"projectTypeKey": cmp.Or(p.Type, "software"), "simplified": false,
+	}
 }
 
 func (s *Server) typeJSON(q *request, t IssueType) object {
@@ -256,6 +260,9 @@ func (s *Server) commentJSON(q *request, i *Issue, c Comment, withProperties boo
 	}
 	if withProperties {
 		o["properties"] = propertyList(c.Properties)
+	}
+	if s.cfg.Deployment == Cloud {
+		o["jsdPublic"] = c.JSDPublic
 	}
 	return o
 }

@@ -39,6 +39,8 @@ type Comment struct {
 	Body              string
 	Created, Updated  time.Time
 	Properties        map[string]json.RawMessage
+	// JSDPublic: the customers of a service desk see it, once its issue is in one. So does every comment that was not made internal.
+	JSDPublic bool
 }
 
 // Change is one entry of an issue's history. Author is a user name; empty if Jira does not tell.

@@ -26,6 +26,8 @@ func endpoints() []endpoint {
 	return []endpoint{
 		{method: get, template: "serverInfo", serve: (*Server).getServerInfo, anonymous: true},
 		{method: get, template: "myself", serve: (*Server).getMyself},
+		{method: get, template: "user", only: DataCenter, serve: (*Server).getUser},
+		{method: get, template: "user/groups", only: Cloud, serve: (*Server).getUserGroups},
 		{method: get, template: "mypermissions", serve: (*Server).getMyPermissions},
 		{method: get, template: "project/{project}", serve: (*Server).getProject},
 		{method: get, template: "project/{project}/statuses", serve: (*Server).getProjectStatuses},

@@ -38,7 +38,11 @@ func (s *Server) getMyPermissions(q *request) (answer, error) {
 		if !slices.Contains(known, key) {
 			return answer{}, refuse(http.StatusBadRequest, "Unrecognized permissions: %s", key)
 		}
-		permissions[key] = object{"key": key, "name": key, "type": "PROJECT", "description": "", "havePermission": can(q.user, key)}
+		typ := "PROJECT"
+		if key == Administer || key == BrowseUsers {
+			typ = "GLOBAL"
+		}
+		permissions[key] = object{"key": key, "name": key, "type": typ, "description": "", "havePermission": can(q.user, key)}
 	}
 	return answer{status: http.StatusOK, body: object{"permissions": permissions}}, nil
 }

@@ -190,13 +190,21 @@ func (c *Client) comments(in []commentJSON) []sync.Comment {
 		author := c.person(comment.Author)
 		out = append(out, sync.Comment{
 			ID: comment.ID, Author: author, Body: comment.Body, Created: comment.Created.Time, Key: ownKey(author, comment.Properties),
-			Edited: comment.UpdateAuthor != nil && c.person(comment.UpdateAuthor).ID() != author.ID(),
+			Edited: c.edited(comment, author),
 		})
 	}
 	slices.SortStableFunc(out, func(a, b sync.Comment) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(numeric(b.ID), numeric(a.ID)))
 	})
 	return slices.CompactFunc(out, func(a, b sync.Comment) bool { return a.ID == b.ID })
+}
+
+// edited reports whether somebody else than the author wrote what a comment says now. Where Jira does not say who changed it, that it was changed suffices.
+func (c *Client) edited(comment commentJSON, author sync.Person) bool {
+	if comment.UpdateAuthor == nil {
+		return comment.Updated.After(comment.Created.Time)
+	}
+	return c.person(comment.UpdateAuthor).ID() != author.ID()
 }
 
 // ownKey is the agent's mark on a comment. Anybody can put such a property on a comment of their own; there it means nothing.

@@ -287,11 +287,77 @@ func TestPeopleAreToldApartAsTheDeploymentNamesThem(t *testing.T) {
 	require.Equal(t, sync.Person{}, c.person(nil))
 }
 
-func TestHiddenEmailIsNoError(t *testing.T) {
+func TestAuthorsAreTakenForNoMoreThanJiraSaysOfThem(t *testing.T) {
 	t.Parallel()
-	var p personJSON
-	require.NoError(t, json.Unmarshal([]byte(`{"accountId":"a","emailAddress":null,"active":true}`), &p))
-	require.Empty(t, (&Client{}).person(&p).Email)
+	for name, tt := range map[string]struct {
+		deployment Deployment
+		author     string
+		want       sync.Person
+		id         string
+	}{
+		"a person":                      {Cloud, `{"accountId":"a","accountType":"atlassian","active":true}`, sync.Person{AccountID: "a", Active: true}, "a"},
+		"a hidden e-mail":               {Cloud, `{"accountId":"a","emailAddress":null,"active":true}`, sync.Person{AccountID: "a", Active: true}, "a"},
+		"an empty e-mail":               {Cloud, `{"accountId":"a","emailAddress":"","active":true}`, sync.Person{AccountID: "a", Active: true}, "a"},
+		"a closed account":              {Cloud, `{"accountId":"a","displayName":"Former user","active":false}`, sync.Person{AccountID: "a", DisplayName: "Former user"}, "a"},
+		"an anonymised account":         {Cloud, `{"accountId":"unknown","displayName":"Former user","active":false}`, sync.Person{AccountID: "unknown", DisplayName: "Former user"}, ""},
+		"an unknown account with names": {Cloud, `{"accountId":"unknown","name":"unknown","key":"unknown","active":true}`, sync.Person{AccountID: "unknown", Active: true}, ""},
+		"names of old alone":            {Cloud, `{"name":"bob","key":"bob","displayName":"Bob","active":true}`, sync.Person{DisplayName: "Bob", Active: true}, ""},
+		"an app":                        {Cloud, `{"accountId":"a","accountType":"app","active":true}`, sync.Person{AccountID: "a", Active: true, App: true}, "a"},
+		"a customer of the portal":      {Cloud, `{"accountId":"qm:1","accountType":"customer","active":true}`, sync.Person{AccountID: "qm:1", Active: true, App: true}, "qm:1"},
+		"an account of unknown type":    {Cloud, `{"accountId":"a","accountType":"unknown","active":true}`, sync.Person{AccountID: "a", Active: true, App: true}, "a"},
+		"a type of the future":          {Cloud, `{"accountId":"a","accountType":"teammate","active":true}`, sync.Person{AccountID: "a", Active: true, App: true}, "a"},
+		"nobody":                        {Cloud, `null`, sync.Person{}, ""},
+		"an empty author":               {Cloud, `{}`, sync.Person{Active: true}, ""},
+
+		"a user":                {DataCenter, `{"key":"JIRAUSER2","name":"bob","emailAddress":"b@example.com","active":true}`, sync.Person{Key: "JIRAUSER2", Name: "bob", Email: "b@example.com", Active: true}, "JIRAUSER2"},
+		"a user without e-mail": {DataCenter, `{"key":"JIRAUSER2","name":"bob","emailAddress":null,"active":true}`, sync.Person{Key: "JIRAUSER2", Name: "bob", Active: true}, "JIRAUSER2"},
+		"an inactive user":      {DataCenter, `{"key":"JIRAUSER2","name":"bob","active":false}`, sync.Person{Key: "JIRAUSER2", Name: "bob"}, "JIRAUSER2"},
+		"a deleted user":        {DataCenter, `{"key":"bob","name":"bob","displayName":"bob","active":false}`, sync.Person{Key: "bob", Name: "bob", DisplayName: "bob"}, "bob"},
+		"an anonymised user":    {DataCenter, `{"key":"JIRAUSER2","name":"jirauser2","displayName":"user-1a2b3","active":false}`, sync.Person{Key: "JIRAUSER2", Name: "jirauser2", DisplayName: "user-1a2b3"}, "JIRAUSER2"},
+		"Anonymous":             {DataCenter, `{"displayName":"Anonymous","active":true}`, sync.Person{DisplayName: "Anonymous", Active: true}, ""},
+		"an absent user":        {DataCenter, `null`, sync.Person{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			history := moved(5, 5, json.RawMessage(tt.author), "1", "2")
+			if tt.author == "null" {
+				history = moved(5, 5, nil, "1", "2") // an author that is not said is left out
+			}
+			f := newFake(t, routes{"GET /issue/7": always(200, issueBody(7, inStatus("2", "S2"), noComments, changelog(1, history)))})
+			c, _ := connected(t, f, tt.deployment)
+			detail, err := c.Read(testContext(t), "7")
+			require.NoError(t, err)
+			require.Equal(t, tt.want, detail.Moves[0].Author)
+			require.Equal(t, tt.id, detail.Moves[0].Author.ID())
+
+			var null struct{ Author *personJSON }
+			require.NoError(t, json.Unmarshal([]byte(`{"author":`+tt.author+`}`), &null))
+			require.Equal(t, tt.want, c.person(null.Author), "null says as much as an absence")
+		})
+	}
+}
+
+func TestCommentChangedByAnotherIsMarked(t *testing.T) {
+	t.Parallel()
+	by := func(author any) func(map[string]any) { return with("updateAuthor", author) }
+	for name, tt := range map[string]struct {
+		change []func(map[string]any)
+		want   bool
+	}{
+		"as written":                     {[]func(map[string]any){by(map[string]any{"accountId": "acc-1"})}, false},
+		"changed by the author":          {[]func(map[string]any){by(map[string]any{"accountId": "acc-1"}), with("updated", at(9))}, false},
+		"changed by another":             {[]func(map[string]any){by(map[string]any{"accountId": "acc-2"}), with("updated", at(9))}, true},
+		"changed by an unknown account":  {[]func(map[string]any){by(map[string]any{"accountId": "unknown"}), with("updated", at(9))}, true},
+		"changed by nobody that is said": {[]func(map[string]any){by(nil), with("updated", at(9))}, true},
+		"nothing is said":                {nil, false},
+		"written at its last change":     {[]func(map[string]any){with("updated", at(1))}, false},
+	} {
+		f := newFake(t, routes{"GET /issue/7/comment": always(200, map[string]any{"total": 1, "comments": []any{commentBody(1, 1, "acc-1", tt.change...)}})})
+		c, _ := connected(t, f, Cloud)
+		comments, err := c.Comments(testContext(t), "7")
+		require.NoError(t, err)
+		require.Equal(t, tt.want, comments[0].Edited, name)
+	}
 }
 
 func TestReadFillsPropertyAndCreator(t *testing.T) {

@@ -55,7 +55,11 @@ func (c *Client) person(p *personJSON) sync.Person {
 	who := sync.Person{
 		AccountID: p.AccountID, Name: p.Name, Key: p.Key,
 		Email: p.Email, DisplayName: p.DisplayName, Active: p.Active == nil || *p.Active,
-		App: p.AccountType == "app" || p.AccountType == "customer",
+		// Data Center has no account types. One that is not known, as "unknown" or that of an agent of another kind, is no person.
+		App: p.AccountType != "" && p.AccountType != "atlassian",
+	}
+	if c.deployment == Cloud || p.AccountID != "" {
+		who.Name, who.Key = "", "" // left from before Cloud had account ids, they identify nobody there
 	}
 	who.Agent = samePerson(who, c.self)
 	return who
@@ -173,6 +177,7 @@ type commentJSON struct {
 	UpdateAuthor *personJSON    `json:"updateAuthor"`
 	Body         string         `json:"body"`
 	Created      jiraTime       `json:"created"`
+	Updated      jiraTime       `json:"updated"`
 	Properties   []propertyJSON `json:"properties"` // absent unless expanded
 }
 

@@ -209,13 +209,21 @@ func (c *Client) SetRequestID(ctx context.Context, id, requestID string, commit 
 	return c.explainField(c.write(ctx, r, commit, nil))
 }
 
-// Comment adds a comment with the agent's mark.
+// internalProperty keeps a comment from the customers of a service-desk project: without it a comment is public there, shown in the portal and
+// sent by mail. It goes with every comment, whatever the project is at the start: an issue can be moved to a service-desk project, and a project can become
+// one. Elsewhere it means nothing.
+const internalProperty = "sd.public.comment"
+
+// Comment adds a comment with the agent's mark, which customers of a service desk do not see.
 func (c *Client) Comment(ctx context.Context, id, key, body string, commit func(context.Context) error) error {
 	r := request{
 		op: fmt.Sprintf("add comment %q to issue %s", key, id), method: http.MethodPost, endpoint: "issue/{id}/comment", issue: id,
 		body: map[string]any{
-			"body":       body,
-			"properties": []propertyJSON{{Key: commentProperty, Value: map[string]string{"key": key}}},
+			"body": body,
+			"properties": []propertyJSON{
+				{Key: commentProperty, Value: map[string]string{"key": key}},
+				{Key: internalProperty, Value: map[string]bool{"internal": true}},
+			},
 		},
 	}
 	return c.write(ctx, r, commit, &struct{}{})

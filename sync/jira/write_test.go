@@ -227,7 +227,7 @@ func TestRefusedTransitionIsLookedAtAgain(t *testing.T) {
 	}
 }
 
-func TestCommentCarriesItsKey(t *testing.T) {
+func TestCommentCarriesItsKeyAndIsInternal(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, routes{"POST /issue/7/comment": always(201, map[string]any{"id": "1"})})
 	c, _ := connected(t, f, Cloud)
@@ -235,8 +235,11 @@ func TestCommentCarriesItsKey(t *testing.T) {
 	require.NoError(t, c.Comment(testContext(t), "7", "review:bob", "text", noteCommit(&committed)))
 	require.Equal(t, 1, committed)
 	require.Equal(t, map[string]any{
-		"body":       "text",
-		"properties": []any{map[string]any{"key": commentProperty, "value": map[string]any{"key": "review:bob"}}},
+		"body": "text",
+		"properties": []any{
+			map[string]any{"key": commentProperty, "value": map[string]any{"key": "review:bob"}},
+			map[string]any{"key": "sd.public.comment", "value": map[string]any{"internal": true}},
+		},
 	}, f.received("POST", "/issue/7/comment")[0].body)
 }
 
