@@ -293,7 +293,8 @@ func TestTheRequestersTraitTellsAnOwnRequest(t *testing.T) {
 
 func TestAnUnreadableHistoryDecidesNothing(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
-		s := running(t, on{deployment: d})
+		s := newSystem(t, on{deployment: d})
+		a := s.start("agent", "SYNC_IDLE_SCHEDULE=@every 1s")
 		id := s.request(by("carol@example.com"))
 		issue := s.issueIn(id, "Pending")
 		s.polls(d, 2)
@@ -303,10 +304,10 @@ func TestAnUnreadableHistoryDecidesNothing(t *testing.T) {
 			jirasim.Respond(http.StatusOK, `{"id":"1","key":"OPS-1"}`),
 			jirasim.Respond(http.StatusOK, "<html>Log in</html>", "Content-Type", "text/html"),
 		} {
-			before := s.jira.CallCount("GET issue/{issue}")
+			before := len(a.Lines())
 			remove := s.jira.Inject(jirasim.Fault{Method: http.MethodGet, Endpoint: "issue/{issue}", When: history, Effect: effect})
 			require.NoError(t, s.jira.Move(issue.Key, "bob", "Approved"))
-			require.NoError(t, s.jira.Wait(s.ctx, func([]jirasim.Issue) bool { return s.jira.CallCount("GET issue/{issue}") > before }))
+			s.logs(a, before, "not done", "action", "judge")
 			s.polls(d, 2)
 			s.untouched(id)
 			require.NoError(t, s.jira.Move(issue.Key, "bob", "Pending"))

@@ -42,6 +42,48 @@ func (s *Server) MoveWith(issue, user, status string, fields map[string]any) err
 	})
 }
 
+// RenameStatus gives a status another name, as an administrator does. It stays the same status, with the same id, and histories keep the name that it had
+// at the time of each move.
+func (s *Server) RenameStatus(old, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := slices.IndexFunc(s.cfg.Statuses, func(status Status) bool { return status.Name == old })
+	if at < 0 {
+		return refuse(http.StatusNotFound, "There is no status %s.", old)
+	}
+	s.cfg.Statuses = slices.Clone(s.cfg.Statuses)
+	s.cfg.Statuses[at].Name = name
+	s.cfg.Transitions = slices.Clone(s.cfg.Transitions)
+	for i, t := range s.cfg.Transitions {
+		if t.To == old {
+			s.cfg.Transitions[i].To = name
+		}
+		s.cfg.Transitions[i].From = slices.Clone(t.From)
+		for j, from := range t.From {
+			if from == old {
+				s.cfg.Transitions[i].From[j] = name
+			}
+		}
+	}
+	for _, r := range s.site.issues {
+		r.now = r.now.withStatusRenamed(old, name)
+		for i, v := range r.index {
+			r.index[i].issue = v.issue.withStatusRenamed(old, name)
+		}
+	}
+	return nil
+}
+
+// withStatusRenamed is the issue after its status got another name.
+func (i *Issue) withStatusRenamed(old, name string) *Issue {
+	if i == nil || i.Status.Name != old {
+		return i
+	}
+	renamed := *i
+	renamed.Status.Name = name
+	return &renamed
+}
+
 // ForceStatus sets a status past the workflow and all permissions, as automation does. The history names author, or
 // nobody if that is empty.
 func (s *Server) ForceStatus(issue, author, status string) error {

@@ -68,9 +68,9 @@ func submission(requestID string, r sync.Review) (types.AccessReviewSubmission, 
 	return types.AccessReviewSubmission{RequestID: requestID, Review: review}, nil
 }
 
-// firstWithOnBehalf is the first release whose Auth Service knows reviews on behalf of users; 19.0.0 has them from the start.
+// ReviewsSince is the first release whose Auth Service knows reviews on behalf of users; 19.0.0 has them from the start.
 // https://github.com/gravitational/teleport/pull/69431
-var firstWithOnBehalf = semver.Version{Major: 18, Minor: 11}
+const ReviewsSince = "18.11.0"
 
 // ReviewsOnBehalf reports whether the Auth Service that was last connected to is new enough for Review. Whether the agent's role allows it shows only
 // with the first review.
@@ -83,5 +83,5 @@ func reviewsOnBehalf(version string) bool {
 		return false
 	}
 	v.PreRelease = ""
-	return !v.LessThan(firstWithOnBehalf)
+	return !v.LessThan(*semver.New(ReviewsSince))
 }
