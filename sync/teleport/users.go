@@ -82,13 +82,9 @@ func (c *Client) usersByJiraID(ctx context.Context, jiraID string) ([]sync.User,
 				found = append(found, c.user(user))
 			}
 		}
-		switch page.NextPageToken {
-		case "":
+		if query.PageToken = page.NextPageToken; query.PageToken == "" {
 			return found, nil
-		case query.PageToken:
-			return nil, requestError(op, errors.New("the list does not end: the same page token came again"))
 		}
-		query.PageToken = page.NextPageToken
 	}
 }
 
