@@ -79,7 +79,7 @@ func TestNobodyDecidesWhoMayNot(t *testing.T) {
 				require.NoError(t, s.teleport.SetUser(teleportsim.User{
 					Name: "robert", Traits: map[string][]string{"jira_account_id": {jiraID(d, "bob")}}, Role: &teleportsim.Role{ReviewRoles: []string{"db-admin"}},
 				}))
-				s.start("agent", "TELEPORT_DECISION_MODE="+mode, "SYNC_IDLE_SCHEDULE=@every 1s",
+				s.start("agent", "TELEPORT_DECISION_MODE="+mode, "SYNC_IDLE_SCHEDULE=@every 1s", "SYNC_SWEEP_SCHEDULE=@every 2s",
 					"POLICY_APPROVERS=bob@example.com,alice@example.com,gone@example.com,agent@example.com,"+jiraID(d, "automation"))
 
 				ids := make(map[string]string)
