@@ -50,9 +50,12 @@ func TestAVerdictIsRefusedForTheFirstOfItsObjections(t *testing.T) {
 		{{"to Approved", none, ""}, {"to Denied", moved(deniedStatus), ""}, {"to Expired", moved(expiredStatus), "status"}},
 		{{"project", none, ""}, {"other project", func(j *judged) { j.detail.Issue.Project = "PLAY" }, "project"}},
 		{
-			{"a person", none, ""}, {"nobody", person(func(p *Person) { *p = Person{Active: true} }), "unattributed"},
-			{"unknown", person(func(p *Person) { p.AccountID = "unknown" }), "unattributed"}, {"the agent", person(func(p *Person) { p.Agent = true }), "agent"},
-			{"an app", person(func(p *Person) { p.App = true }), "app"}, {"inactive", person(func(p *Person) { p.Active = false }), "inactive"},
+			{"a person", none, ""},
+			{"nobody", person(func(p *Person) { *p = Person{Active: true} }), "unattributed"},
+			{"unknown", person(func(p *Person) { p.AccountID = "unknown" }), "unattributed"},
+			{"the agent", person(func(p *Person) { p.Agent = true }), "agent"},
+			{"an app", person(func(p *Person) { p.App = true }), "app"},
+			{"inactive", person(func(p *Person) { p.Active = false }), "inactive"},
 		},
 		{{"same name", none, ""}, {"renamed", func(j *judged) { j.detail.Moves[0].To.Name = "In review" }, "renamed"}},
 	}
@@ -72,9 +75,13 @@ func TestAVerdictIsRefusedForTheFirstOfItsObjections(t *testing.T) {
 	}
 	about := [][]f{
 		{
-			{"anybody", none, ""}, {"by account id", approvers("x", "acc-bob"), ""}, {"by e-mail", approvers("BOB@example.com"), ""},
-			{"another", approvers("acc-eve"), "approver"}, {"likeness of an id", approvers("acc-bo", "bob"), "approver"},
-			{"group", groups([]string{"all", "OnCall"}, false), ""}, {"not in group", groups([]string{"all"}, false), "approver"},
+			{"anybody", none, ""},
+			{"by account id", approvers("x", "acc-bob"), ""},
+			{"by e-mail", approvers("BOB@example.com"), ""},
+			{"another", approvers("acc-eve"), "approver"},
+			{"likeness of an id", approvers("acc-bo", "bob"), "approver"},
+			{"group", groups([]string{"all", "OnCall"}, false), ""},
+			{"not in group", groups([]string{"all"}, false), "approver"},
 			{"hidden groups", groups(nil, true), "unchecked"},
 			{"by id beside hidden groups", func(j *judged) { groups(nil, true)(j); approvers("acc-bob")(j) }, ""},
 		},

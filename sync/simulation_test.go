@@ -84,7 +84,8 @@ func newSimulation(seed uint64) *simulation {
 	s.note("mode %s", s.policy.Mode)
 	s.cluster.onBehalf = true
 	s.cluster.users = []User{
-		{Name: "user of acc-bob", JiraIDs: []string{"acc-bob"}}, {Name: "user of acc-eve", JiraIDs: []string{"acc-eve"}},
+		{Name: "user of acc-bob", JiraIDs: []string{"acc-bob"}},
+		{Name: "user of acc-eve", JiraIDs: []string{"acc-eve"}},
 		{Name: "alice@example.com", JiraIDs: []string{"acc-alice"}},
 	}
 	s.tracker.lag = time.Duration(s.random.IntN(60)) * time.Second
