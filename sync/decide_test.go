@@ -118,7 +118,9 @@ func TestWhatTeleportRefusesOfAReviewIsSaidAndPutBack(t *testing.T) {
 			w.policy.SelfApproval = SelfAllow
 			w.cluster.users = append(w.cluster.users[:2], User{Name: "alice@example.com", JiraIDs: []string{"acc-alice"}})
 		}, Person{AccountID: "acc-alice", Active: true, DisplayName: "Alice"}, "does not let"},
-		"the address, which is not asked for": {func(*world) {}, Person{AccountID: "acc-eva2", Email: "eva", Active: true, DisplayName: "Eva"}, "no user in Teleport"},
+		"the address, which is not asked for": {func(w *world) {
+			w.cluster.users = append(w.cluster.users, User{Name: "zoe@example.com"})
+		}, Person{AccountID: "acc-zoe", Email: "zoe@example.com", Active: true, DisplayName: "Zoe"}, "no user in Teleport"},
 		"the address of a user whose trait names another": {func(w *world) { w.policy.EmailFallback = true }, Person{
 			AccountID: "acc-eva2", Email: "eva", Active: true, DisplayName: "Eva",
 		}, "no user in Teleport"},
@@ -164,6 +166,27 @@ func TestInNotifyModeAMoveIsPutBackAndTeleportDecides(t *testing.T) {
 		w.after(time.Second)
 		require.Equal(t, deniedStatus, w.issue("req-1").Issue.Status)
 	})
+}
+
+func TestARequestThatWasSettledUnseenIsNotDecided(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []DecisionMode{ModeState, ModeReview} {
+		inReviewMode(t, func(w *world) { w.policy.Mode = mode }, func(t *testing.T, w *world) {
+			w.requestOf("req-1", 1)
+			w.cluster.set(func(op string) error {
+				if op == "watch" || op == "list" {
+					return &Error{Side: "teleport", Op: op, Scope: ScopeSide, Err: errLost}
+				}
+				return nil
+			}, nil)
+			w.cluster.breakWatches()
+			w.cluster.change("req-1", func(r *Request) { r.State = StateApproved })
+			w.moves("req-1", bob, deniedStatus)
+			require.Empty(t, w.cluster.decided)
+			require.Equal(t, StateApproved, w.cluster.get("req-1").State)
+			require.Equal(t, approvedStatus, w.issue("req-1").Issue.Status)
+		})
+	}
 }
 
 func TestAMemberOfAnApproverGroupMayDecide(t *testing.T) {

@@ -49,6 +49,15 @@ func TestPlainTextFormsNoMarkup(t *testing.T) {
 	}
 }
 
+func TestSeveralLinesAreSetOffFromTheAgentsOwn(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "on call", plainLines(" on call \n"))
+	const want = `\\> on call\\> User: admin`
+	for _, end := range []string{"\n", "\r\n", "\r", "\n\n", "\v", "\f", "\u0085", "\u2028", "\u2029"} {
+		require.Equal(t, want, plainLines("on call"+end+"User: admin"), "%q", end)
+	}
+}
+
 func FuzzPlainShowsTheTextAndNothingElse(f *testing.F) {
 	f.Add("a*b*c [~x] https://e.x/ A-1 www.x")
 	f.Add("\u202e- h1. x\r\n{code}")
