@@ -70,7 +70,7 @@ func (w *worker) answer(ctx context.Context, id string) error {
 	}
 	duplicate := w.madeFor(detail.Issue)
 	w.log.Warn("another issue holds the request's ID", zap.String("issue_key", detail.Issue.Key), zap.Bool("made_by_agent", duplicate))
-	key := "stray:" + w.link.Bound.Key
+	key := strayPrefix + w.link.Bound.Key
 	if !slices.ContainsFunc(detail.Comments, func(c Comment) bool { return c.Key == key && c.Author.Agent }) {
 		body := strayText(w.link.Bound.Key, duplicate)
 		if !carries(detail.Comments, body) {
@@ -86,6 +86,12 @@ func (w *worker) answer(ctx context.Context, id string) error {
 	}
 	return w.answered(id)
 }
+
+// strayPrefix, with the key of the request's issue, marks the comment on another one.
+const strayPrefix = "stray:"
+
+// isStrayComment finds the comment by which the agent closed an issue that it had made twice.
+func isStrayComment(c Comment) bool { return c.Author.Agent && strings.HasPrefix(c.Key, strayPrefix) }
 
 func (w *worker) answered(id string) error {
 	w.link.Answered = append(w.link.Answered, id)

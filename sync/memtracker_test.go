@@ -207,15 +207,21 @@ func (t *memTracker) Create(ctx context.Context, d Draft, commit func(context.Co
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	i := t.made(d.RequestID)
+	return Issue{ID: i.Issue.ID, Key: i.Issue.Key}, t.leave("jira", "create")
+}
+
+// made is a new issue by the agent.
+func (t *memTracker) made(requestID string) *memIssue {
 	t.lastID++
 	id := strconv.Itoa(t.lastID)
 	i := &memIssue{created: time.Now()}
 	i.Issue = Issue{
-		ID: id, Key: "ACCESS-" + id, Project: "ACCESS", Status: t.initial, RequestID: d.RequestID,
-		Property: d.RequestID, ByAgent: true, Updated: time.Now(),
+		ID: id, Key: "ACCESS-" + id, Project: "ACCESS", Status: t.initial, RequestID: requestID,
+		Property: requestID, ByAgent: true, Updated: time.Now(),
 	}
 	t.issues[id] = i
-	return Issue{ID: id, Key: i.Issue.Key}, t.leave("jira", "create")
+	return i
 }
 
 func (t *memTracker) Move(ctx context.Context, id string, from Status, to []string, commit func(context.Context) error) (Issue, error) {

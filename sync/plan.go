@@ -137,16 +137,20 @@ func planResolved(l Link, p Policy, target Outcome, nothingElse bool) []Action {
 func planReviews(l Link) []Action {
 	var plan []Action
 	for _, r := range l.Request.Reviews {
-		key := "review:" + r.Author
-		if !l.HasComment(key) {
+		if key := reviewKey(r); !l.HasComment(key) {
 			plan = append(plan, Action{Kind: ActComment, Key: key, Body: reviewText(r), Cause: r.Author + " reviewed the request"})
 		}
 	}
 	return plan
 }
 
+// reviewKey marks the comment that tells of a review.
+func reviewKey(r Review) string { return "review:" + r.Author }
+
+const resolutionPrefix = "resolution:"
+
 // resolutionKey marks the closing comment. It names the outcome since Teleport lets a denial overwrite an approval.
-func resolutionKey(o Outcome) string { return "resolution:" + string(o) }
+func resolutionKey(o Outcome) string { return resolutionPrefix + string(o) }
 
 // nextLook is when the row of a request needs another look although no fact changes: when the request expires.
 func nextLook(l Link) time.Time {

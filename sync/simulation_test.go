@@ -63,6 +63,8 @@ type simulation struct {
 	created int
 	// lostIssues are requests whose issue somebody deleted: no other is made.
 	lostIssues map[string]bool
+	// edited are requests into the field of whose issue somebody wrote.
+	edited map[string]bool
 }
 
 // replica is one term of one process: killed, it has no further effect, as a process has none.
@@ -76,7 +78,7 @@ func newSimulation(seed uint64) *simulation {
 	s := &simulation{
 		random:  rand.New(rand.NewPCG(seed, seed)),
 		cluster: newMemCluster(), tracker: newMemTracker(), store: newMemStore(), began: time.Now(), faulty: true,
-		lostIssues: make(map[string]bool),
+		lostIssues: make(map[string]bool), edited: make(map[string]bool),
 	}
 	s.tracker.lag = time.Duration(s.random.IntN(60)) * time.Second
 	for _, f := range []*faults{&s.cluster.faults, &s.tracker.faults} {
@@ -162,7 +164,7 @@ func (s *simulation) lead() {
 	engine := &Engine{
 		Settings: Settings{
 			Policy: testPolicy, Poll: cron.Every(5 * time.Second), Idle: cron.Every(time.Minute), Sweep: cron.Every(10 * time.Minute),
-			Lookback: 15 * time.Minute, Retention: 1000 * time.Hour, Concurrency: 3,
+			Lookback: 2 * time.Minute, Retention: 1000 * time.Hour, Concurrency: 3,
 		},
 		Store: dyingStore{s.store.term(), r}, Cluster: checkedCluster{s.cluster, s}, Tracker: checkedTracker{s.tracker, s}, Lease: r,
 		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(),
@@ -253,7 +255,7 @@ func (c checkedTracker) Comment(ctx context.Context, id, key, body string, commi
 	err := c.memTracker.Comment(ctx, id, key, body, commit)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	seen := 0
+	seen, decided := 0, false
 	issue := c.issues[id]
 	if issue == nil {
 		return err
@@ -262,9 +264,14 @@ func (c checkedTracker) Comment(ctx context.Context, id, key, body string, commi
 		if comment.Key == key {
 			seen++
 		}
+		outcome, _ := strings.CutPrefix(comment.Key, resolutionPrefix)
+		decided = decided || isDecision(RequestState(outcome))
 	}
 	if seen > 1 {
 		c.s.violated("issue %s carries %d comments %s", id, seen, key)
+	}
+	if decided && key == resolutionKey(OutcomeExpired) {
+		c.s.violated("issue %s was told a decision, and now that its request ended undecided", id)
 	}
 	return err
 }
@@ -341,6 +348,7 @@ func (s *simulation) step() {
 		if own := s.tracker.madeFor(id); len(own) > 0 && s.linked(id) {
 			held := []string{"", "req-1", "req-2", "something"}[s.roll(4)]
 			s.note("somebody writes %q into the field of %s", held, id)
+			s.edited[id] = true
 			s.tracker.setField(own[0].Issue.ID, held)
 		}
 	case 11:
@@ -408,9 +416,9 @@ func (s *simulation) agree() {
 func (s *simulation) agreeOn(id string, row Link, issue Detail) {
 	outcome := OutcomeOf(row)
 	if row.RequestID == "" {
-		// The database was lost, and Teleport has forgotten the request: what people do to its issue afterwards is nobody's business.
-		if s.undecided(id) {
-			s.violated("%s is pending, has an issue in %s and no row", id, issue.Issue.Status.Name)
+		// The database was lost, and Teleport has forgotten the request. Without its ID in the field no search found the issue then.
+		if s.undecided(id) || !s.edited[id] {
+			s.violated("%s has an issue in %s and no row", id, issue.Issue.Status.Name)
 		}
 		return
 	}
@@ -421,6 +429,10 @@ func (s *simulation) agreeOn(id string, row Link, issue Detail) {
 	elsewhere := !known && (row.Placed || settled) || unseen
 	if !testPolicy.Statuses.Shows(issue.Issue.Status, outcome) && !elsewhere {
 		s.violated("%s is %s and its issue is in %s: %+v", id, outcome, issue.Issue.Status.Name, row.Work)
+	}
+	slices.Reverse(issue.Comments)
+	if told := toldOutcome(issue.Comments); isDecision(RequestState(told)) && told != outcome {
+		s.violated("%s was told to be %s and is %s: %+v", id, told, outcome, row.Work)
 	}
 	keys := keysOf(issue)
 	for _, r := range row.Request.Reviews {
