@@ -241,7 +241,7 @@ func TestALostDatabaseIsRebuiltAndNothingIsDoneTwice(t *testing.T) {
 				require.Equal(t, *c.want, s.story(ids[name]), name)
 			}
 		}
-		require.Equal(t, before, []story{s.story(settled), s.story(told)})
+		require.Equal(t, []story{s.story(settled), s.story(told)}, before)
 		for name, id := range forgotten {
 			want := whatIsLeft()[name].want
 			s.becomes(id, want)
