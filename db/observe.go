@@ -363,8 +363,7 @@ func (s *store) raiseCursor(ctx context.Context, tx pgx.Tx, cursor time.Time) er
 	return err
 }
 
-// SuspectIssues implements sync.Store. A row that is suspect already stays as it is: one whose issue is known to be gone is not tried
-// anew by each sweep.
+// SuspectIssues implements sync.Store. A row that is suspect already stays as it is, as in SuspectRequests.
 func (s *store) SuspectIssues(ctx context.Context, issueIDs []string) error {
 	if len(issueIDs) == 0 {
 		return nil

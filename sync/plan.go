@@ -54,6 +54,8 @@ func Plan(l Link, p Policy, now time.Time) []Action {
 		return []Action{{Kind: ActSettle, To: target, Cause: "the issue is gone: nothing can be shown on it"}}
 	case l.IssueGone:
 		return nil
+	case l.Issue.Archived == Archived:
+		return planArchived(l, p, target)
 	case l.Issue.Status == Status{}:
 		return []Action{{Kind: ActRead, Cause: "the issue's status is not known yet"}}
 	}

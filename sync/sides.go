@@ -82,7 +82,7 @@ type Tracker interface {
 	Search(ctx context.Context, q Query, page func([]Issue) error) error
 
 	// Issues reads issues by id, past the search index, in as few calls as Jira offers. Those that Jira does not show are
-	// absent from the result; order is not kept.
+	// absent from the result; order is not kept. Archived is filled in where Jira lets that be told.
 	Issues(ctx context.Context, ids []string) ([]Issue, error)
 
 	// Read reads one issue with its status history and its comments, past the search index. ErrNotFound when it is
