@@ -30,24 +30,28 @@ func (s *store) Recover(ctx context.Context, requests []sync.Request) error {
 }
 
 // RecoverIssues implements sync.Store.
-func (s *store) RecoverIssues(ctx context.Context, issues []sync.Issue) error {
+func (s *store) RecoverIssues(ctx context.Context, issues []sync.Issue, due time.Time, apart time.Duration) error {
 	if len(issues) == 0 {
 		return nil
 	}
 	op := fmt.Sprintf("make rows for %d issues", len(issues))
 	return s.fenced(ctx, op, func(ctx context.Context, tx pgx.Tx) error {
 		var lost documents
-		for _, issue := range issues {
+		issueIDs, dues := make([]string, len(issues)), make([]time.Time, len(issues))
+		for n, issue := range issues {
 			id := clean(issue.RequestID)
+			issueIDs[n], dues[n] = clean(issue.ID), due.Add(time.Duration(n)*apart)
 			if err := lost.add(id, sync.Request{ID: id, State: sync.StatePending}, ""); err != nil {
 				return err
 			}
 		}
 		_, err := tx.Exec(ctx, `
 			INSERT INTO links (scope, request_id, seq, request, state, due, begun, begun_at, suspect_request)
-			SELECT DISTINCT ON (c.id) $1, c.id, 1, c.request::json, 'pending', $2::timestamptz, $3, $2::timestamptz, true
-			FROM unnest($4::text[], $5::text[]) AS c (id, request) ORDER BY c.id
-			ON CONFLICT DO NOTHING`, s.scope, time.Now(), sync.EffectCreate, lost.ids, lost.contents)
+			SELECT DISTINCT ON (c.id) $1, c.id, 1, c.request::json, '', c.due, $3, $2::timestamptz, true
+			FROM unnest($4::text[], $5::text[], $6::timestamptz[], $7::text[]) AS c (id, request, due, issue_id)
+			WHERE NOT EXISTS (SELECT 1 FROM links WHERE scope = $1 AND links.issue_id = c.issue_id)
+			ORDER BY c.id, c.due
+			ON CONFLICT DO NOTHING`, s.scope, time.Now(), sync.EffectCreate, lost.ids, lost.contents, dues, issueIDs)
 		return err
 	})
 }
@@ -359,8 +363,7 @@ func (s *store) raiseCursor(ctx context.Context, tx pgx.Tx, cursor time.Time) er
 	return err
 }
 
-// SuspectIssues implements sync.Store. A row that is suspect already stays as it is: one whose issue is known to be gone is not tried
-// anew by each sweep.
+// SuspectIssues implements sync.Store. A row that is suspect already stays as it is, as in SuspectRequests.
 func (s *store) SuspectIssues(ctx context.Context, issueIDs []string) error {
 	if len(issueIDs) == 0 {
 		return nil

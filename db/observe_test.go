@@ -279,14 +279,26 @@ teleport: gone`, scalar[string](t, d, `SELECT string_agg(cause || ': ' || outcom
 
 func TestRecoverIssues_MakesRowsThatLookForBothSides(t *testing.T) {
 	t.Parallel()
-	_, s := newStore(t)
-	known := observe(t, s, request("a"))[0]
-	require.NoError(t, s.RecoverIssues(t.Context(), []sync.Issue{issue("100", "a", t0), issue("200", "b", t0), issue("201", "b", t0)}))
+	d, s := newStore(t)
+	known := bind(t, s, observe(t, s, request("a"))[0], "100")
+	due := time.Now().UTC().Truncate(time.Microsecond)
+	lostIssues := []sync.Issue{issue("100", "typed in", t0), issue("200", "b", t0), issue("201", "b", t0), issue("300", "c", t0)}
+	require.NoError(t, s.RecoverIssues(t.Context(), lostIssues, due, time.Hour))
 	require.Equal(t, known, row(t, s, "a"))
+	require.Equal(t, 3, scalar[int](t, d, "SELECT count(*) FROM links"), "none for an issue that has a row")
 	lost := row(t, s, "b")
 	require.Equal(t, sync.EffectCreate, lost.Begun)
 	require.True(t, lost.SuspectRequest)
-	require.Equal(t, []string{"a", "b"}, dueIDs(t, s))
+	require.Equal(t, due.Add(time.Hour), lost.Due, "the first of its issues")
+	require.Equal(t, due.Add(3*time.Hour), row(t, s, "c").Due)
+
+	_, pending, err := s.PendingIssues(t.Context(), 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, pending, "whether the others are is not known")
 	require.NoError(t, s.ObserveRequests(t.Context(), []sync.Request{request("b")}))
 	require.Equal(t, request("b"), row(t, s, "b").Request, "what Teleport says fills it")
+	_, pending, err = s.PendingIssues(t.Context(), 10)
+	require.NoError(t, err)
+	require.Equal(t, 2, pending)
+	require.Equal(t, []string{"b"}, dueIDs(t, s))
 }

@@ -315,7 +315,7 @@ func everyMethod(ctx context.Context, s sync.Store, l sync.Link) map[string]erro
 		"ObserveRequests": s.ObserveRequests(ctx, []sync.Request{request(l.RequestID), request("new")}),
 		"ObserveGone":     s.ObserveGone(ctx, l.RequestID),
 		"Recover":         s.Recover(ctx, []sync.Request{request("new")}),
-		"RecoverIssues":   s.RecoverIssues(ctx, []sync.Issue{issue("999", "new", t0)}),
+		"RecoverIssues":   s.RecoverIssues(ctx, []sync.Issue{issue("999", "new", t0)}, t0, time.Second),
 		"SuspectRequests": s.SuspectRequests(ctx, []string{l.RequestID}),
 		"ObserveIssues":   s.ObserveIssues(ctx, []sync.Issue{issue(l.Bound.ID, l.RequestID, t0)}, t0),
 		"SuspectIssues":   s.SuspectIssues(ctx, []string{l.Bound.ID}),

@@ -190,8 +190,6 @@ func TestALostDatabaseIsRebuiltAndNothingIsDoneTwice(t *testing.T) {
 		s := newSystem(t, on{deployment: d, jira: unlimited})
 		a := s.start("a", promptly)
 		cases, ids := whileDown(), make(map[string]string)
-		// With neither a row nor a request, nothing tells whether Teleport had approved it before it went: the issue stays where it is.
-		delete(cases, "approved in Jira and expired")
 		unlinked := cases["approved in Jira"]
 		approve := unlinked.happen
 		unlinked.happen = func(s *system, id, issue string) error {
@@ -215,7 +213,9 @@ func TestALostDatabaseIsRebuiltAndNothingIsDoneTwice(t *testing.T) {
 		require.NoError(t, s.teleport.Review(told, "carol@example.com", true, ""))
 		s.issueWith(told, 1)
 		before := []story{s.story(settled), s.story(told)}
+		forgotten := s.requestsThatAreForgotten()
 		s.stops(a, syscall.SIGTERM)
+		forged := s.forgets(forgotten)
 
 		for name, c := range cases {
 			issue := ""
@@ -227,7 +227,7 @@ func TestALostDatabaseIsRebuiltAndNothingIsDoneTwice(t *testing.T) {
 			require.NoError(t, c.happen(s, ids[name], issue), name)
 		}
 		s.start("b", "DATABASE_URL="+pgtest.URL(t))
-		issues := 2
+		issues := 2 + len(forgotten) + 1
 		for name, c := range cases {
 			if c.want != nil {
 				s.becomes(ids[name], *c.want)
@@ -242,6 +242,14 @@ func TestALostDatabaseIsRebuiltAndNothingIsDoneTwice(t *testing.T) {
 			}
 		}
 		require.Equal(t, []story{s.story(settled), s.story(told)}, before)
+		for name, id := range forgotten {
+			want := whatIsLeft()[name].want
+			s.becomes(id, want)
+			require.Equal(t, want, s.story(id), name)
+		}
+		after, found := s.jira.Issue(forged.ID)
+		require.True(t, found)
+		require.Equal(t, forged, after, "the agent did not make it")
 		require.Len(t, s.jira.Issues(), issues)
 
 		// All that are still open can be decided.
@@ -253,6 +261,69 @@ func TestALostDatabaseIsRebuiltAndNothingIsDoneTwice(t *testing.T) {
 		}
 		require.Len(t, s.jira.Issues(), issues)
 	})
+}
+
+// leftover is a request that was settled, and that Teleport has forgotten when the database is lost. Only its issue tells how it ended.
+type leftover struct {
+	status string // to which bob moved the issue while the agent ran
+	then   string // and to which while it was down, if anywhere
+	want   story
+}
+
+func whatIsLeft() map[string]leftover {
+	settled := func(status string, then ...string) story {
+		return story{
+			Verdicts: byBob(state(status)), // and Teleport no longer has the request
+			Moves:    append([]string{placed, "bob: Pending → " + status}, then...), Marks: []string{"resolution:" + strings.ToLower(status)},
+		}
+	}
+	putBack := func(s story) story {
+		s.Marks = append(s.Marks, "refused")
+		return s
+	}
+	return map[string]leftover{
+		"approved": {status: "Approved", want: settled("Approved")},
+		"denied":   {status: "Denied", want: settled("Denied")},
+		"approved, and moved to Denied": {
+			status: "Approved", then: "Denied", want: putBack(settled("Approved", "bob: Approved → Denied", "agent: Denied → Approved")),
+		},
+		"denied, and moved to Approved": {
+			status: "Denied", then: "Approved", want: putBack(settled("Denied", "bob: Denied → Approved", "agent: Approved → Denied")),
+		},
+	}
+}
+
+// requestsThatAreForgotten makes and settles those of whatIsLeft, by name.
+func (s *system) requestsThatAreForgotten() map[string]string {
+	s.t.Helper()
+	ids := make(map[string]string)
+	for name, c := range whatIsLeft() {
+		ids[name] = s.request()
+		require.NoError(s.t, s.jira.Move(s.issueIn(ids[name], "Pending").Key, "bob", c.status))
+	}
+	for name, c := range whatIsLeft() {
+		s.settled(ids[name], strings.ToLower(c.status))
+	}
+	return ids
+}
+
+// forgets lets Teleport forget requests, while people go on. It returns an issue that mallory made by hand and moved.
+func (s *system) forgets(ids map[string]string) jirasim.Issue {
+	s.t.Helper()
+	for name, c := range whatIsLeft() {
+		require.NoError(s.t, s.teleport.Delete(ids[name]))
+		s.teleport.OutlivePluginData(ids[name])
+		if c.then != "" {
+			require.NoError(s.t, s.jira.Move(s.issueOf(ids[name]).Key, "bob", c.then))
+		}
+	}
+	lost := "0193a0c5-0000-7000-8000-00000000dead"
+	forged, err := s.jira.CreateIssue("mallory",
+		map[string]any{"summary": "mine", field: lost}, map[string]any{"teleportAccessRequestId": lost})
+	require.NoError(s.t, err)
+	require.NoError(s.t, s.jira.Move(forged.Key, "mallory", "Approved"))
+	forged, _ = s.jira.Issue(forged.ID)
+	return forged
 }
 
 func TestSettledRowsAreDeletedAfterTheirRetention(t *testing.T) {

@@ -57,7 +57,7 @@ func carries(comments []Comment, body string) bool {
 }
 
 // answer tells another issue that holds the request's ID which one is the request's, once, and that moves of it decide nothing. One that the
-// agent itself made twice is closed.
+// agent itself made twice is closed. An archived one cannot be told, and decides nothing either.
 func (w *worker) answer(ctx context.Context, id string) error {
 	detail, err := w.Tracker.Read(ctx, id)
 	switch {
@@ -68,24 +68,43 @@ func (w *worker) answer(ctx context.Context, id string) error {
 	case detail.Issue.RequestID != w.link.RequestID:
 		return w.answered(id) // what the search showed is no longer so
 	}
-	duplicate := w.madeFor(detail.Issue)
-	w.log.Warn("another issue holds the request's ID", zap.String("issue_key", detail.Issue.Key), zap.Bool("made_by_agent", duplicate))
-	key := "stray:" + w.link.Bound.Key
-	if !slices.ContainsFunc(detail.Comments, func(c Comment) bool { return c.Key == key && c.Author.Agent }) {
-		body := strayText(w.link.Bound.Key, duplicate)
-		if !carries(detail.Comments, body) {
-			if err := w.Tracker.Comment(ctx, id, key, body, w.checked); err != nil {
-				return err
-			}
+	err = w.tellStray(ctx, detail)
+	if e := asError(err); err != nil && e.Permanent && e.Scope == ScopeRequest {
+		issues, unknown := w.Tracker.Issues(ctx, []string{id})
+		if unknown == nil && slices.ContainsFunc(issues, func(i Issue) bool { return i.Archived == Archived }) {
+			w.log.Info("another issue holds the request's ID and is archived", zap.String("issue_key", detail.Issue.Key))
+			err = nil
 		}
 	}
-	if duplicate {
-		if _, err := w.Tracker.Move(ctx, id, Status{}, w.Policy.Statuses[OutcomeExpired], w.checked); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
 	return w.answered(id)
 }
+
+// tellStray comments on another issue and closes it where the agent made it.
+func (w *worker) tellStray(ctx context.Context, stray Detail) error {
+	duplicate := w.madeFor(stray.Issue)
+	w.log.Warn("another issue holds the request's ID", zap.String("issue_key", stray.Issue.Key), zap.Bool("made_by_agent", duplicate))
+	key, body := strayPrefix+w.link.Bound.Key, strayText(w.link.Bound.Key, duplicate)
+	told := slices.ContainsFunc(stray.Comments, func(c Comment) bool { return c.Key == key && c.Author.Agent })
+	if !told && !carries(stray.Comments, body) {
+		if err := w.Tracker.Comment(ctx, stray.Issue.ID, key, body, w.checked); err != nil {
+			return err
+		}
+	}
+	if !duplicate {
+		return nil
+	}
+	_, err := w.Tracker.Move(ctx, stray.Issue.ID, Status{}, w.Policy.Statuses[OutcomeExpired], w.checked)
+	return err
+}
+
+// strayPrefix, with the key of the request's issue, marks the comment on another one.
+const strayPrefix = "stray:"
+
+// isStrayComment finds the comment by which the agent closed an issue that it had made twice.
+func isStrayComment(c Comment) bool { return c.Author.Agent && strings.HasPrefix(c.Key, strayPrefix) }
 
 func (w *worker) answered(id string) error {
 	w.link.Answered = append(w.link.Answered, id)

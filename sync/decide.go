@@ -12,6 +12,7 @@ import (
 const (
 	refusedPluginData = "plugin_data" // Teleport's plugin data names another issue
 	refusedReview     = "review"      // Teleport does not take this review
+	refusedByTeleport = "rejected"    // Teleport does not take the decision
 )
 
 // judge takes an issue whose status disagrees with Teleport: from a fresh read of its history it learns who moved it, and either brings
@@ -114,9 +115,9 @@ func (w *worker) decide(ctx context.Context, v Verdict) error {
 
 // issueInTeleport is the issue that Teleport's plugin data names for the request. Where it names none yet, it is made to name the row's.
 func (w *worker) issueInTeleport(ctx context.Context) (IssueRef, error) {
-	ref, _, err := w.Cluster.Linked(ctx, w.link.RequestID)
-	if err != nil || ref.ID != "" {
-		return ref, err
+	data, err := w.Cluster.Linked(ctx, w.link.RequestID)
+	if err != nil || data.Issue.ID != "" {
+		return data.Issue, err
 	}
 	return w.link.Bound, w.linkPluginData(ctx)
 }
@@ -124,9 +125,15 @@ func (w *worker) issueInTeleport(ctx context.Context) (IssueRef, error) {
 // setState sets the request's state on the person's behalf.
 func (w *worker) setState(ctx context.Context, v Verdict) error {
 	d := *v.Decision
-	if err := w.Cluster.Decide(ctx, w.link.RequestID, d); errors.Is(err, ErrNotFound) {
+	err := w.Cluster.Decide(ctx, w.link.RequestID, d)
+	switch {
+	case errors.Is(err, ErrNotFound):
 		return w.gone(ctx)
-	} else if err != nil {
+	case err != nil && asError(err).Permanent: // a board that says otherwise than Teleport would mislead everybody
+		w.log.Error("Teleport refused the decision", zap.String("state", string(d.State)), zap.Error(err))
+		return w.refuse(ctx, v.refused(refusedByTeleport, "Teleport did not take this decision from the agent. Please decide the request in Teleport"+
+			pageOf(w.link.Request)+", and tell whoever runs this agent."))
+	case err != nil:
 		return err
 	}
 	w.decided(v)

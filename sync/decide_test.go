@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -165,6 +166,20 @@ func TestInNotifyModeAMoveIsPutBackAndTeleportDecides(t *testing.T) {
 		w.cluster.change("req-1", func(r *Request) { r.State = StateDenied })
 		w.after(time.Second)
 		require.Equal(t, deniedStatus, w.issue("req-1").Issue.Status)
+	})
+}
+
+func TestADecisionThatTeleportRefusesIsPutBack(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.requestOf("req-1", 1)
+		w.cluster.set(once("decide", &Error{Side: "teleport", Op: "decide", Permanent: true, Err: errors.New("access denied")}), nil)
+		w.moves("req-1", bob, approvedStatus)
+		require.Empty(t, w.cluster.decided)
+		require.Equal(t, pendingStatus, w.issue("req-1").Issue.Status)
+		require.Contains(t, w.lastWords("req-1"), "did not take this decision")
+		w.moves("req-1", bob, approvedStatus) // once the role is mended
+		require.Len(t, w.cluster.decided, 1)
 	})
 }
 

@@ -10,11 +10,6 @@ import (
 	"go.uber.org/zap"
 )
 
-// searchGrace is how long after an uncertain create an issue may still be missing from Jira's search index. Only after it does "not found"
-// mean that there is none. Atlassian speaks of seconds to minutes; a Data Center node counts as unhealthy when its index is some minutes behind.
-// https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile/
-const searchGrace = 5 * time.Minute
-
 // create makes the request's issue. What is about to happen is recorded before each step, so that a crash or a lost answer leaves a
 // trace: plugin data first (it outlives the database), then the row, then Jira.
 func (w *worker) create(ctx context.Context) error {
@@ -31,7 +26,7 @@ func (w *worker) create(ctx context.Context) error {
 	case err != nil:
 		return err
 	case ref.ID != "":
-		return w.adopt(ctx, ref)
+		return w.adopt(ctx, PluginData{Claimed: true, Issue: ref})
 	case !mine:
 		// Somebody claimed the request and never said which issue came of it: an agent whose database was lost, or Teleport's own plugin.
 		w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
@@ -48,90 +43,6 @@ func (w *worker) create(ctx context.Context) error {
 	w.link.Begun = ""
 	w.log.Info("issue created", zap.String("issue_key", issue.Key))
 	return nil
-}
-
-// find looks for the issue that an unfinished create may have made: in the plugin data, then by the field, of several the oldest. An issue
-// counts only if the agent's own account created it and its property agrees, for anybody can type an ID into a field.
-func (w *worker) find(ctx context.Context) error {
-	ref, claimed, err := w.Cluster.Linked(ctx, w.link.RequestID)
-	switch {
-	case err != nil:
-		return err
-	case ref.ID != "":
-		return w.adopt(ctx, ref)
-	case !claimed && OutcomeOf(w.link) == OutcomePending:
-		w.link.Begun = "" // the claim comes before the create: there was none
-		return nil
-	}
-	issues, err := w.Tracker.Find(ctx, w.link.RequestID)
-	if err != nil {
-		return err
-	}
-	for _, issue := range issues {
-		if w.madeFor(issue) {
-			return w.adopt(ctx, IssueRef{ID: issue.ID, Key: issue.Key})
-		}
-	}
-	if waited := time.Since(w.link.BegunAt); waited < searchGrace {
-		again := searchGrace - waited + time.Second
-		if OutcomeOf(w.link) == OutcomePending { // somebody waits for it
-			again = min(again, 2*time.Second+waited/2, 30*time.Second)
-		}
-		return &Error{
-			Side: "jira", Op: "find the issue of request " + w.link.RequestID, RetryAfter: again,
-			Err: fmt.Errorf("%w: it may have been created and not be searchable yet", ErrNotFound),
-		}
-	}
-	if OutcomeOf(w.link) == OutcomePending {
-		if err := w.reclaim(ctx); err != nil {
-			return err
-		}
-	}
-	w.link.Begun = ""
-	return nil
-}
-
-// reclaim takes over a claim that came to nothing, so that the issue can be made after all.
-func (w *worker) reclaim(ctx context.Context) error {
-	if w.link.Mark == "" {
-		w.link.Mark = rand.Text()
-		if err := w.record(ctx); err != nil {
-			return err
-		}
-	}
-	err := w.Cluster.Reclaim(ctx, w.link.RequestID, w.link.Mark)
-	if errors.Is(err, ErrNotFound) {
-		return w.gone(ctx)
-	}
-	return err
-}
-
-// madeFor reports whether the agent made the issue for this request.
-func (w *worker) madeFor(i Issue) bool { return i.ByAgent && i.Property == w.link.RequestID }
-
-// adopt binds an existing issue to the request, with the comments that it already carries.
-func (w *worker) adopt(ctx context.Context, ref IssueRef) error {
-	detail, err := w.Tracker.Read(ctx, ref.ID)
-	if err != nil {
-		return err
-	}
-	if detail.Issue.Property != w.link.RequestID && detail.Issue.RequestID != w.link.RequestID {
-		return &Error{
-			Side: "jira", Op: "adopt issue " + detail.Issue.Key, Permanent: true,
-			Err: fmt.Errorf("neither its field nor its property names request %s", w.link.RequestID),
-		}
-	}
-	w.link.Bound = IssueRef{ID: detail.Issue.ID, Key: detail.Issue.Key}
-	w.link.Begun = ""
-	w.noteComments(detail.Comments)
-	for _, m := range detail.Moves {
-		w.link.Placed = w.link.Placed || w.Policy.Statuses.Shows(m.From, OutcomePending)
-	}
-	w.log.Info("issue adopted", zap.String("issue_key", ref.Key))
-	if err := w.record(ctx); err != nil {
-		return err
-	}
-	return w.observeIssue(ctx, detail.Issue)
 }
 
 // restore puts the request's ID back into the field of its own issue, without which no search finds it.

@@ -34,7 +34,19 @@ type Issue struct {
 	ByAgent bool `json:"by_agent,omitempty"`
 	// Updated is Jira's own time of the last change, to the millisecond at best.
 	Updated time.Time `json:"updated"`
+	// Archived tells whether the issue is archived: read-only for everybody until somebody restores it.
+	Archived Archival `json:"archived,omitempty"`
 }
+
+// Archival tells whether an issue is archived.
+type Archival string
+
+// What can be known of it. Not every answer of Jira tells.
+const (
+	ArchivalUnknown Archival = ""
+	Archived        Archival = "yes"
+	NotArchived     Archival = "no"
+)
 
 // Person is a Jira user. Which fields are filled depends on the deployment and on the person's privacy settings.
 type Person struct {

@@ -115,6 +115,12 @@ func DescribeIssue(old, now Issue) string {
 	differs("project", old.Project, now.Project)
 	differs("type", old.Type, now.Type)
 	differs("request ID", old.RequestID, now.RequestID)
+	switch {
+	case now.Archived == Archived && old.Archived != Archived:
+		news = append(news, "archived")
+	case now.Archived != Archived && old.Archived == Archived:
+		news = append(news, "no longer archived")
+	}
 	if old.Status != now.Status {
 		news = append(news, fmt.Sprintf("status %q, was %q", now.Status.Name, old.Status.Name))
 	}
@@ -146,7 +152,11 @@ func MergeIssue(old, seen Issue) (merged Issue, changed bool) {
 	if merged.Property == "" {
 		merged.Property, merged.ByAgent = old.Property, old.ByAgent
 	}
+	if merged.Archived == ArchivalUnknown {
+		merged.Archived = old.Archived
+	}
 	same := merged.Key == old.Key && merged.Project == old.Project && merged.Type == old.Type && merged.Status == old.Status && merged.RequestID == old.RequestID
+	same = same && (merged.Archived == Archived) == (old.Archived == Archived)
 	return merged, !same || merged.Updated.After(old.Updated)
 }
 

@@ -233,13 +233,16 @@ func (c *memCluster) Reclaim(ctx context.Context, id, mark string) error {
 	return c.leave("teleport", "reclaim")
 }
 
-func (c *memCluster) Linked(ctx context.Context, id string) (IssueRef, bool, error) {
+func (c *memCluster) Linked(ctx context.Context, id string) (PluginData, error) {
 	if err := c.enter(ctx, "teleport", "linked"); err != nil {
-		return IssueRef{}, false, err
+		return PluginData{}, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return IssueRef{ID: c.plugin[id]["issue_id"], Key: c.plugin[id]["issue_key"]}, c.plugin[id] != nil, nil
+	data := c.plugin[id]
+	return PluginData{
+		Claimed: data != nil, Issue: IssueRef{ID: data["issue_id"], Key: data["issue_key"]}, Resolution: Outcome(data["resolution"]),
+	}, nil
 }
 
 func (c *memCluster) Link(ctx context.Context, id string, ref IssueRef) error {

@@ -60,16 +60,20 @@ func (s termStore) Recover(ctx context.Context, requests []Request) error {
 	return s.observeRequests(ctx, requests, true)
 }
 
-func (s termStore) RecoverIssues(ctx context.Context, issues []Issue) error {
+func (s termStore) RecoverIssues(ctx context.Context, issues []Issue, due time.Time, apart time.Duration) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	for _, i := range issues {
-		if s.links[i.RequestID] == nil {
+	named := make(map[string]bool)
+	for _, l := range s.links {
+		named[l.Bound.ID] = true
+	}
+	for n, i := range issues {
+		if s.links[i.RequestID] == nil && !named[i.ID] {
 			s.links[i.RequestID] = &Link{
 				RequestID: i.RequestID, Request: Request{ID: i.RequestID, State: StatePending}, SuspectRequest: true, Seq: 1,
-				Work: Work{Due: time.Now(), Begun: EffectCreate, BegunAt: time.Now()},
+				Work: Work{Due: due.Add(time.Duration(n) * apart), Begun: EffectCreate, BegunAt: time.Now()},
 			}
 		}
 	}
@@ -269,7 +273,8 @@ func (s termStore) PendingIssues(ctx context.Context, limit int) ([]string, int,
 		return nil, 0, err
 	}
 	defer s.mu.Unlock()
-	pending := s.where(func(l *Link) bool { return OutcomeOf(*l) == OutcomePending })
+	unknown := func(l *Link) bool { return l.SuspectRequest && l.Bound.ID == "" } // of a row that was recovered
+	pending := s.where(func(l *Link) bool { return OutcomeOf(*l) == OutcomePending && !unknown(l) })
 	var ids []string
 	for _, l := range pending {
 		if l.Bound.ID != "" && len(ids) < limit {

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	stdsync "sync"
@@ -11,9 +12,12 @@ import (
 // memIssue is an issue with its history, as Jira keeps it.
 type memIssue struct {
 	Detail
-	created time.Time
-	lagging []Issue // earlier versions, oldest first
+	created  time.Time
+	lagging  []Issue // earlier versions, oldest first
+	archived bool    // read by id, not found and not changed; the issue itself does not tell
 }
+
+var errRefused = errors.New("HTTP 400")
 
 // memTracker is Jira: a workflow in which each status reaches each other, and a search index that lags.
 type memTracker struct {
@@ -49,6 +53,25 @@ func (t *memTracker) remove(id string) {
 	defer t.mu.Unlock()
 	t.deleted = append(t.deleted, t.issues[id].Detail)
 	delete(t.issues, id)
+}
+
+// archive takes an issue into the archive, or out of it.
+func (t *memTracker) archive(id string, archived bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.issues[id].archived = archived
+}
+
+// writable finds an issue for a change by the agent.
+func (t *memTracker) writable(id, op string) (*memIssue, error) {
+	switch i := t.issues[id]; {
+	case i == nil:
+		return nil, &Error{Side: "jira", Op: op, Permanent: true, Err: ErrNotFound}
+	case i.archived:
+		return nil, &Error{Side: "jira", Op: op, Permanent: true, Err: errRefused}
+	default:
+		return i, nil
+	}
 }
 
 // setField lets somebody edit the custom field.
@@ -120,6 +143,9 @@ func compareIDs(a, b string) int {
 
 // indexed is an issue as the search index shows it.
 func (t *memTracker) indexed(i *memIssue, reconcile bool) (Issue, bool) {
+	if i.archived {
+		return Issue{}, false
+	}
 	if reconcile || t.lag == 0 {
 		return i.Issue, true
 	}
@@ -144,6 +170,7 @@ func (t *memTracker) Search(ctx context.Context, q Query, page func([]Issue) err
 	var found []Issue
 	for id, i := range t.issues {
 		if shown, ok := t.indexed(i, slices.Contains(q.Reconcile, id)); ok && shown.RequestID != "" && !shown.Updated.Before(q.Since) {
+			shown.Archived = NotArchived
 			found = append(found, shown)
 		}
 	}
@@ -160,7 +187,11 @@ func (t *memTracker) Issues(ctx context.Context, ids []string) ([]Issue, error) 
 	var found []Issue
 	for _, id := range ids {
 		if i := t.issues[id]; i != nil {
-			found = append(found, i.Issue)
+			shown := i.Issue
+			if shown.Archived = NotArchived; i.archived {
+				shown.Archived = Archived
+			}
+			found = append(found, shown)
 		}
 	}
 	return found, nil
@@ -218,15 +249,21 @@ func (t *memTracker) Create(ctx context.Context, d Draft, commit func(context.Co
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	i := t.made(d.RequestID)
+	return Issue{ID: i.Issue.ID, Key: i.Issue.Key}, t.leave("jira", "create")
+}
+
+// made is a new issue by the agent.
+func (t *memTracker) made(requestID string) *memIssue {
 	t.lastID++
 	id := strconv.Itoa(t.lastID)
 	i := &memIssue{created: time.Now()}
 	i.Issue = Issue{
-		ID: id, Key: "ACCESS-" + id, Project: "ACCESS", Status: t.initial, RequestID: d.RequestID,
-		Property: d.RequestID, ByAgent: true, Updated: time.Now(),
+		ID: id, Key: "ACCESS-" + id, Project: "ACCESS", Status: t.initial, RequestID: requestID,
+		Property: requestID, ByAgent: true, Updated: time.Now(),
 	}
 	t.issues[id] = i
-	return Issue{ID: id, Key: i.Issue.Key}, t.leave("jira", "create")
+	return i
 }
 
 func (t *memTracker) Move(ctx context.Context, id string, from Status, to []string, commit func(context.Context) error) (Issue, error) {
@@ -235,10 +272,10 @@ func (t *memTracker) Move(ctx context.Context, id string, from Status, to []stri
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := t.issues[id]
+	i, err := t.writable(id, "move")
 	switch {
-	case i == nil:
-		return Issue{}, &Error{Side: "jira", Op: "move", Permanent: true, Err: ErrNotFound}
+	case err != nil:
+		return Issue{}, err
 	case slices.ContainsFunc(to, i.Issue.Status.Is):
 		return i.Issue, nil
 	case from != Status{} && !sameStatus(from, i.Issue.Status):
@@ -267,9 +304,9 @@ func (t *memTracker) SetRequestID(ctx context.Context, id, requestID string, com
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := t.issues[id]
-	if i == nil {
-		return &Error{Side: "jira", Op: "set field", Permanent: true, Err: ErrNotFound}
+	i, err := t.writable(id, "set field")
+	if err != nil {
+		return err
 	}
 	t.touch(i, func() { i.Issue.RequestID = requestID })
 	return t.leave("jira", "set field")
@@ -289,9 +326,9 @@ func (t *memTracker) Comment(ctx context.Context, id, key, body string, commit f
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := t.issues[id]
-	if i == nil {
-		return &Error{Side: "jira", Op: "comment", Permanent: true, Err: ErrNotFound}
+	i, err := t.writable(id, "comment")
+	if err != nil {
+		return err
 	}
 	t.say(i, agentAccount, key, body)
 	return t.leave("jira", "comment")

@@ -54,6 +54,8 @@ func Plan(l Link, p Policy, now time.Time) []Action {
 		return []Action{{Kind: ActSettle, To: target, Cause: "the issue is gone: nothing can be shown on it"}}
 	case l.IssueGone:
 		return nil
+	case l.Issue.Archived == Archived:
+		return planArchived(l, p, target)
 	case l.Issue.Status == Status{}:
 		return []Action{{Kind: ActRead, Cause: "the issue's status is not known yet"}}
 	}
@@ -137,16 +139,20 @@ func planResolved(l Link, p Policy, target Outcome, nothingElse bool) []Action {
 func planReviews(l Link) []Action {
 	var plan []Action
 	for _, r := range l.Request.Reviews {
-		key := "review:" + r.Author
-		if !l.HasComment(key) {
+		if key := reviewKey(r); !l.HasComment(key) {
 			plan = append(plan, Action{Kind: ActComment, Key: key, Body: reviewText(r), Cause: r.Author + " reviewed the request"})
 		}
 	}
 	return plan
 }
 
+// reviewKey marks the comment that tells of a review.
+func reviewKey(r Review) string { return "review:" + r.Author }
+
+const resolutionPrefix = "resolution:"
+
 // resolutionKey marks the closing comment. It names the outcome since Teleport lets a denial overwrite an approval.
-func resolutionKey(o Outcome) string { return "resolution:" + string(o) }
+func resolutionKey(o Outcome) string { return resolutionPrefix + string(o) }
 
 // nextLook is when the row of a request needs another look although no fact changes: when the request expires.
 func nextLook(l Link) time.Time {

@@ -80,6 +80,11 @@ func (e *Engine) pollOnce(ctx context.Context, full bool) (pending int, err erro
 		lookback = min(lookback, shortLookback)
 	}
 	latest, err := e.search(ctx, Query{Since: cursor.Add(-lookback), Reconcile: ids}, func(page []Issue) error {
+		// The index may have shown an issue too late for pollAll.
+		pending, moved := e.withoutRow(page)
+		if err := e.Store.RecoverIssues(ctx, append(pending, moved...), time.Now(), 0); err != nil {
+			return err
+		}
 		return e.Store.ObserveIssues(ctx, page, time.Time{})
 	})
 	if err != nil {
@@ -89,29 +94,72 @@ func (e *Engine) pollOnce(ctx context.Context, full bool) (pending int, err erro
 }
 
 // pollAll is the first poll on a database that is new or was lost: all issues that hold a request's ID, whenever they changed. Those that the
-// agent made and that still stand under Pending get their rows back, though Teleport may no longer know their requests. There is
-// no cursor before Teleport's side is recorded, too: until then both are read as after a loss.
+// agent made get their rows back, though Teleport may no longer know their requests. There is no cursor before Teleport's side is
+// recorded, too: until then both are read as after a loss.
 func (e *Engine) pollAll(ctx context.Context) error {
+	listed := e.listed.Load()
 	now, err := e.Tracker.Now(ctx)
 	if err != nil {
 		return err
 	}
+	var moved []Issue
 	latest, err := e.search(ctx, Query{}, func(page []Issue) error {
-		lost := slices.DeleteFunc(slices.Clone(page), func(i Issue) bool {
-			return !i.ByAgent || i.RequestID == "" || !e.Policy.Statuses.Shows(i.Status, OutcomePending)
-		})
-		if err := e.Store.RecoverIssues(ctx, lost); err != nil {
+		pending, rest := e.withoutRow(page)
+		for _, i := range rest {
+			moved = append(moved, Issue{ID: i.ID, RequestID: i.RequestID, Updated: i.Updated}) // no more of so many
+		}
+		if err := e.Store.RecoverIssues(ctx, pending, time.Now(), 0); err != nil {
 			return err
 		}
 		return e.Store.ObserveIssues(ctx, page, time.Time{})
 	})
-	if err != nil || !e.listed.Load() {
+	if err != nil || !listed {
+		return err
+	}
+	if err := e.recoverMoved(ctx, moved); err != nil {
 		return err
 	}
 	if latest.Before(now) {
 		latest = now
 	}
 	return e.Store.ObserveIssues(ctx, nil, latest)
+}
+
+// withoutRow are the issues that may need a row, if they have none: what the agent's own account made, parted by whether it stands under
+// Pending. Elsewhere only those count that changed within the retention, beyond which no row would be kept anyway.
+func (e *Engine) withoutRow(page []Issue) (pending, moved []Issue) {
+	oldest := time.Now().Add(-e.Retention)
+	for _, i := range page {
+		switch {
+		case !i.ByAgent || i.RequestID == "":
+		case e.Policy.Statuses.Shows(i.Status, OutcomePending):
+			pending = append(pending, i)
+		case i.Updated.After(oldest):
+			moved = append(moved, i)
+		}
+	}
+	return pending, moved
+}
+
+// movedApart is the time between the issues out of Pending that are looked at after the database was lost. Each costs three to four calls to
+// Jira, once: a fifth of the default pace, so that they hold up nobody.
+const movedApart = 2 * time.Second
+
+// recoverMoved makes the rows of issues that stand elsewhere than under Pending and whose request Teleport does not list. Nearly all of them were
+// closed long ago, and there may be tens of thousands; but a person may have moved one while no agent ran, and its request may have ended undecided
+// since. Only its history and comments tell, so each is read, by its row's worker. What bounds that: only issues that the agent's
+// account made and that changed within the retention; one each movedApart, behind all that is due now; the latest changed first, since
+// those that matter were moved last. 20,000 take 11 hours. The rows are kept, so that a restart goes on and does not begin again.
+func (e *Engine) recoverMoved(ctx context.Context, moved []Issue) error {
+	slices.SortFunc(moved, func(a, b Issue) int { return b.Updated.Compare(a.Updated) })
+	due := time.Now()
+	for some := range slices.Chunk(moved, batch) {
+		if err := e.Store.RecoverIssues(ctx, some, due, movedApart); err != nil {
+			return err
+		}
+		due = due.Add(time.Duration(len(some)) * movedApart)
+	}
+	return nil
 }
 
 // search hands each page to record and returns the latest time of change among all.

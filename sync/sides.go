@@ -39,9 +39,8 @@ type Cluster interface {
 	// Reclaim puts the mark on a claim that has none or another, unless it names an issue: then ErrChanged.
 	Reclaim(ctx context.Context, requestID, mark string) error
 
-	// Linked reads which issue the plugin data names; zero when it names none. claimed is false when there is no plugin data: for a pending
-	// request that means that no issue was ever begun.
-	Linked(ctx context.Context, requestID string) (ref IssueRef, claimed bool, err error)
+	// Linked reads the plugin data; zero when there is none.
+	Linked(ctx context.Context, requestID string) (PluginData, error)
 
 	// Link writes the issue's id and key into the plugin data, unless it names another issue: then ErrChanged.
 	// Repeating it is harmless.
@@ -50,6 +49,17 @@ type Cluster interface {
 	// Resolve writes the resolution ("approved", "denied", "expired", "promoted"), its reason and the count of
 	// reviews into the plugin data. Nothing is written, and nil returned, when the plugin data or the request is gone. Repeating it is harmless.
 	Resolve(ctx context.Context, requestID, resolution, reason string, reviews int) error
+}
+
+// PluginData is what Teleport's plugin data says of a request. It outlives the request: Teleport keeps it until an hour after the access that was
+// asked for would have ended.
+type PluginData struct {
+	// Claimed: there is plugin data. Without it no issue was ever begun for a request that is still pending.
+	Claimed bool
+	// Issue is the one that it names; zero when it names none.
+	Issue IssueRef
+	// Resolution is how the request ended, as a plugin wrote once it had told the issue; empty before.
+	Resolution Outcome
 }
 
 // Watch is an open stream of events.
@@ -80,7 +90,7 @@ type Tracker interface {
 	Search(ctx context.Context, q Query, page func([]Issue) error) error
 
 	// Issues reads issues by id, past the search index, in as few calls as Jira offers. Those that Jira does not show are
-	// absent from the result; order is not kept.
+	// absent from the result; order is not kept. Archived is filled in where Jira lets that be told.
 	Issues(ctx context.Context, ids []string) ([]Issue, error)
 
 	// Read reads one issue with its status history and its comments, past the search index. ErrNotFound when it is
@@ -133,9 +143,10 @@ type Store interface {
 	// begun, so that its issue is looked for.
 	Recover(ctx context.Context, requests []Request) error
 
-	// RecoverIssues makes a row for each request ID that the issues hold and that has none, as if its create had just been begun and its
-	// request might be gone: both are looked for.
-	RecoverIssues(ctx context.Context, issues []Issue) error
+	// RecoverIssues makes a row for the request ID of each issue that no row names, unless there is one, as if its create had just been begun
+	// and its request might be gone: both are looked for. The row of the first issue is due then, each further one's so much later. Until its
+	// request is found none counts as pending.
+	RecoverIssues(ctx context.Context, issues []Issue, due time.Time, apart time.Duration) error
 
 	// ObserveGone records that Teleport no longer has the request. Nothing happens to a request without a row.
 	ObserveGone(ctx context.Context, requestID string) error

@@ -64,6 +64,10 @@ type simulation struct {
 	created int
 	// lostIssues are requests whose issue somebody deleted: no other is made.
 	lostIssues map[string]bool
+	// archived are requests whose issue somebody archived and nobody restored.
+	archived map[string]bool
+	// hidden are requests whose issue a search may once have missed: somebody archived it or wrote into its field.
+	hidden map[string]bool
 }
 
 // replica is one term of one process: killed, it has no further effect, as a process has none.
@@ -77,7 +81,7 @@ func newSimulation(seed uint64) *simulation {
 	s := &simulation{
 		random:  rand.New(rand.NewPCG(seed, seed)),
 		cluster: newMemCluster(), tracker: newMemTracker(), store: newMemStore(), began: time.Now(), faulty: true,
-		lostIssues: make(map[string]bool),
+		lostIssues: make(map[string]bool), hidden: make(map[string]bool), archived: make(map[string]bool),
 	}
 	s.policy = testPolicy
 	s.policy.Mode = []DecisionMode{ModeState, ModeReview, ModeState, ModeReview, ModeNotify}[s.random.IntN(5)]
@@ -172,7 +176,7 @@ func (s *simulation) lead() {
 	engine := &Engine{
 		Settings: Settings{
 			Policy: s.policy, Poll: cron.Every(5 * time.Second), Idle: cron.Every(time.Minute), Sweep: cron.Every(10 * time.Minute),
-			Lookback: 15 * time.Minute, Retention: 1000 * time.Hour, Concurrency: 3,
+			Lookback: 2 * time.Minute, Retention: 1000 * time.Hour, Concurrency: 3,
 		},
 		Store: dyingStore{s.store.term(), r}, Cluster: checkedCluster{s.cluster, s}, Tracker: checkedTracker{s.tracker, s}, Lease: r,
 		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(),
@@ -289,7 +293,7 @@ func (c checkedTracker) Comment(ctx context.Context, id, key, body string, commi
 	err := c.memTracker.Comment(ctx, id, key, body, commit)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	seen := 0
+	seen, decided := 0, false
 	issue := c.issues[id]
 	if issue == nil {
 		return err
@@ -298,9 +302,14 @@ func (c checkedTracker) Comment(ctx context.Context, id, key, body string, commi
 		if comment.Key == key {
 			seen++
 		}
+		outcome, _ := strings.CutPrefix(comment.Key, resolutionPrefix)
+		decided = decided || isDecision(RequestState(outcome))
 	}
 	if seen > 1 {
 		c.s.violated("issue %s carries %d comments %s", id, seen, key)
+	}
+	if decided && key == resolutionKey(OutcomeExpired) {
+		c.s.violated("issue %s was told a decision, and now that its request ended undecided", id)
 	}
 	return err
 }
@@ -352,7 +361,7 @@ func (s *simulation) step() {
 		s.personMoves(id)
 	case 5:
 		s.change(id, "reviewed", func(r *Request) {
-			if len(r.Reviews) < 3 && r.State == StatePending {
+			if len(r.Reviews) < 3 && r.State == StatePending && !r.PastExpiry(time.Now()) {
 				r.Reviews = append(r.Reviews, Review{Author: fmt.Sprintf("reviewer-%d", len(r.Reviews)), Verdict: StateApproved})
 			}
 		})
@@ -375,16 +384,17 @@ func (s *simulation) step() {
 		s.note("the process is killed")
 		s.replica.kill()
 	case 10:
-		if own := s.tracker.madeFor(id); len(own) > 0 && s.linked(id) {
+		if own := s.tracker.madeFor(id); len(own) > 0 && s.linked(id) && !s.archived[id] {
 			held := []string{"", "req-1", "req-2", "something"}[s.roll(4)]
 			s.note("somebody writes %q into the field of %s", held, id)
+			s.hidden[id] = true
 			s.tracker.setField(own[0].Issue.ID, held)
 		}
 	case 11:
 		s.note("eve makes an issue that holds %s and moves it", id)
 		s.tracker.forge(id, eve, allStatuses[s.roll(len(allStatuses))])
 	case 12:
-		if own := s.tracker.madeFor(id); len(own) > 0 && s.roll(4) == 0 {
+		if own := s.tracker.madeFor(id); len(own) > 0 && s.roll(4) == 0 && !s.archived[id] {
 			s.note("somebody deletes the issue of %s", id)
 			s.lostIssues[id] = true
 			s.tracker.remove(own[0].Issue.ID)
@@ -397,13 +407,22 @@ func (s *simulation) step() {
 			s.store = newMemStore()
 			s.lead()
 		}
+	case 14:
+		if own := s.tracker.madeFor(id); len(own) > 0 && s.linked(id) {
+			s.archived[id], s.hidden[id] = !s.archived[id], true
+			s.note("somebody archives the issue of %s: %v", id, s.archived[id])
+			s.tracker.archive(own[0].Issue.ID, s.archived[id])
+			if !s.archived[id] { // and does something with it
+				s.tracker.setField(own[0].Issue.ID, own[0].Issue.RequestID)
+			}
+		}
 	}
 }
 
 // personMoves lets anybody who can reach the board move an issue.
 func (s *simulation) personMoves(id string) {
 	issues := s.tracker.madeFor(id)
-	if len(issues) == 0 {
+	if len(issues) == 0 || s.archived[id] {
 		return
 	}
 	alice := Person{AccountID: "acc-alice", Email: "alice@example.com", Active: true}
@@ -445,19 +464,29 @@ func (s *simulation) agree() {
 func (s *simulation) agreeOn(id string, row Link, issue Detail) {
 	outcome := OutcomeOf(row)
 	if row.RequestID == "" {
-		// The database was lost, and Teleport has forgotten the request: what people do to its issue afterwards is nobody's business.
-		if s.undecided(id) {
-			s.violated("%s is pending, has an issue in %s and no row", id, issue.Issue.Status.Name)
+		// The database was lost, Teleport has forgotten the request, and no search found the issue then.
+		if s.undecided(id) || !s.hidden[id] {
+			s.violated("%s has an issue in %s and no row", id, issue.Issue.Status.Name)
 		}
 		return
 	}
 	_, known := testPolicy.Statuses.Outcome(issue.Issue.Status)
 	settled := !row.SettledAt.IsZero()
+	if s.archived[id] {
+		if !settled && !row.Parked {
+			s.violated("%s has an archived issue and is neither parked nor settled: %+v", id, row.Work)
+		}
+		return
+	}
 	// No search shows an issue whose field was emptied, and sweeps look at open rows only.
 	unseen := settled && issue.Issue.RequestID == ""
 	elsewhere := !known && (row.Placed || settled) || unseen
 	if !testPolicy.Statuses.Shows(issue.Issue.Status, outcome) && !elsewhere {
 		s.violated("%s is %s and its issue is in %s: %+v", id, outcome, issue.Issue.Status.Name, row.Work)
+	}
+	slices.Reverse(issue.Comments)
+	if told := toldOutcome(issue.Comments); isDecision(RequestState(told)) && told != outcome {
+		s.violated("%s was told to be %s and is %s: %+v", id, told, outcome, row.Work)
 	}
 	keys := keysOf(issue)
 	for _, r := range row.Request.Reviews {
@@ -478,7 +507,8 @@ func (s *simulation) agreeOn(id string, row Link, issue Detail) {
 	}
 }
 
-// linked reports whether Teleport's plugin data names the issue. Before that an emptied field and a lost database together leave no trace of it.
+// linked reports whether Teleport's plugin data names the issue. Before that an emptied field, or the archive, and a lost database together leave no
+// trace of it.
 func (s *simulation) linked(id string) bool {
 	s.cluster.mu.Lock()
 	defer s.cluster.mu.Unlock()

@@ -56,15 +56,7 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 			return err
 		}
 	}
-	err := e.eachOpen(ctx, func(links []Link) error {
-		ids := make([]string, 0, len(links))
-		for _, l := range links {
-			if l.Bound.ID != "" {
-				ids = append(ids, l.Bound.ID)
-			}
-		}
-		return e.compareIssues(ctx, ids)
-	})
+	err := e.eachOpen(ctx, func(links []Link) error { return e.compareIssues(ctx, links) })
 	if err != nil {
 		return err
 	}
@@ -72,27 +64,36 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 	return err
 }
 
-// compareIssues records issues as Jira shows them by id, and suspects those that it does not show.
-func (e *Engine) compareIssues(ctx context.Context, ids []string) error {
-	if len(ids) == 0 {
+// compareIssues records the issues of rows as Jira shows them by id. It suspects those that Jira no longer shows, and those that it shows again.
+func (e *Engine) compareIssues(ctx context.Context, links []Link) error {
+	wasGone := make(map[string]bool, len(links))
+	for _, l := range links {
+		if l.Bound.ID != "" {
+			wasGone[l.Bound.ID] = l.IssueGone
+		}
+	}
+	if len(wasGone) == 0 {
 		return nil
 	}
-	issues, err := e.Tracker.Issues(ctx, ids)
+	issues, err := e.Tracker.Issues(ctx, keys(wasGone))
 	if err != nil {
 		return err
 	}
-	missing := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		missing[id] = true
-	}
+	shown := make(map[string]bool, len(issues))
 	for _, issue := range issues {
-		delete(missing, issue.ID)
+		shown[issue.ID] = true
+	}
+	var suspect []string
+	for id, gone := range wasGone {
+		if gone == shown[id] {
+			suspect = append(suspect, id)
+		}
 	}
 	defer notify(e.wakeWork)
 	if err := e.Store.ObserveIssues(ctx, issues, time.Time{}); err != nil {
 		return err
 	}
-	return e.Store.SuspectIssues(ctx, keys(missing))
+	return e.Store.SuspectIssues(ctx, suspect)
 }
 
 // eachOpen pages through the unsettled rows.

@@ -83,6 +83,7 @@ func (w *worker) act(ctx context.Context, a Action) error {
 	if a.Kind != ActRead && a.Kind != ActAnswer && w.link.Bound.ID != "" && isJiras(err, ErrNotFound) {
 		w.link.IssueGone = true // to be read by id before anything is concluded
 	}
+	err = w.suspectArchive(ctx, a.Kind, err)
 	w.Observer.Acted(a.Kind, err, time.Since(start))
 	fields := []zap.Field{zap.String("action", string(a.Kind)), zap.String("cause", a.Cause), zap.Int("attempt", w.link.Attempts+1)}
 	if w.link.Bound.Key != "" {
@@ -119,8 +120,7 @@ func (w *worker) do(ctx context.Context, a Action) error {
 	case ActCreate:
 		return w.create(ctx)
 	case ActRead:
-		_, err := w.readIssue(ctx)
-		return err
+		return w.read(ctx)
 	case ActRestore:
 		return w.restore(ctx)
 	case ActAnswer:

@@ -67,7 +67,7 @@ type remark struct {
 }
 
 func (s *Server) postComment(q *request) (answer, error) {
-	r, err := s.visible(q.user, q.vars["issue"])
+	r, err := s.writable(q.user, q.vars["issue"])
 	if err != nil {
 		return answer{}, err
 	}

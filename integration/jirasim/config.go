@@ -46,7 +46,7 @@ type Config struct {
 	// BasePath is put before /rest/api/2: "" or, for example, "/ex/jira/<cloud id>".
 	BasePath string
 
-	// Projects: the first is the one that CreateIssue uses by default. All share issue types, workflow and fields.
+	// Projects: the first is the one that CreateIssue uses by default. All share issue types, workflows and fields.
 	Projects   []Project
 	IssueTypes []IssueType
 	Statuses   []Status
@@ -95,7 +95,16 @@ type Project struct {
 const ServiceDesk = "service_desk"
 
 // IssueType is a type of issue.
-type IssueType struct{ ID, Name string }
+type IssueType struct {
+	ID, Name string
+	// Statuses are the names of those that the workflow of this type has; nil: all. They include Config.Initial.
+	Statuses []string
+}
+
+// has reports whether the workflow of the type has a status.
+func (t IssueType) has(status string) bool {
+	return t.Statuses == nil || slices.Contains(t.Statuses, status)
+}
 
 // Status is a workflow status. Category is "new", "indeterminate" or "done".
 type Status struct{ ID, Name, Category string }
@@ -293,6 +302,12 @@ func (c Config) check() {
 		return slices.ContainsFunc(c.Statuses, func(s Status) bool { return s.Name == name })
 	}
 	must(status(c.Initial), "initial status %q is not among the statuses", c.Initial)
+	for _, t := range c.IssueTypes {
+		must(t.has(c.Initial), "issue type %s lacks the initial status %q", t.Name, c.Initial)
+		for _, name := range t.Statuses {
+			must(status(name), "issue type %s has unknown status %q", t.Name, name)
+		}
+	}
 	for _, t := range c.Transitions {
 		must(status(t.To), "transition %s leads to unknown status %q", t.ID, t.To)
 		for _, from := range t.From {

@@ -148,7 +148,7 @@ type edition struct {
 }
 
 func (s *Server) putIssue(q *request) (answer, error) {
-	r, err := s.visible(q.user, q.vars["issue"])
+	r, err := s.writable(q.user, q.vars["issue"])
 	if err != nil {
 		return answer{}, err
 	}

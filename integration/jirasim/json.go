@@ -189,13 +189,17 @@ func (s *Server) allFields(q *request, i *Issue, v view) object {
 		"creator": s.userJSON(q, i.Creator), "reporter": s.userJSON(q, i.Creator),
 		"status": s.statusJSON(q, i.Status), "labels": []any{}, "resolution": nil, "assignee": nil,
 	}
+	if s.cfg.Deployment == DataCenter {
+		o["archivedby"], o["archiveddate"] = nil, nil
+		if i.ArchivedBy != "" {
+			o["archivedby"], o["archiveddate"] = s.userJSON(q, i.ArchivedBy), s.timestamp(i.ArchivedAt)
+		}
+	}
 	if p, ok := s.project(i.Project); ok {
 		o["project"] = s.projectJSON(q, p)
 	}
-	for _, t := range s.cfg.IssueTypes {
-		if t.Name == i.Type {
-			o["issuetype"] = s.typeJSON(q, t)
-		}
+	if t, ok := s.issueType(i.Type); ok {
+		o["issuetype"] = s.typeJSON(q, t)
 	}
 	for _, f := range s.fields() {
 		if _, preset := o[f.id]; !preset {

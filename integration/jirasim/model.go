@@ -17,8 +17,11 @@ type Issue struct {
 	Type    string // name
 	Status  Status
 	Creator string // user name
-	Created time.Time
-	Updated time.Time
+	// ArchivedBy is the user name of who archived the issue; empty while it is not archived.
+	ArchivedBy string
+	ArchivedAt time.Time
+	Created    time.Time
+	Updated    time.Time
 	// Fields are the values of all other fields by id, custom and system, in the form in which JSON carries them.
 	Fields     map[string]any
 	Comments   []Comment // oldest first
@@ -78,7 +81,7 @@ type record struct {
 }
 
 type version struct {
-	issue *Issue // nil: deleted
+	issue *Issue // nil: deleted or archived
 	shows time.Time
 }
 
@@ -162,7 +165,7 @@ func (s *Server) put(r *record, issue *Issue) {
 		shows = r.index[n-1].shows // the index takes changes of one issue in order
 	}
 	r.now = issue
-	r.index = append(r.index, version{issue: issue, shows: shows})
+	r.index = append(r.index, version{issue: issue.searchable(), shows: shows})
 	for len(r.index) > 1 && !r.index[1].shows.After(now) {
 		r.index = r.index[1:]
 	}
@@ -201,11 +204,15 @@ func (s *Server) log(i *Issue, author string, items ...ChangeItem) {
 
 // setStatus is the whole effect of a transition on the issue.
 func (s *Server) setStatus(i *Issue, author string, to Status) {
-	s.log(i, author, ChangeItem{
-		Field: "status", FieldID: "status", FieldType: "jira",
-		From: i.Status.ID, FromString: i.Status.Name, To: to.ID, ToString: to.Name,
-	})
+	s.log(i, author, statusItem(i.Status, to))
 	i.Status = to
+}
+
+func statusItem(from, to Status) ChangeItem {
+	return ChangeItem{
+		Field: "status", FieldID: "status", FieldType: "jira",
+		From: from.ID, FromString: from.Name, To: to.ID, ToString: to.Name,
+	}
 }
 
 func (s *Server) status(name string) (Status, bool) {
@@ -215,6 +222,15 @@ func (s *Server) status(name string) (Status, bool) {
 		}
 	}
 	return Status{}, false
+}
+
+func (s *Server) issueType(name string) (IssueType, bool) {
+	for _, t := range s.cfg.IssueTypes {
+		if t.Name == name {
+			return t, true
+		}
+	}
+	return IssueType{}, false
 }
 
 func (s *Server) project(idOrKey string) (Project, bool) {

@@ -12,7 +12,7 @@ import (
 // This file is what people and automation do in the browser. Users go by User.Name, issues by id or key. A name that is not
 // configured panics; what Jira refuses is returned as a *Refusal.
 
-// act runs do on an issue as a user who may see it.
+// act runs do on an issue as a user who may see it, unless it is archived.
 func (s *Server) act(user, issue string, do func(*User, *record) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -20,7 +20,7 @@ func (s *Server) act(user, issue string, do func(*User, *record) error) error {
 	if u.Inactive {
 		return refuse(http.StatusUnauthorized, "The account of %s is not active.", user)
 	}
-	r, err := s.visible(u, issue)
+	r, err := s.writable(u, issue)
 	if err != nil {
 		return err
 	}
@@ -94,8 +94,8 @@ func (s *Server) ForceStatus(issue, author, status string) error {
 	}
 	r := s.site.find(issue)
 	to, ok := s.status(status)
-	if r == nil || !ok {
-		return refuse(http.StatusNotFound, "There is no issue %s or no status %s.", issue, status)
+	if r == nil || !ok || r.now.ArchivedBy != "" {
+		return refuse(http.StatusNotFound, "There is no issue %s that can be changed, or no status %s.", issue, status)
 	}
 	s.edit(r, func(i *Issue) { s.setStatus(i, author, to) })
 	return nil
@@ -195,6 +195,36 @@ func (s *Server) MoveToProject(issue, user, projectKey string) error {
 				ChangeItem{Field: "project", FieldID: "project", FieldType: "jira", FromString: i.Project, ToString: p.Key},
 				ChangeItem{Field: "Key", FieldType: "jira", FromString: i.Key, ToString: key})
 			i.Project, i.Key = p.Key, key
+		})
+		return nil
+	})
+}
+
+// ChangeType gives an issue another type, in one entry of its history with the status where that changes, too. Where the other type's workflow
+// lacks the present status the user has to choose another, as Jira's dialog asks; "" keeps it.
+func (s *Server) ChangeType(issue, user, typ, status string) error {
+	return s.act(user, issue, func(u *User, r *record) error {
+		if err := may(u, EditIssues, "edit issues in this project"); err != nil {
+			return err
+		}
+		if status == "" {
+			status = r.now.Status.Name
+		}
+		t, known := s.issueType(typ)
+		to, _ := s.status(status)
+		if !known || to.ID == "" || !t.has(to.Name) {
+			return refuse(http.StatusBadRequest, "There is no issue type %s, or its workflow has no status %s.", typ, status)
+		}
+		s.edit(r, func(i *Issue) {
+			was, _ := s.issueType(i.Type)
+			items := []ChangeItem{{
+				Field: "issuetype", FieldID: "issuetype", FieldType: "jira", From: was.ID, FromString: was.Name, To: t.ID, ToString: t.Name,
+			}}
+			if to.ID != i.Status.ID {
+				items = append(items, statusItem(i.Status, to))
+			}
+			s.log(i, u.Name, items...)
+			i.Type, i.Status = t.Name, to
 		})
 		return nil
 	})

@@ -64,7 +64,7 @@ func (s *Server) getProperty(q *request) (answer, error) {
 }
 
 func (s *Server) putProperty(q *request) (answer, error) {
-	r, err := s.visible(q.user, q.vars["issue"])
+	r, err := s.writable(q.user, q.vars["issue"])
 	if err != nil {
 		return answer{}, err
 	}
@@ -84,7 +84,7 @@ func (s *Server) putProperty(q *request) (answer, error) {
 }
 
 func (s *Server) deleteProperty(q *request) (answer, error) {
-	r, err := s.visible(q.user, q.vars["issue"])
+	r, err := s.writable(q.user, q.vars["issue"])
 	if err != nil {
 		return answer{}, err
 	}

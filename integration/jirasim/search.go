@@ -143,7 +143,7 @@ func (s *Server) matching(u *User, parsed search, reconcile []int64) []*Issue {
 	for _, r := range s.site.issues {
 		i := r.indexed(now)
 		if slices.Contains(reconcile, int64(r.id)) {
-			i = r.now
+			i = r.now.searchable()
 		}
 		if i != nil && parsed.matches(i) {
 			found = append(found, i)

@@ -65,12 +65,14 @@ func (s *Server) getProjectStatuses(q *request) (answer, error) {
 	if _, err := s.visibleProject(q.user, q.vars["project"]); err != nil {
 		return answer{}, err
 	}
-	statuses := make([]any, 0, len(s.cfg.Statuses))
-	for _, status := range s.cfg.Statuses {
-		statuses = append(statuses, s.statusJSON(q, status))
-	}
 	types := make([]any, 0, len(s.cfg.IssueTypes))
 	for _, t := range s.cfg.IssueTypes {
+		statuses := make([]any, 0, len(s.cfg.Statuses))
+		for _, status := range s.cfg.Statuses {
+			if t.has(status.Name) {
+				statuses = append(statuses, s.statusJSON(q, status))
+			}
+		}
 		o := s.typeJSON(q, t)
 		o["statuses"] = statuses
 		types = append(types, o)

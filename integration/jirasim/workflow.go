@@ -7,15 +7,21 @@ import (
 	"slices"
 )
 
-// available are the transitions that the user is offered: none without the permission.
+// available are the transitions that the user is offered: none without the permission, and none of an archived issue.
 func (s *Server) available(u *User, i *Issue) []Transition {
 	var offered []Transition
 	for _, t := range s.cfg.Transitions {
-		if can(u, TransitionIssues) && (len(t.From) == 0 || slices.Contains(t.From, i.Status.Name)) {
+		if can(u, TransitionIssues) && i.ArchivedBy == "" && s.leads(t, i) && (len(t.From) == 0 || slices.Contains(t.From, i.Status.Name)) {
 			offered = append(offered, t)
 		}
 	}
 	return offered
+}
+
+// leads reports whether the workflow of the issue's type has the transition.
+func (s *Server) leads(t Transition, i *Issue) bool {
+	typ, _ := s.issueType(i.Type)
+	return typ.has(t.To)
 }
 
 func (s *Server) getTransitions(q *request) (answer, error) {
@@ -81,7 +87,7 @@ type passageUpdate struct {
 }
 
 func (s *Server) postTransition(q *request) (answer, error) {
-	r, err := s.visible(q.user, q.vars["issue"])
+	r, err := s.writable(q.user, q.vars["issue"])
 	if err != nil {
 		return answer{}, err
 	}

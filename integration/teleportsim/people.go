@@ -244,3 +244,14 @@ func (s *Server) SetPluginData(id, plugin string, data map[string]string) error 
 		Kind: types.KindAccessRequest, Resource: id, Plugin: plugin, Set: data,
 	})
 }
+
+// OutlivePluginData lets the time of what the plugins keep on a request run out. A row of a request that is gone is then never there again.
+func (s *Server) OutlivePluginData(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if row := s.pluginDataRow(id); row != nil {
+		row.SetExpiry(time.Now().Add(-time.Second))
+		s.pluginData[id] = row
+		s.notify()
+	}
+}

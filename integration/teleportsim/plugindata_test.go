@@ -17,6 +17,20 @@ func update(id string, set, expect map[string]string) types.PluginDataUpdatePara
 	return types.PluginDataUpdateParams{Kind: types.KindAccessRequest, Resource: id, Plugin: "jira", Set: set, Expect: expect}
 }
 
+func TestPluginDataThatHasOutlivedItsRequestIsNotThereAgain(t *testing.T) {
+	t.Parallel()
+	server := startCluster(t, teleportsim.Config{})
+	clt := connect(t, server, "")
+	id := file(t, server, teleportsim.Request{})
+	require.NoError(t, clt.UpdatePluginData(testContext(t), update(id, map[string]string{"k": "v"}, nil)))
+	require.NoError(t, server.Delete(id))
+	require.NotNil(t, server.PluginData(id), "it outlives its request")
+	server.OutlivePluginData(id)
+	require.Nil(t, server.PluginData(id))
+	err := clt.UpdatePluginData(testContext(t), update(id, map[string]string{"k": "v"}, nil))
+	require.True(t, trace.IsNotFound(err), "%v", err)
+}
+
 func TestPluginDataIsComparedAndSwapped(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)

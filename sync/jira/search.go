@@ -52,7 +52,7 @@ func (c *Client) Search(ctx context.Context, q sync.Query, page func([]sync.Issu
 	return c.search(ctx, s, func(raw []json.RawMessage) error {
 		var issues []sync.Issue
 		for _, in := range c.readable(raw) {
-			issues = append(issues, in.Issue)
+			issues = append(issues, asFound(in.Issue))
 		}
 		return page(issues)
 	})
@@ -230,7 +230,6 @@ func (c *Client) Issues(ctx context.Context, ids []string) ([]sync.Issue, error)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, found...)
 		for _, id := range rest {
 			issue, err := c.readIssue(ctx, id)
 			switch {
@@ -238,9 +237,15 @@ func (c *Client) Issues(ctx context.Context, ids []string) ([]sync.Issue, error)
 			case err != nil:
 				return nil, err
 			default:
-				all = append(all, issue)
+				found = append(found, issue)
 			}
 		}
+		if c.deployment == Cloud {
+			if err := c.tellArchived(ctx, found); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, found...)
 	}
 	return all, nil
 }

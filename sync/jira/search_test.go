@@ -107,7 +107,7 @@ func TestDataCenterSearchPagesByOffsetInOrderOfCreation(t *testing.T) {
 	for i, start := range []int{0, 2, 3, 4} {
 		require.Equal(t, map[string]any{
 			"jql":        `project = "ACC" AND cf[10042] is not EMPTY AND updated >= 1790000000123 ORDER BY created ASC, key ASC`,
-			"fields":     []any{fieldID, "status", "project", "issuetype", "updated", "created", "creator"},
+			"fields":     []any{fieldID, "status", "project", "issuetype", "updated", "created", "creator", "archiveddate"},
 			"maxResults": 100.0, "startAt": float64(start),
 		}, calls[i].body)
 	}
@@ -149,9 +149,9 @@ func TestIssueIsReadWhole(t *testing.T) {
 	require.Equal(t, []sync.Issue{
 		{
 			ID: "1", Key: "ACC-1", Project: "ACC", Status: pending, RequestID: "req-1", ByAgent: true,
-			Updated: time.Date(2026, 11, 22, 10, 0, 0, 123e6, time.UTC),
+			Updated: time.Date(2026, 11, 22, 10, 0, 0, 123e6, time.UTC), Archived: sync.NotArchived,
 		},
-		{ID: "2", Key: "ACC-2", Project: "ACC", Status: pending, Updated: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)},
+		{ID: "2", Key: "ACC-2", Project: "ACC", Status: pending, Updated: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), Archived: sync.NotArchived},
 	}, got)
 }
 
@@ -216,7 +216,7 @@ func manyIDs(n int) []string {
 
 func TestCloudReadsIssuesInBulk(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, routes{"POST /issue/bulkfetch": func(c seen) (int, any) {
+	f := newFake(t, routes{"POST /search/jql": showingAll, "POST /issue/bulkfetch": func(c seen) (int, any) {
 		var issues []any
 		for _, id := range c.body["issueIdsOrKeys"].([]any) {
 			if id != "1005" {
@@ -258,7 +258,7 @@ func TestIssuesAreReadOneByOneWhereBulkIsNotOffered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			answers := routes{tt.route: always(tt.code, map[string]any{"errorMessages": []string{"no"}, "issues": []any{issueBody(1)}, "total": 1})}
+			answers := routes{"POST /search/jql": showingAll, tt.route: always(tt.code, map[string]any{"errorMessages": []string{"no"}, "issues": []any{issueBody(1)}, "total": 1})}
 			for route, answer := range single {
 				answers[route] = answer
 			}

@@ -94,7 +94,11 @@ type issueJSON struct {
 
 // searchFields are the fields of an issue that issue reads.
 func (c *Client) searchFields() []string {
-	return []string{c.field.id, "status", "project", "issuetype", "updated", "created", "creator"}
+	fields := []string{c.field.id, "status", "project", "issuetype", "updated", "created", "creator"}
+	if c.deployment == DataCenter {
+		fields = append(fields, archivedField)
+	}
+	return fields
 }
 
 // issue reads what searchFields asked for.
@@ -123,7 +127,7 @@ func (c *Client) issue(in issueJSON) (sync.Issue, error) {
 	}
 	out := sync.Issue{
 		ID: in.ID, Key: in.Key, Project: project.Key, Type: kind.Name, Status: status.status(), Updated: updated.Time,
-		ByAgent: c.person(creator).Agent,
+		ByAgent: c.person(creator).Agent, Archived: archival(in),
 	}
 	if requestID != nil {
 		out.RequestID = *requestID

@@ -123,12 +123,15 @@ func (c *Client) Reclaim(ctx context.Context, requestID, mark string) error {
 }
 
 // Linked implements sync.Cluster.
-func (c *Client) Linked(ctx context.Context, requestID string) (ref sync.IssueRef, claimed bool, err error) {
+func (c *Client) Linked(ctx context.Context, requestID string) (sync.PluginData, error) {
 	data, err := c.pluginData(ctx, "look up the issue of access request "+requestID, requestID)
 	if errors.Is(err, errNoPluginData) {
-		return sync.IssueRef{}, false, nil
+		return sync.PluginData{}, nil
 	}
-	return sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}, err == nil, err
+	return sync.PluginData{
+		Claimed: err == nil,
+		Issue:   sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}, Resolution: sync.Outcome(data[keyResolution]),
+	}, err
 }
 
 // Link implements sync.Cluster.

@@ -1,0 +1,181 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// searchGrace is how long after an uncertain create an issue may still be missing from Jira's search index. Only after it does "not found"
+// mean that there is none. Atlassian speaks of seconds to minutes; a Data Center node counts as unhealthy when its index is some minutes behind.
+// https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile/
+const searchGrace = 5 * time.Minute
+
+// find looks for the issue that an unfinished create, or the agent before the database was lost, may have made: in the plugin data, then by the
+// field. An issue counts only if the agent's own account created it and its property agrees, for anybody can type an ID into a field.
+func (w *worker) find(ctx context.Context) error {
+	data, err := w.Cluster.Linked(ctx, w.link.RequestID)
+	switch {
+	case err != nil:
+		return err
+	case data.Issue.ID != "":
+		return w.adopt(ctx, data)
+	case !data.Claimed && OutcomeOf(w.link) == OutcomePending:
+		w.link.Begun = "" // the claim comes before the create: there was none
+		return nil
+	}
+	issues, err := w.Tracker.Find(ctx, w.link.RequestID)
+	if err != nil {
+		return err
+	}
+	issues = slices.DeleteFunc(issues, func(i Issue) bool { return !w.madeFor(i) })
+	if len(issues) > 0 {
+		return w.bindOneOf(ctx, issues, data)
+	}
+	if waited := time.Since(w.link.BegunAt); waited < searchGrace {
+		again := searchGrace - waited + time.Second
+		if OutcomeOf(w.link) == OutcomePending { // somebody waits for it
+			again = min(again, 2*time.Second+waited/2, 30*time.Second)
+		}
+		return &Error{
+			Side: "jira", Op: "find the issue of request " + w.link.RequestID, RetryAfter: again,
+			Err: fmt.Errorf("%w: it may have been created and not be searchable yet", ErrNotFound),
+		}
+	}
+	if OutcomeOf(w.link) == OutcomePending {
+		if err := w.reclaim(ctx); err != nil {
+			return err
+		}
+	}
+	w.link.Begun = ""
+	return nil
+}
+
+// reclaim takes over a claim that came to nothing, so that the issue can be made after all.
+func (w *worker) reclaim(ctx context.Context) error {
+	if w.link.Mark == "" {
+		w.link.Mark = rand.Text()
+		if err := w.record(ctx); err != nil {
+			return err
+		}
+	}
+	err := w.Cluster.Reclaim(ctx, w.link.RequestID, w.link.Mark)
+	if errors.Is(err, ErrNotFound) {
+		return w.gone(ctx)
+	}
+	return err
+}
+
+// madeFor reports whether the agent made the issue for this request.
+func (w *worker) madeFor(i Issue) bool { return i.ByAgent && i.Property == w.link.RequestID }
+
+// adopt binds the issue that the plugin data names. One that Jira does not show is gone, and no other is made.
+func (w *worker) adopt(ctx context.Context, data PluginData) error {
+	detail, err := w.Tracker.Read(ctx, data.Issue.ID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		w.link.Bound, w.link.IssueGone, w.link.Begun = data.Issue, true, ""
+		return w.record(ctx)
+	case err != nil:
+		return err
+	case w.link.Gone && !w.madeFor(detail.Issue):
+		w.log.Info("issue left alone: somebody else made it, and Teleport no longer has its request", zap.String("issue_key", detail.Issue.Key))
+		w.link.Begun = ""
+		return nil
+	case detail.Issue.Property != w.link.RequestID && detail.Issue.RequestID != w.link.RequestID:
+		return &Error{
+			Side: "jira", Op: "adopt issue " + detail.Issue.Key, Permanent: true,
+			Err: fmt.Errorf("neither its field nor its property names request %s", w.link.RequestID),
+		}
+	}
+	return w.bind(ctx, detail, data)
+}
+
+// bindOneOf binds the oldest of the issues that the agent made for the request, but one that it has closed as made twice only if there is no other.
+func (w *worker) bindOneOf(ctx context.Context, oldestFirst []Issue, data PluginData) error {
+	var first Detail
+	for n, issue := range oldestFirst {
+		detail, err := w.Tracker.Read(ctx, issue.ID)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(detail.Comments, isStrayComment) {
+			return w.bind(ctx, detail, data)
+		}
+		if n == 0 {
+			first = detail
+		}
+	}
+	return w.bind(ctx, first, data)
+}
+
+// bind makes an existing issue the request's, with the comments that it already carries.
+func (w *worker) bind(ctx context.Context, detail Detail, data PluginData) error {
+	w.link.Bound = IssueRef{ID: detail.Issue.ID, Key: detail.Issue.Key}
+	w.link.Begun = ""
+	w.noteComments(detail.Comments)
+	for _, m := range detail.Moves {
+		w.link.Placed = w.link.Placed || w.Policy.Statuses.Shows(m.From, OutcomePending)
+	}
+	w.log.Info("issue adopted", zap.String("issue_key", detail.Issue.Key))
+	if err := w.record(ctx); err != nil {
+		return err
+	}
+	if err := w.observeIssue(ctx, detail.Issue); err != nil {
+		return err
+	}
+	return w.recall(ctx, detail, data.Resolution)
+}
+
+// recall gives a row that was lost its outcome back. Where Teleport has forgotten the request, the agent's own closing comment is what
+// is left of it, or the resolution in the plugin data: whoever moved the issue, and be it the agent's account, proves nothing. Without either the
+// request ended undecided. An outcome that was told and shown before is settled: nothing about it is done again, and the issue is put back only
+// as that of any settled row is.
+func (w *worker) recall(ctx context.Context, detail Detail, resolution Outcome) error {
+	told := toldOutcome(detail.Comments)
+	if state := RequestState(cmp.Or(told, resolution)); w.link.Gone && isDecision(state) && !w.link.Request.State.Resolved() {
+		decided := w.link.Request
+		decided.State = state
+		if err := w.observeRequest(ctx, decided); err != nil {
+			return err
+		}
+	}
+	outcome := OutcomeOf(w.link)
+	shown := func(m Move) bool { return w.Policy.Statuses.Shows(m.To, outcome) }
+	switch recorded := resolution == outcome; {
+	case told == outcome && (recorded || w.link.Gone) && slices.ContainsFunc(detail.Moves, shown):
+	case recorded && !detail.Issue.ByAgent && w.Policy.Statuses.Shows(detail.Issue.Status, outcome):
+		// Teleport's own plugin did it, and leaves no mark on its comments.
+		w.link.Commented = append(w.link.Commented, resolutionKey(outcome))
+		for _, r := range w.link.Request.Reviews {
+			w.link.Commented = append(w.link.Commented, reviewKey(r))
+		}
+	default:
+		return nil
+	}
+	w.link.Resolved, w.link.SettledAt = outcome, time.Now()
+	w.log.Info("settled before the row was lost", zap.String("issue_key", detail.Issue.Key), zap.String("outcome", string(outcome)))
+	return nil
+}
+
+// isDecision reports whether a request can have been decided so.
+func isDecision(s RequestState) bool {
+	return s == StateApproved || s == StateDenied || s == StatePromoted
+}
+
+// toldOutcome is the outcome that the agent's newest closing comment tells; empty without one.
+func toldOutcome(newestFirst []Comment) Outcome {
+	for _, c := range newestFirst {
+		if outcome, closing := strings.CutPrefix(c.Key, resolutionPrefix); closing && c.Author.Agent {
+			return Outcome(outcome)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,91 @@
+package jira
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"teleport-jira-agent/sync"
+)
+
+// showing answers a search by id as Cloud does: with the issues that are asked for, less those that are archived.
+func showing(c seen, archived ...string) (int, any) {
+	hidden := make(map[string]bool)
+	for _, id := range archived {
+		hidden[id] = true
+	}
+	issues := []any{}
+	for _, id := range c.body["reconcileIssues"].([]any) {
+		if i := issueBody(int(id.(float64))); !hidden[i["id"].(string)] {
+			issues = append(issues, i)
+		}
+	}
+	return 200, map[string]any{"issues": issues, "isLast": true}
+}
+
+func showingAll(c seen) (int, any) { return showing(c) }
+
+func archivedIDs(issues []sync.Issue) []string {
+	var ids []string
+	for _, i := range issues {
+		if i.Archived == sync.Archived {
+			ids = append(ids, i.ID)
+		}
+	}
+	return ids
+}
+
+func TestOnCloudAnIssueThatNoSearchShowsIsArchived(t *testing.T) {
+	t.Parallel()
+	var all []any
+	for n := range 100 {
+		all = append(all, issueBody(1000+n))
+	}
+	f := newFake(t, routes{
+		"POST /issue/bulkfetch": always(200, map[string]any{"issues": all}),
+		"POST /search/jql":      func(c seen) (int, any) { return showing(c, "1007", "1070") },
+		"GET /issue/1007":       always(200, issueBody(1007)),
+	})
+	c, _ := connected(t, f, Cloud)
+	issues, err := c.Issues(testContext(t), manyIDs(100))
+	require.NoError(t, err)
+	require.Len(t, issues, 100)
+	require.Equal(t, []string{"1007", "1070"}, archivedIDs(issues))
+	require.Equal(t, sync.NotArchived, issues[0].Archived)
+	calls := f.received("POST", "/search/jql")
+	require.Len(t, calls, 2)
+	for _, call := range calls {
+		require.Len(t, call.body["reconcileIssues"], 50, "or the index may lag")
+	}
+
+	read, err := c.Read(testContext(t), "1007")
+	require.NoError(t, err)
+	require.Equal(t, sync.ArchivalUnknown, read.Issue.Archived, "the issue itself does not tell")
+}
+
+func TestOnDataCenterAnArchivedIssueSaysSo(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, routes{
+		"POST /search": always(400, jiraError("A value with ID '2' does not exist for the field 'id'.")),
+		"GET /issue/1": always(200, issueBody(1, withField("archiveddate", nil))),
+		"GET /issue/2": always(200, issueBody(2, withField("archiveddate", "2026-11-22T10:00:00.000+0000"))),
+		"GET /issue/3": always(200, issueBody(3)), // of a release without archives
+	})
+	c, _ := connected(t, f, DataCenter)
+	issues, err := c.Issues(testContext(t), []string{"1", "2", "3"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"2"}, archivedIDs(issues))
+	require.Equal(t, []sync.Archival{sync.NotArchived, sync.Archived, sync.ArchivalUnknown}, []sync.Archival{issues[0].Archived, issues[1].Archived, issues[2].Archived})
+	require.Contains(t, f.received("GET", "/issue/1")[0].query["fields"][0], "archiveddate")
+}
+
+func TestAFailedSearchSaysNothingOfArchives(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, routes{
+		"POST /issue/bulkfetch": always(200, map[string]any{"issues": []any{issueBody(1)}}),
+		"POST /search/jql":      always(503, nil),
+	})
+	c, _ := connected(t, f, Cloud)
+	_, err := c.Issues(testContext(t), []string{"1"})
+	require.Equal(t, sync.ScopeSide, asSyncError(t, err).Scope)
+}
