@@ -17,8 +17,10 @@
 //
 //   - A pending request gets one issue. The row and Teleport's plugin data say that a create is about to happen before it does; after a lost
 //     answer the issue is looked for, and a second is not made before the search index had its time.
-//   - A request is decided only by a person who moved the issue that the row names, as the issue's history says at that moment (Judge), and
-//     only while Teleport says, at that moment, that it is pending and not past its expiry.
+//   - A request is decided only by a person who moved the issue that the row names, as the issue's history says at that moment (Judge), and whom
+//     the policy admits (Admit); and only while Teleport says, at that moment, that it is pending and not past its expiry, and its plugin data
+//     names the same issue. What cannot be looked up decides nothing. In ModeReview the verdict is the person's own review and Teleport counts it; the agent never
+//     falls back from one mode to another.
 //   - Teleport's final state wins. An issue that disagrees is moved to agree.
 //   - Without its database the agent goes on from what both sides hold: Teleport's list and plugin data, the issues that the agent made,
 //     and its own comments on them, which tell how a request ended that Teleport has forgotten.
@@ -29,7 +31,7 @@
 // # Life of a row
 //
 //	             claim, create                 moved by a person: Judge
-//	no issue ───────────────────▶ pending ───────────────────────────▶ decided in Teleport
+//	no issue ───────────────────▶ pending ────────── Admit ──────────▶ decided in Teleport
 //	   │  ▲                         │  ▲  refused: comment, put back        │
 //	   │  │ not found after grace   │  └──────────────────────              │
 //	   ▼  │                         │ approved, denied, promoted, expired   │
