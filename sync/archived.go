@@ -14,15 +14,15 @@ var errArchived = errors.New("the issue is archived")
 // planArchived is the plan for an issue that is archived. Teleport's side is done; on the issue nothing can be, by nobody, and no other is made. The
 // row is parked until somebody restores it, which a sweep sees. A verdict given before it was archived counts.
 func planArchived(l Link, p Policy, target Outcome) []Action {
-	makeSure := Action{Kind: ActRead, Cause: "the issue is archived"}
+	say := Action{Kind: ActRead, Cause: "the issue is archived"}
 	shown, known := p.Statuses.Outcome(l.Issue.Status)
 	switch {
 	case target != OutcomePending && l.Resolved != target:
-		return []Action{makeSure, {Kind: ActResolve, To: target, Cause: "Teleport's plugin data does not say " + string(target) + " yet"}}
+		return []Action{say, {Kind: ActResolve, To: target, Cause: "Teleport's plugin data does not say " + string(target) + " yet"}}
 	case !l.SettledAt.IsZero() && (!known || p.Statuses.Shows(l.Issue.Status, target)):
 		return nil
 	case target != OutcomePending:
-		return []Action{makeSure}
+		return []Action{say}
 	}
 	var plan []Action
 	if known && shown != OutcomePending {
@@ -31,15 +31,13 @@ func planArchived(l Link, p Policy, target Outcome) []Action {
 	if !l.Linked {
 		plan = append(plan, Action{Kind: ActLink, Cause: "Teleport's plugin data does not name the issue yet"})
 	}
-	return append(plan, makeSure)
+	return append(plan, say)
 }
 
-// read reads the issue by id. Of one that is archived it makes sure that it still is, which Jira tells elsewhere than in the issue itself.
+// read reads the issue by id, and says what is to be done about one that is archived. Where the issue itself does not tell that it no longer is, a
+// sweep does.
 func (w *worker) read(ctx context.Context) error {
 	if _, err := w.readIssue(ctx); err != nil || w.link.Issue.Archived != Archived {
-		return err
-	}
-	if err := w.observeArchival(ctx); err != nil || w.link.Issue.Archived != Archived {
 		return err
 	}
 	remedy := "nobody can move it; no other is made: restore it, or decide the request in Teleport"
@@ -50,20 +48,6 @@ func (w *worker) read(ctx context.Context) error {
 	return &Error{Side: "jira", Op: "work on issue " + w.link.Bound.Key, Permanent: true, Err: fmt.Errorf("%w: %s", errArchived, remedy)}
 }
 
-// observeArchival records whether the issue is archived.
-func (w *worker) observeArchival(ctx context.Context) error {
-	issues, err := w.Tracker.Issues(ctx, []string{w.link.Bound.ID})
-	if err != nil {
-		return err
-	}
-	for _, i := range issues {
-		if err := w.observeIssue(ctx, i); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // suspectArchive finds out, when Jira has refused a change of the issue, whether that is because it is archived. If so the plan says what follows; if
 // that cannot be learned now, the change is tried again soon. With which status Jira refuses is not documented.
 func (w *worker) suspectArchive(ctx context.Context, k Kind, refused error) error {
@@ -72,8 +56,14 @@ func (w *worker) suspectArchive(ctx context.Context, k Kind, refused error) erro
 	if !mayBe || !slices.Contains([]Kind{ActComment, ActMove, ActRestore, ActJudge}, k) || w.link.Issue.Archived == Archived {
 		return refused
 	}
-	if err := w.observeArchival(ctx); err != nil {
-		return err
+	issues, err := w.Tracker.Issues(ctx, []string{w.link.Bound.ID})
+	if err != nil {
+		return errors.Join(err, refused)
+	}
+	for _, i := range issues {
+		if err := w.observeIssue(ctx, i); err != nil {
+			return err
+		}
 	}
 	return refused
 }

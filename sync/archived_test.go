@@ -160,6 +160,8 @@ func TestAnArchivedIssueOfASettledRequestIsLeftAloneUntilTheOutcomeChanges(t *te
 		w.cluster.change("req-1", func(r *Request) { r.State = StateDenied })
 		w.after(time.Minute)
 		w.parkedFor("req-1", "it cannot show that the request is denied")
+		w.request("req-2") // from now on polls do not reach back to the issue
+		w.after(time.Minute)
 		w.tracker.archive(id, false)
 		w.after(11 * time.Minute)
 		require.Equal(t, deniedStatus, w.issue("req-1").Issue.Status)
