@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -63,7 +64,8 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 				ids = append(ids, l.Bound.ID)
 			}
 		}
-		return e.compareIssues(ctx, ids)
+		_, err := e.compareIssues(ctx, e.Tracker.Issues, ids)
+		return err
 	})
 	if err != nil {
 		return err
@@ -72,27 +74,28 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 	return err
 }
 
-// compareIssues records issues as Jira shows them by id, and suspects those that it does not show.
-func (e *Engine) compareIssues(ctx context.Context, ids []string) error {
+// compareIssues reads issues by id, records what Jira shows, suspects those that it does not show, and returns the others by id.
+func (e *Engine) compareIssues(ctx context.Context, read func(context.Context, []string) ([]Issue, error), ids []string) (map[string]Issue, error) {
 	if len(ids) == 0 {
-		return nil
+		return nil, nil
 	}
-	issues, err := e.Tracker.Issues(ctx, ids)
+	issues, err := read(ctx, ids)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	missing := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		missing[id] = true
-	}
+	shown := make(map[string]Issue, len(issues))
 	for _, issue := range issues {
-		delete(missing, issue.ID)
+		shown[issue.ID] = issue
 	}
+	missing := slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+		_, ok := shown[id]
+		return ok
+	})
 	defer notify(e.wakeWork)
 	if err := e.Store.ObserveIssues(ctx, issues, time.Time{}); err != nil {
-		return err
+		return nil, err
 	}
-	return e.Store.SuspectIssues(ctx, keys(missing))
+	return shown, e.Store.SuspectIssues(ctx, missing)
 }
 
 // eachOpen pages through the unsettled rows.
