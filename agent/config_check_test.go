@@ -107,8 +107,6 @@ func TestWhatALaterReleaseBringsIsRefused(t *testing.T) {
 	for _, setting := range []string{
 		"TELEPORT_DECISION_MODE=review", "TELEPORT_DECISION_MODE=notify", "TELEPORT_USER_TRAIT=jira", "TELEPORT_USER_EMAIL_FALLBACK=true",
 		"SYNC_DRY_RUN=true", "POLICY_APPROVERS=alice@example.com", "POLICY_APPROVER_GROUPS=admins",
-		"WEBHOOK_ENABLED=true", "WEBHOOK_LISTEN_ADDR=:9999", "WEBHOOK_PUBLIC_ADDR=https://agent.example.com",
-		"WEBHOOK_TLS_CERT_FILE=/x", "WEBHOOK_TLS_KEY_FILE=/x", "WEBHOOK_SECRET=s3cret", "WEBHOOK_SECRET_FILE=/x",
 	} {
 		t.Run(setting, func(t *testing.T) {
 			t.Parallel()
@@ -123,7 +121,7 @@ func TestWhatALaterReleaseBringsIsRefused(t *testing.T) {
 
 func TestTheirDefaultsAreAccepted(t *testing.T) {
 	t.Parallel()
-	load(t, "", environ(t, "TELEPORT_DECISION_MODE=State", "TELEPORT_USER_TRAIT=jira_account_id", "TELEPORT_USER_EMAIL_FALLBACK=0", "SYNC_DRY_RUN=FALSE", "WEBHOOK_ENABLED=false"))
+	load(t, "", environ(t, "TELEPORT_DECISION_MODE=State", "TELEPORT_USER_TRAIT=jira_account_id", "TELEPORT_USER_EMAIL_FALLBACK=0", "SYNC_DRY_RUN=FALSE"))
 }
 
 func TestPolicyAndSpecialAddressesThatAreRight(t *testing.T) {
