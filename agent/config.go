@@ -106,14 +106,14 @@ type AdminConfig struct {
 	ListenAddr string `envconfig:"ADMIN_LISTEN_ADDR" default:"127.0.0.1:8080" empty:"allowed" desc:"/healthz, /readyz, /metrics; set but empty: no listener at all"`
 }
 
-// WebhookConfig is about the listener for Jira's webhooks.
+// WebhookConfig is about the listener for Jira's webhooks. While Enabled is false the rest means nothing, and need not be right.
 type WebhookConfig struct {
-	Enabled     bool   `envconfig:"WEBHOOK_ENABLED" default:"false" later:"true" desc:"take webhooks from Jira"`
-	ListenAddr  string `envconfig:"WEBHOOK_LISTEN_ADDR" default:":8081" later:"true" desc:"where to listen for them"`
-	PublicAddr  string `envconfig:"WEBHOOK_PUBLIC_ADDR" example:"https://agent.example.com:8081" later:"true" desc:"the address Jira reaches it at"`
-	TLSCertFile string `envconfig:"WEBHOOK_TLS_CERT_FILE" example:"/etc/teleport-jira-agent/tls.crt" later:"true" desc:"PEM file of the certificate; reloaded when it changes"`
-	TLSKeyFile  string `envconfig:"WEBHOOK_TLS_KEY_FILE" example:"/etc/teleport-jira-agent/tls.key" later:"true" desc:"PEM file of the private key; reloaded when it changes"`
-	Secret      Secret `envconfig:"WEBHOOK_SECRET" example:"WEBHOOK_SECRET_FILE=/run/secrets/jira-webhook" later:"true" desc:"Jira's webhook secret"`
+	Enabled     bool   `envconfig:"WEBHOOK_ENABLED" default:"false" desc:"take webhooks from Jira: a move is seen at once, at any poll schedule"`
+	ListenAddr  string `envconfig:"WEBHOOK_LISTEN_ADDR" default:":8081" desc:"where to listen for them"`
+	PublicAddr  string `envconfig:"WEBHOOK_PUBLIC_ADDR" example:"https://agent.example.com:8081" desc:"the address Jira reaches it at"`
+	TLSCertFile string `envconfig:"WEBHOOK_TLS_CERT_FILE" example:"/etc/teleport-jira-agent/tls.crt" desc:"PEM file of the certificate, required with the webhook; reloaded when it changes"`
+	TLSKeyFile  string `envconfig:"WEBHOOK_TLS_KEY_FILE" example:"/etc/teleport-jira-agent/tls.key" desc:"PEM file of the private key, required with the webhook; reloaded when it changes"`
+	Secret      Secret `envconfig:"WEBHOOK_SECRET" example:"WEBHOOK_SECRET_FILE=/run/secrets/jira-webhook" desc:"Jira's webhook secret, required with the webhook"`
 }
 
 // LogConfig says what is logged, how and where to.

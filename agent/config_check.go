@@ -47,6 +47,7 @@ func (l *loader) check() {
 	if addr := l.cfg.Admin.ListenAddr; addr != "" {
 		l.complain("ADMIN_LISTEN_ADDR", listenAddr(addr))
 	}
+	l.checkWebhook()
 	l.complain("LOG_OUTPUT", logOutput(l.cfg.Log.Output))
 	l.oneOf("LOG_SEVERITY", &l.cfg.Log.Severity, "debug", "info", "warn", "error")
 	l.oneOf("LOG_FORMAT", &l.cfg.Log.Format, "json", "console")

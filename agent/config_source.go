@@ -78,6 +78,9 @@ type loader struct {
 	// Both are keyed by variable; the variable of a secret's file counts as one of its own.
 	environ map[string]given
 	toml    map[string]given
+	// http is the file with an [http] table, as Teleport's own plugin has it, and httpIgnored names its keys that mean nothing here.
+	http        string
+	httpIgnored []string
 	// unknown are the variables in the environment that look like ours and are not, sorted.
 	unknown []string
 

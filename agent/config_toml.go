@@ -45,7 +45,7 @@ func (l *loader) readTable(file, name string, content any) {
 		l.unknownKey(name+" in "+file, "is outside of any table", "[jira]")
 		return
 	case name == "http":
-		l.warnings = append(l.warnings, "[http] in "+file+" is ignored: there is no webhook in this release")
+		l.http = file
 		known = officialHTTPKeys()
 	case len(known) == 0:
 		l.unknownKey("["+name+"] in "+file, "is no table of this program", "[jira]")
@@ -58,7 +58,9 @@ func (l *loader) readTable(file, name string, content any) {
 			l.warnings = append(l.warnings, source+" is ignored: credentials are read again as soon as their file changes")
 		case !slices.Contains(known, key):
 			l.unknownKey(source, "is no key of this program", "one of "+strings.Join(known, ", "))
-		case name != "http":
+		case name == "http" && officialHTTP[key] == "":
+			l.httpIgnored = append(l.httpIgnored, source)
+		default:
 			l.readKey(name, key, source, keys[key])
 		}
 	}
@@ -72,6 +74,8 @@ func (l *loader) readKey(table, key, source string, content any) {
 		variable = "TELEPORT_IDENTITY_FILE"
 	case table == "teleport" && key == "auth_server":
 		variable = "TELEPORT_ADDR"
+	case table == "http":
+		variable = officialHTTP[key]
 	case table == "jira" && key == "api_token" && strings.HasPrefix(text, "/"):
 		variable += fileSuffix
 	case table == "log":
@@ -115,8 +119,14 @@ func (l *loader) keysOf(table string) []string {
 	return keys
 }
 
-// officialHTTPKeys are those of the [http] table in a file of Teleport's own plugin:
+// officialHTTP are the variables that mean what a key of the [http] table in a file of Teleport's own plugin does.
 // https://github.com/gravitational/teleport/blob/master/integrations/lib/http.go
+var officialHTTP = map[string]string{
+	"listen_addr": "WEBHOOK_LISTEN_ADDR", "public_addr": "WEBHOOK_PUBLIC_ADDR",
+	"https_key_file": "WEBHOOK_TLS_KEY_FILE", "https_cert_file": "WEBHOOK_TLS_CERT_FILE",
+}
+
+// officialHTTPKeys are all keys that the table may have; those without a variable are about ways to know Jira that its webhooks do not offer.
 func officialHTTPKeys() []string {
 	return []string{"listen_addr", "public_addr", "https_key_file", "https_cert_file", "basic_auth", "tls", "insecure"}
 }

@@ -72,9 +72,34 @@ func TestFileOfTheOfficialPluginIsReadWithFurtherTables(t *testing.T) {
 	require.Empty(t, cfg.Admin.ListenAddr)
 	require.False(t, cfg.Webhook.Enabled)
 	require.Empty(t, cmp.Diff([]string{
-		"[http] in " + file + " is ignored: there is no webhook in this release",
 		"[teleport] refresh_identity_interval in " + file + " is ignored: credentials are read again as soon as their file changes",
+		"[http] in " + file + " is ignored: the webhook is off, and WEBHOOK_ENABLED=true switches it on",
 	}, cfg.Warnings))
+}
+
+func TestTheHTTPTableOfTheOfficialPluginServesAWebhookThatIsOn(t *testing.T) {
+	t.Parallel()
+	key, crt := keyPair(t)
+	file := write(t, "agent.toml", `
+[http]
+listen_addr = ":9443"
+public_addr = "agent.example.com"
+https_key_file = "`+key+`"
+https_cert_file = "`+crt+`"
+basic_auth = { user = "jira", password = "s3cret" }
+
+[webhook]
+secret = "s3cret"
+`)
+	require.False(t, load(t, file, environ(t)).Webhook.Enabled)
+	cfg := load(t, file, environ(t, "WEBHOOK_ENABLED=true", "WEBHOOK_PUBLIC_ADDR=https://jira-agent.example.com"))
+	require.Equal(t, ":9443", cfg.Webhook.ListenAddr)
+	require.Equal(t, "https://jira-agent.example.com", cfg.Webhook.PublicAddr)
+	require.Equal(t, []string{crt, key}, []string{cfg.Webhook.TLSCertFile, cfg.Webhook.TLSKeyFile})
+	require.Equal(t, "s3cret", cfg.Webhook.Secret.Value())
+	require.Equal(t, []string{
+		"[http] basic_auth in " + file + " is ignored: webhooks always come over TLS and are known by their signature (WEBHOOK_SECRET)",
+	}, cfg.Warnings)
 }
 
 func TestSetVariableWinsOverTheFile(t *testing.T) {
@@ -130,7 +155,13 @@ func TestProblemsOfTheFileNameTheKeyAndTheVariable(t *testing.T) {
 		{"absent token file", "[jira]\napi_token = \"/nowhere/token\"", []string{"JIRA_API_TOKEN_FILE ([jira] api_token in FILE): cannot be read: stat /nowhere/token: no such file or directory; example: JIRA_API_TOKEN_FILE=/run/secrets/jira-api-token"}},
 		{"key given twice", "[teleport]\nauth_server = \"b:1\"\naddr = \"a:1\"", []string{"TELEPORT_ADDR ([teleport] auth_server in FILE): is given before by [teleport] addr in FILE; example: teleport.example.com:443"}},
 		{"token and its file", "[jira]\napi_token = \"s3cret\"\napi_token_file = \"/nowhere\"", []string{"JIRA_API_TOKEN ([jira] api_token in FILE): is set, and so is JIRA_API_TOKEN_FILE: set one of the two; example: JIRA_API_TOKEN_FILE=/run/secrets/jira-api-token"}},
-		{"webhook", "[webhook]\nsecret = \"s3cret\"", []string{"WEBHOOK_SECRET ([webhook] secret in FILE): is not available in this release; example: WEBHOOK_SECRET_FILE=/run/secrets/jira-webhook"}},
+		{"later release", "[sync]\ndry_run = true", []string{"SYNC_DRY_RUN ([sync] dry_run in FILE): is not available in this release; example: false"}},
+		{"webhook without what it needs", "[webhook]\nenabled = true\nlisten_addr = \"8081\"\n[http]\nhttps_cert_file = \"/nowhere/tls.crt\"", []string{
+			"WEBHOOK_LISTEN_ADDR ([webhook] listen_addr in FILE): must be host:port or :port, is \"8081\"; example: :8081",
+			"WEBHOOK_TLS_CERT_FILE ([http] https_cert_file in FILE): cannot be read: open /nowhere/tls.crt: no such file or directory; example: /etc/teleport-jira-agent/tls.crt",
+			"WEBHOOK_TLS_KEY_FILE: is missing, and WEBHOOK_ENABLED is true; example: /etc/teleport-jira-agent/tls.key",
+			"WEBHOOK_SECRET: is missing, and WEBHOOK_ENABLED is true; example: WEBHOOK_SECRET_FILE=/run/secrets/jira-webhook",
+		}},
 		{"unknown key", "[leader]\nlaese = \"1m\"", []string{"[leader] laese in FILE: is no key of this program; example: one of lease"}},
 		{"unknown table and lone key", "a = 1\n[lader]\nlease = \"1m\"", []string{"a in FILE: is outside of any table; example: [jira]", "[lader] in FILE: is no table of this program; example: [jira]"}},
 		{"unknown key of [http]", "[http]\nlisten = \":1\"", []string{"[http] listen in FILE: is no key of this program; example: one of listen_addr, public_addr, https_key_file, https_cert_file, basic_auth, tls, insecure"}},

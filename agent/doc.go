@@ -10,6 +10,9 @@
 //   - every goroutine belongs to it and ends with it. When ctx ends, running steps are finished or abandoned within seconds, the
 //     leadership is handed over, and it returns nil;
 //
+//   - with the webhook on, each replica takes webhooks from the start on, standbys too: one is answered with 200 when it is kept for
+//     whoever leads, and with 503 while it cannot be, so that Jira sends it again. With the webhook off nothing listens for them;
+//
 //   - /healthz says that the process works, /readyz whether it can do its part (a standby's part is to stand by), /metrics the rest.
 //
 //     connecting ──all three answer──▶ standby ◀──term lost── leader

@@ -37,6 +37,7 @@ type metrics struct {
 	jiraCalls                     *prometheus.CounterVec
 	jiraSeconds                   *prometheus.HistogramVec
 	jiraWait                      prometheus.Histogram
+	webhooks                      *prometheus.CounterVec
 	open, pending, dueNow, parked prometheus.Gauge
 	oldestDue                     prometheus.Gauge
 }
@@ -55,6 +56,7 @@ func newMetrics(version string) *metrics {
 		refusals:      counters("refusals_total", "Moves of issues that were refused, by reason.", "reason"),
 		jiraCalls:     counters("jira_calls_total", "HTTP calls to Jira, by endpoint, method and status code (0: no answer).", "endpoint", "method", "code"),
 		jiraSeconds:   seconds("jira_call_duration_seconds", "Time until Jira answered, by endpoint and method.", "endpoint", "method"),
+		webhooks:      counters("webhook_requests_total", "Requests to the webhook listener but GET /status, by status code of the answer (0: none).", "code"),
 		open:          gauge("requests_open", "Requests that are not settled. Only the leader counts."),
 		pending:       gauge("requests_pending", "Requests that nobody has decided yet."),
 		dueNow:        gauge("requests_due", "Requests that wait to be worked on now."),
@@ -72,7 +74,7 @@ func newMetrics(version string) *metrics {
 	build := gauges("build_info", "Always 1; the labels tell the version.", "version", "go_version")
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(build, m.leader, m.epoch, m.actions, m.actionSeconds, m.loops, m.loopSuccess, m.loopSeconds,
-		m.decisions, m.decisionLag, m.refusals, m.jiraCalls, m.jiraSeconds, m.jiraWait, m.open, m.pending, m.dueNow, m.parked, m.oldestDue,
+		m.decisions, m.decisionLag, m.refusals, m.jiraCalls, m.jiraSeconds, m.jiraWait, m.webhooks, m.open, m.pending, m.dueNow, m.parked, m.oldestDue,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -120,6 +122,9 @@ func (m *metrics) jiraCalled(c jira.CallInfo) {
 	m.jiraWait.Observe(c.Waited.Seconds())
 }
 
+// webhookAnswered counts one request to the webhook listener.
+func (m *metrics) webhookAnswered(code int) { m.webhooks.WithLabelValues(strconv.Itoa(code)).Inc() }
+
 // electorIs shows the state of the election.
 func (m *metrics) electorIs(s db.State) {
 	m.leader.Set(0)
@@ -133,6 +138,13 @@ func (m *metrics) electorIs(s db.State) {
 func (m *metrics) watchIdentity(expiry func() time.Time) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "teleport_identity_expiry_timestamp_seconds", Help: "When the Teleport identity in use expires, in Unix time.",
+	}, func() float64 { return float64(expiry().Unix()) }))
+}
+
+// watchCertificate shows when the webhook's certificate ends.
+func (m *metrics) watchCertificate(expiry func() time.Time) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "webhook_certificate_expiry_timestamp_seconds", Help: "When the webhook listener's certificate expires, in Unix time.",
 	}, func() float64 { return float64(expiry().Unix()) }))
 }
 

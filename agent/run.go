@@ -27,6 +27,8 @@ type process struct {
 	log     *zap.Logger
 	ready   *readiness
 	metrics *metrics
+	webhook *webhook      // nil when it is off
+	hinted  chan struct{} // holds a value when there may be a new hint in the database
 
 	mu       stdsync.Mutex // guards cluster and identity, which a reload may ask for while Run still connects
 	cluster  *teleport.Client
@@ -38,7 +40,7 @@ type process struct {
 // Run is the agent: it connects to Teleport, Jira and PostgreSQL, waiting for those that do not answer, then stands by for or
 // holds the leadership until ctx ends. It returns nil after a clean stop, and an error for what only an operator can mend.
 func Run(ctx context.Context, cfg *Config, opts Options) error {
-	p := &process{cfg: cfg, opts: opts, log: opts.Log, ready: newReadiness()}
+	p := &process{cfg: cfg, opts: opts, log: opts.Log, ready: newReadiness(), hinted: make(chan struct{}, 1)}
 	p.metrics = newMetrics(opts.Version)
 	p.log.Info("starting", zap.String("version", opts.Version), zap.String("teleport", cfg.Teleport.Addr),
 		zap.String("jira", cfg.Jira.URL), zap.String("project", cfg.Jira.Project), zap.String("instance", instance()))
@@ -47,6 +49,13 @@ func Run(ctx context.Context, cfg *Config, opts Options) error {
 		zap.Int("approvers", len(cfg.Policy.Approvers)), zap.Strings("approver_groups", cfg.Policy.ApproverGroups))
 	for _, warning := range cfg.Warnings {
 		p.log.Warn(warning)
+	}
+	var err error
+	if p.webhook, err = newWebhook(cfg.Webhook, p.metrics.webhookAnswered, p.log.Named("webhook")); err != nil {
+		return err
+	}
+	if p.webhook != nil {
+		p.metrics.watchCertificate(p.webhook.pair.expires)
 	}
 
 	done := make(chan error, 1)
@@ -70,12 +79,16 @@ func Run(ctx context.Context, cfg *Config, opts Options) error {
 func (p *process) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.serveAdmin(ctx) })
+	group.Go(func() error { return p.serveWebhook(ctx) })
 	group.Go(func() error { return p.reload(ctx) })
 	group.Go(func() error {
 		if err := p.connect(ctx); err != nil {
 			return err
 		}
 		defer p.close()
+		if p.webhook != nil {
+			p.webhook.connected(p.keepHint)
+		}
 		work, workCtx := errgroup.WithContext(ctx)
 		work.Go(func() error { return p.cluster.Run(workCtx) })
 		work.Go(func() error { p.identity.run(workCtx); return nil })
@@ -89,9 +102,23 @@ func (p *process) run(ctx context.Context) error {
 	return err
 }
 
+// scope is what the replica works on, once Teleport is connected.
+func (p *process) scope() db.Scope {
+	return db.Scope{Cluster: p.cluster.ClusterName(), Project: p.cfg.Jira.Project}
+}
+
+// keepHint stores what a webhook told, for whichever replica leads.
+func (p *process) keepHint(ctx context.Context, h hint) error {
+	noted, err := p.db.Hint(ctx, p.scope(), h.issueID, h.claimed)
+	if err == nil {
+		p.log.Debug("webhook", zap.String("issue_id", h.issueID), zap.Time("claims", h.claimed), zap.Bool("of_a_request", noted))
+	}
+	return err
+}
+
 // elect stands for election and runs the engine in each term that this replica wins.
 func (p *process) elect(ctx context.Context) error {
-	scope := db.Scope{Cluster: p.cluster.ClusterName(), Project: p.cfg.Jira.Project}
+	scope := p.scope()
 	elector, err := db.NewElector(db.ElectorConfig{
 		URL:      p.cfg.Database.URL.Value,
 		Scope:    scope,
@@ -99,6 +126,12 @@ func (p *process) elect(ctx context.Context) error {
 		Lease:    p.cfg.Leader.Lease,
 		Log:      p.log.Named("leader"),
 		OnState:  p.electorChanged,
+		OnHint: func() {
+			select {
+			case p.hinted <- struct{}{}:
+			default: // the engine has not yet seen the last one
+			}
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
@@ -119,6 +152,7 @@ func (p *process) lead(ctx context.Context, scope db.Scope, term *db.Term) error
 		Health:   p.ready.engine,
 		Observer: p.metrics,
 		Log:      p.log.Named("sync").With(zap.Int64("epoch", term.Epoch)),
+		Hinted:   p.hinted,
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.metrics.watchQueue(ctx, store) })
@@ -157,13 +191,18 @@ func (p *process) settings() sync.Settings {
 	}
 }
 
-// reload re-reads credentials when the operator asks. Secrets in files need no asking: they are read again when the file changes.
+// reload re-reads credentials and TLS files when the operator asks. Secrets in files need no asking: they are read again when the file changes.
 func (p *process) reload(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-p.opts.Reload:
+		}
+		if p.webhook != nil {
+			if err := p.webhook.pair.reload(); err != nil {
+				p.log.Error("reload failed; the old TLS certificate stays in use", zap.Error(err))
+			}
 		}
 		p.mu.Lock()
 		cluster, identity := p.cluster, p.identity

@@ -12,6 +12,8 @@
 //     process's own clock. PostgreSQL frees the lock of a silent session later than that, after 1.5 leases, and a new leader
 //     that was not handed the leadership waits 1.1 leases more before it works. So at no moment do two
 //     replicas believe that they lead, whatever ended the session of the first: a crash, a partition, an administrator.
+//   - What a webhook said of an issue (DB.Hint) any replica may keep, at any time; it belongs to no term. One row for each issue that a row of
+//     links names is all that it can come to. The leader is told at once; what it was not told of is there when it looks.
 //   - Facts and the agent's own work are kept in separate columns. Observers never overwrite what the agent did, and Save
 //     never overwrites what a side said.
 //

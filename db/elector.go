@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	stdsync "sync"
 	"time"
@@ -73,6 +72,9 @@ type ElectorConfig struct {
 	Log      *zap.Logger
 	// OnState is called with each change of state, heartbeats included, by the goroutine that calls Run; it must not block. Nil is allowed.
 	OnState func(State)
+	// OnHint is called, from the beginning of a term on, when there is a new hint (DB.Hint), or there may be: the same holds as for OnState.
+	// A hint whose call is lost, since the session that would have told was, is there when the next term begins.
+	OnHint func()
 }
 
 // Elector takes part in the election of a scope's leader.
@@ -96,9 +98,7 @@ func NewElector(config ElectorConfig) (*Elector, error) {
 	if err := validateLease(config.Lease); err != nil {
 		return nil, err
 	}
-	hash := fnv.New32a()
-	hash.Write([]byte(config.Scope.String())) //nolint:gosec // a hash takes everything
-	object := int32(hash.Sum32() & 0x7fffffff)
+	object := config.Scope.number()
 	config.Log = config.Log.With(zap.Stringer("scope", config.Scope))
 	return &Elector{
 		config: config, object: object, channel: fmt.Sprintf("leadership_%d", object), state: State{Role: Connecting},

@@ -18,7 +18,9 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		SELECT $1, 'closed' || n, 3, '{}', 'approved', 'c' || n, '{}', now(), now() FROM generate_series(1, 100000) AS n`, board.String())
 	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, issue_id, due, parked)
 		SELECT $1, 'open' || n, 3, '{}', 'pending', 'o' || n, now() + n * interval '1 second', n % 10 = 0 FROM generate_series(-50, 50) AS n`, board.String())
-	exec(t, d, "ANALYZE links")
+	exec(t, d, `INSERT INTO hints (scope, issue_id, due) SELECT $1, issue_id, now() + interval '1 hour' FROM links`, board.String())
+	exec(t, d, "UPDATE hints SET due = now() WHERE issue_id LIKE 'o%'")
+	exec(t, d, "ANALYZE links, hints")
 
 	ids := []string{"open1", "open2", "closed3"}
 	for name, test := range map[string]struct {
@@ -32,6 +34,8 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		"pending issues": {pendingIssuesQuery, []any{board.String(), 50}, "links_pending"},
 		"pending count":  {pendingCountQuery, []any{board.String()}, "links_pending"},
 		"issues":         {lockIssuesQuery, []any{board.String(), ids, ids}, "links_issue"},
+		"due hints":      {dueHintsQuery, []any{board.String(), 10}, "hints_due"},
+		"next hint":      {nextHintQuery, []any{board.String()}, "hints_due"},
 		"stats":          {statsQuery, []any{board.String(), time.Now()}, "links_parked"},
 	} {
 		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {

@@ -155,16 +155,27 @@ func (s *session) tryLock(ctx context.Context) (won bool, err error) {
 	return won, err
 }
 
-// wait sleeps until a time, or until ctx ends, or until a notification comes (told). It reads the socket meanwhile, so that the end of the
-// session is noticed at once: that is its error.
+// wait sleeps until a time, or until ctx ends, or until a leader's resignation is notified (told). It passes hints on, and reads the socket
+// all the time, so that the end of the session is noticed at once: that is its error.
 func (s *session) wait(ctx context.Context, until time.Time) (told bool, err error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	_, err = s.conn.WaitForNotification(ctx)
-	if err != nil && ctx.Err() != nil && !s.conn.IsClosed() {
-		return false, nil
+	for {
+		notification, err := s.conn.WaitForNotification(ctx)
+		switch {
+		case err == nil && notification.Channel == s.channel:
+			return true, nil
+		case err == nil && s.config.OnHint != nil:
+			s.config.OnHint()
+		case err != nil && ctx.Err() != nil && !s.conn.IsClosed():
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+		if ctx.Err() != nil || !time.Now().Before(until) { // notifications that are there already are told without a look at either
+			return false, nil
+		}
 	}
-	return err == nil, err
 }
 
 // begin starts the next term. handedOver tells that the leader before had resigned. That mark is taken away with the same statement, so
@@ -178,6 +189,9 @@ func (s *session) begin(ctx context.Context) (term *Term, handedOver bool, err e
 	_, err = s.conn.Exec(ctx, `
 		INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, 0, $2, '', true) ON CONFLICT DO NOTHING`, scope, uuid.Nil.String())
 	if err != nil {
+		return nil, false, failure("begin a term", err)
+	}
+	if _, err := s.conn.Exec(ctx, "LISTEN "+s.config.Scope.hintChannel()); err != nil {
 		return nil, false, failure("begin a term", err)
 	}
 	var epoch int64

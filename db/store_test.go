@@ -319,7 +319,9 @@ func everyMethod(ctx context.Context, s sync.Store, l sync.Link) map[string]erro
 		"SuspectRequests": s.SuspectRequests(ctx, []string{l.RequestID}),
 		"ObserveIssues":   s.ObserveIssues(ctx, []sync.Issue{issue(l.Bound.ID, l.RequestID, t0)}, t0),
 		"SuspectIssues":   s.SuspectIssues(ctx, []string{l.Bound.ID}),
+		"Heeded":          s.Heeded(ctx, []sync.Heeded{{Hint: sync.Hint{IssueID: l.Bound.ID, Seq: 1}}}),
 	}
+	_, _, answers["Hints"] = s.Hints(ctx, 10)
 	_, answers["Cursor"] = s.Cursor(ctx)
 	_, answers["Due"] = s.Due(ctx, time.Now(), 10, nil)
 	_, answers["NextDue"] = s.NextDue(ctx, nil)

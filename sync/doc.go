@@ -4,13 +4,13 @@
 //
 // The two sides change without asking each other, so nothing here reacts to a change. Instead:
 //
-//	observe   watch, list, poll and sweep record what each side said in one row per request (Link); a row whose
-//	          facts changed is due
+//	observe   watch, list, poll, sweep and the reads that webhooks hint at record what each side said in one row per
+//	          request (Link); a row whose facts changed is due
 //	plan      Plan, a pure function, says what is left to do about a row
 //	act       one worker per row does it step by step, each effect safe to repeat
 //	record    each step is saved before the next, with a line of activity
 //
-// An event, a poll or a sweep only says "look at this request again": missing one costs time, never correctness, and seeing
+// An event, a poll, a sweep or a webhook only says "look at this request again": missing one costs time, never correctness, and seeing
 // one twice costs nothing.
 //
 // # What is promised

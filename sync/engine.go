@@ -35,6 +35,8 @@ type Engine struct {
 	Health   *Health
 	Observer Observer
 	Log      *zap.Logger
+	// Hinted is told when there may be a new hint in the store. Nil is allowed: they are looked for now and then in any case.
+	Hinted <-chan struct{}
 
 	listed   atomic.Bool   // a whole list of Teleport's requests is recorded
 	complete atomic.Bool   // the rows are known to be complete: there is a cursor
@@ -55,7 +57,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer lost(nil)
 
 	var group stdsync.WaitGroup
-	for _, loop := range []func(context.Context) error{e.follow, e.poll, e.sweep, e.work} {
+	for _, loop := range []func(context.Context) error{e.follow, e.poll, e.sweep, e.heed, e.work} {
 		group.Go(func() {
 			if err := loop(ctx); err != nil {
 				lost(err)

@@ -22,8 +22,10 @@ type world struct {
 	store   *memStore
 	lease   *memLease
 	policy  Policy
-	cancel  func() // ends the term
-	stop    func() // ends it and waits
+	// settings changes those of the terms that begin from then on.
+	settings func(*Settings)
+	cancel   func() // ends the term
+	stop     func() // ends it and waits
 }
 
 type memLease struct{ lost atomic.Bool }
@@ -75,7 +77,10 @@ func (w *world) start() {
 			Concurrency: 4,
 		},
 		Store: w.store.term(), Cluster: w.cluster, Tracker: w.tracker, Lease: w.lease,
-		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(),
+		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(), Hinted: w.store.hinted,
+	}
+	if w.settings != nil {
+		w.settings(&engine.Settings)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

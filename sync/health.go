@@ -26,6 +26,7 @@ const (
 	LoopList  = "teleport list"
 	LoopPoll  = "jira poll"
 	LoopSweep = "sweep"
+	LoopHints = "webhook hints"
 	LoopWork  = "work queue"
 )
 

@@ -13,12 +13,85 @@ type memStore struct {
 	mu       stdsync.Mutex
 	links    map[string]*Link
 	activity map[string][]Activity
+	hints    map[string]*memHint // by issue
 	cursor   time.Time
 	epoch    int64
+	hinted   chan struct{}
+}
+
+type memHint struct {
+	Hint
+	due time.Time
 }
 
 func newMemStore() *memStore {
-	return &memStore{links: make(map[string]*Link), activity: make(map[string][]Activity)}
+	return &memStore{
+		links: make(map[string]*Link), activity: make(map[string][]Activity), hints: make(map[string]*memHint), hinted: make(chan struct{}, 1),
+	}
+}
+
+// hint is what a webhook does, on whichever replica. It reports whether a row names the issue.
+func (s *memStore) hint(issueID string, claimed time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.links {
+		if l.Bound.ID != issueID {
+			continue
+		}
+		h := s.hints[issueID]
+		switch {
+		case h == nil:
+			h = &memHint{Hint: Hint{IssueID: issueID, Claimed: claimed}}
+			s.hints[issueID] = h
+		case claimed.IsZero() || h.Claimed.IsZero():
+			h.Claimed = time.Time{}
+		case claimed.After(h.Claimed):
+			h.Claimed = claimed
+		}
+		h.Looks, h.Seq, h.due = 0, h.Seq+1, time.Now()
+		return true
+	}
+	return false
+}
+
+func (s termStore) Hints(ctx context.Context, limit int) (due []Hint, next time.Duration, err error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer s.mu.Unlock()
+	for _, h := range s.hints {
+		wait := time.Until(h.due)
+		switch {
+		case wait > 0 && (next == 0 || wait < next):
+			next = wait
+		case wait <= 0 && len(due) < limit:
+			for _, l := range s.links {
+				if l.Bound.ID == h.IssueID {
+					h.Recorded = l.Issue.Updated
+				}
+			}
+			due = append(due, h.Hint)
+		}
+	}
+	return due, next, nil
+}
+
+func (s termStore) Heeded(ctx context.Context, heeded []Heeded) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	for _, done := range heeded {
+		h := s.hints[done.IssueID]
+		switch {
+		case h == nil || h.Seq != done.Seq:
+		case done.Again == 0:
+			delete(s.hints, done.IssueID)
+		default:
+			h.Looks, h.due = h.Looks+1, time.Now().Add(done.Again)
+		}
+	}
+	return nil
 }
 
 // termStore is a memStore as one term sees it.

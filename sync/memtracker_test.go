@@ -27,7 +27,8 @@ type memTracker struct {
 	deleted []Detail
 	lastID  int
 	initial Status
-	lag     time.Duration
+	lag     time.Duration       // of the search index
+	stale   time.Duration       // of reads of issues without their history
 	groups  map[string][]string // by account id; nil: this account may not see them
 	dead    map[string]bool     // statuses that no transition leads to, by name
 }
@@ -146,10 +147,19 @@ func (t *memTracker) indexed(i *memIssue, reconcile bool) (Issue, bool) {
 	if i.archived {
 		return Issue{}, false
 	}
-	if reconcile || t.lag == 0 {
+	lag := t.lag
+	if reconcile {
+		lag = 0
+	}
+	return t.before(i, lag)
+}
+
+// before is an issue as it was some time ago.
+func (t *memTracker) before(i *memIssue, lag time.Duration) (Issue, bool) {
+	if lag == 0 {
 		return i.Issue, true
 	}
-	horizon := time.Now().Add(-t.lag)
+	horizon := time.Now().Add(-lag)
 	if i.created.After(horizon) {
 		return Issue{}, false
 	}
@@ -190,6 +200,25 @@ func (t *memTracker) Issues(ctx context.Context, ids []string) ([]Issue, error) 
 			shown := i.Issue
 			if shown.Archived = NotArchived; i.archived {
 				shown.Archived = Archived
+			}
+			found = append(found, shown)
+		}
+	}
+	return found, nil
+}
+
+func (t *memTracker) Latest(ctx context.Context, ids []string) ([]Issue, error) {
+	if err := t.enter(ctx, "jira", "latest"); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var found []Issue
+	for _, id := range ids {
+		if i := t.issues[id]; i != nil {
+			shown, ok := t.before(i, t.stale)
+			if !ok && len(i.lagging) > 0 {
+				shown = i.lagging[0] // that an issue exists is never late
 			}
 			found = append(found, shown)
 		}

@@ -93,6 +93,9 @@ type Tracker interface {
 	// absent from the result; order is not kept. Archived is filled in where Jira lets that be told.
 	Issues(ctx context.Context, ids []string) ([]Issue, error)
 
+	// Latest is Issues for few of them, always past the search index: what it shows is what Jira itself knows at that moment.
+	Latest(ctx context.Context, ids []string) ([]Issue, error)
+
 	// Read reads one issue with its status history and its comments, past the search index. ErrNotFound when it is
 	// gone or invisible.
 	Read(ctx context.Context, id string) (Detail, error)
@@ -162,6 +165,14 @@ type Store interface {
 
 	// SuspectIssues is the same by the id of an issue that may be gone.
 	SuspectIssues(ctx context.Context, issueIDs []string) error
+
+	// Hints returns up to limit hints that are due, those due longest first, and how long it is until another one will be; zero when none
+	// waits.
+	Hints(ctx context.Context, limit int) (due []Hint, next time.Duration, err error)
+
+	// Heeded records that the issues of hints were looked at: each hint goes, or waits for another look. One that a webhook renewed since it was
+	// read stays due.
+	Heeded(ctx context.Context, hints []Heeded) error
 
 	// Cursor is the latest time, by Jira's clock, up to which everything that Jira's index showed is recorded. Zero before the first poll.
 	Cursor(ctx context.Context) (time.Time, error)

@@ -93,6 +93,7 @@ func newSimulation(seed uint64) *simulation {
 		{Name: "alice@example.com", JiraIDs: []string{"acc-alice"}},
 	}
 	s.tracker.lag = time.Duration(s.random.IntN(60)) * time.Second
+	s.tracker.stale = time.Duration(s.random.IntN(20)) * time.Second
 	for _, f := range []*faults{&s.cluster.faults, &s.tracker.faults} {
 		f.set(s.before, s.after)
 		f.delay = func() time.Duration { return time.Duration(s.roll(400)) * time.Millisecond }
@@ -179,7 +180,7 @@ func (s *simulation) lead() {
 			Lookback: 2 * time.Minute, Retention: 1000 * time.Hour, Concurrency: 3,
 		},
 		Store: dyingStore{s.store.term(), r}, Cluster: checkedCluster{s.cluster, s}, Tracker: checkedTracker{s.tracker, s}, Lease: r,
-		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(),
+		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(), Hinted: s.store.hinted,
 	}
 	go func() {
 		defer close(r.ended)
@@ -345,7 +346,7 @@ func (s *simulation) succeed() {
 func (s *simulation) step() {
 	s.succeed()
 	id := fmt.Sprintf("req-%d", 1+s.roll(simRequests))
-	switch s.roll(16) {
+	switch s.roll(18) {
 	case 0, 1:
 		if s.created < simRequests {
 			s.created++
@@ -416,6 +417,24 @@ func (s *simulation) step() {
 				s.tracker.setField(own[0].Issue.ID, own[0].Issue.RequestID)
 			}
 		}
+	case 15, 16:
+		s.webhook(id)
+	}
+}
+
+// webhook is one about an issue of a request, or one that somebody forged or sent again: it may say anything, and the leader may not hear of it.
+func (s *simulation) webhook(id string) {
+	issues := s.tracker.of(id)
+	if len(issues) == 0 {
+		return
+	}
+	issue := issues[s.roll(len(issues))].Issue
+	claimed := []time.Time{{}, issue.Updated, issue.Updated.Add(-time.Hour), time.Now().Add(1000 * time.Hour)}[s.roll(4)]
+	noted := s.store.hint(issue.ID, claimed)
+	told := s.roll(4) > 0
+	s.note("a webhook says that issue %s changed at %s (noted: %t, told: %t)", issue.ID, claimed.Format(time.TimeOnly), noted, told)
+	if told {
+		notify(s.store.hinted)
 	}
 }
 
@@ -431,6 +450,9 @@ func (s *simulation) personMoves(id string) {
 	to := allStatuses[s.roll(len(allStatuses))]
 	s.note("%q moves the issue of %s to %s", who.ID(), id, to.Name)
 	s.tracker.person(issues[0].Issue.ID, who, to)
+	if s.roll(2) == 0 {
+		s.webhook(id)
+	}
 }
 
 func (s *simulation) exists(id string) bool {
@@ -449,6 +471,9 @@ func (s *simulation) change(id, what string, edit func(*Request)) {
 
 // agree checks that both sides say the same in the end.
 func (s *simulation) agree() {
+	if left := s.store.hints; len(left) > 0 {
+		s.violated("%d hints are kept for ever", len(left))
+	}
 	for n := 1; n <= s.created; n++ {
 		id := fmt.Sprintf("req-%d", n)
 		issues := s.tracker.madeFor(id)

@@ -56,7 +56,16 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 			return err
 		}
 	}
-	err := e.eachOpen(ctx, func(links []Link) error { return e.compareIssues(ctx, links) })
+	err := e.eachOpen(ctx, func(links []Link) error {
+		gone := make(map[string]bool, len(links))
+		for _, l := range links {
+			if l.Bound.ID != "" {
+				gone[l.Bound.ID] = l.IssueGone
+			}
+		}
+		_, err := e.compareIssues(ctx, e.Tracker.Issues, gone)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -64,36 +73,31 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 	return err
 }
 
-// compareIssues records the issues of rows as Jira shows them by id. It suspects those that Jira no longer shows, and those that it shows again.
-func (e *Engine) compareIssues(ctx context.Context, links []Link) error {
-	wasGone := make(map[string]bool, len(links))
-	for _, l := range links {
-		if l.Bound.ID != "" {
-			wasGone[l.Bound.ID] = l.IssueGone
-		}
+// compareIssues reads issues by id, of which it is told whether their rows take them for gone, and records what Jira shows. It suspects those that Jira no longer
+// shows, and those that it shows again. It returns what Jira showed, by id.
+func (e *Engine) compareIssues(ctx context.Context, read func(context.Context, []string) ([]Issue, error), gone map[string]bool) (map[string]Issue, error) {
+	if len(gone) == 0 {
+		return nil, nil
 	}
-	if len(wasGone) == 0 {
-		return nil
-	}
-	issues, err := e.Tracker.Issues(ctx, keys(wasGone))
+	issues, err := read(ctx, keys(gone))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	shown := make(map[string]bool, len(issues))
+	shown := make(map[string]Issue, len(issues))
 	for _, issue := range issues {
-		shown[issue.ID] = true
+		shown[issue.ID] = issue
 	}
 	var suspect []string
-	for id, gone := range wasGone {
-		if gone == shown[id] {
+	for id, wasGone := range gone {
+		if _, ok := shown[id]; ok == wasGone {
 			suspect = append(suspect, id)
 		}
 	}
 	defer notify(e.wakeWork)
 	if err := e.Store.ObserveIssues(ctx, issues, time.Time{}); err != nil {
-		return err
+		return nil, err
 	}
-	return e.Store.SuspectIssues(ctx, suspect)
+	return shown, e.Store.SuspectIssues(ctx, suspect)
 }
 
 // eachOpen pages through the unsettled rows.

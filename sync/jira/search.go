@@ -219,13 +219,29 @@ func (c *Client) searchDataCenter(ctx context.Context, s search, page func([]jso
 
 // Issues reads issues by id. Data Center offers no bulk read but the search, which may lag: what it does not show is read one by one.
 func (c *Client) Issues(ctx context.Context, ids []string) ([]sync.Issue, error) {
+	if c.deployment == Cloud {
+		return c.issues(ctx, ids, c.bulkCloud)
+	}
+	return c.issues(ctx, ids, c.bulkDataCenter)
+}
+
+// Latest reads few issues by id, and asks no search.
+func (c *Client) Latest(ctx context.Context, ids []string) ([]sync.Issue, error) {
+	if c.deployment == Cloud {
+		return c.issues(ctx, ids, c.bulkCloud)
+	}
+	return c.issues(ctx, ids, func(_ context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
+		return nil, ids, nil
+	})
+}
+
+// bulk reads issues by id in one call. rest are those to be read one by one.
+type bulk func(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error)
+
+func (c *Client) issues(ctx context.Context, ids []string, bulk bulk) ([]sync.Issue, error) {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	var all []sync.Issue
 	for batch := range slices.Chunk(ids, pageSize) {
-		bulk := c.bulkDataCenter
-		if c.deployment == Cloud {
-			bulk = c.bulkCloud
-		}
 		found, rest, err := bulk(ctx, batch)
 		if err != nil {
 			return nil, err
@@ -250,7 +266,7 @@ func (c *Client) Issues(ctx context.Context, ids []string) ([]sync.Issue, error)
 	return all, nil
 }
 
-// bulkCloud reads up to 100 issues. rest are those to be read one by one: all, where Jira does not offer the call.
+// bulkCloud reads up to 100 issues. All are left to be read one by one where Jira does not offer the call.
 func (c *Client) bulkCloud(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
 	var answer struct {
 		Issues []json.RawMessage `json:"issues"`

@@ -292,6 +292,24 @@ func TestDataCenterReadsIssuesInBulkBySearch(t *testing.T) {
 	require.Equal(t, "id in (1, 2)", f.received("POST", "/search")[0].body["jql"])
 }
 
+func TestTheLatestOfAnIssueIsNotAskedOfASearch(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, routes{"GET /issue/1": always(200, issueBody(1)), "GET /issue/2": always(404, jiraError("gone"))})
+	c, _ := connected(t, f, DataCenter)
+	issues, err := c.Latest(testContext(t), []string{"2", "1", "2"})
+	require.NoError(t, err)
+	require.Len(t, issues, 1)
+	require.Equal(t, "1", issues[0].ID)
+	require.Empty(t, f.received("POST", "/search"))
+
+	f = newFake(t, routes{"POST /issue/bulkfetch": always(200, map[string]any{"issues": []any{issueBody(1)}})})
+	c, _ = connected(t, f, Cloud)
+	issues, err = c.Latest(testContext(t), []string{"2", "1"})
+	require.NoError(t, err)
+	require.Len(t, issues, 1)
+	require.Len(t, f.received("POST", "/issue/bulkfetch"), 1)
+}
+
 func TestNoIDsNeedNoCall(t *testing.T) {
 	t.Parallel()
 	for _, d := range []Deployment{Cloud, DataCenter} {

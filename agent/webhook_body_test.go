@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheHintIsTakenOutOfTheBodyAndNothingElse(t *testing.T) {
+	t.Parallel()
+	eleven := time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC)
+	for body, want := range map[string]hint{
+		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T11:00:00.000+0000"}}}`: {"10001", eleven},
+		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T12:00:00.250+0100"}}}`: {"10001", eleven.Add(250 * time.Millisecond)},
+		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T11:00:00Z"}}}`:         {"10001", eleven},
+		`{"issue":{"id":10001}}`:                             {"10001", time.Time{}},
+		`{"timestamp":1795431602000,"issue":{"id":"10001"}}`: {"10001", eleven},
+		`{"timestamp":1795431602000,"issue":{"id":"10001","fields":{"updated":"yesterday"}}}`: {"10001", eleven},
+		`{"timestamp":1795431602000,"issue":{"id":"10001","fields":{"updated":7}}}`:           {"10001", eleven},
+		`{"timestamp":"soon","issue":{"id":"10001"}}`:                                         {"10001", time.Time{}},
+		`{"timestamp":1e99,"issue":{"id":"10001"}}`:                                           {"10001", time.Time{}},
+		`{"timestamp":9223372036854775807,"issue":{"id":"10001"}}`:                            {"10001", time.Time{}},
+		`{"timestamp":-1,"issue":{"id":"10001"}}`:                                             {"10001", time.Time{}},
+		`{"issue":{"id":"9223372036854775807"}}`:                                              {"9223372036854775807", time.Time{}},
+		`{"issue":{"id":"92233720368547758070"}}`:                                             {},
+		`{"issue":{"id":"10001 OR 1=1"}}`:                                                     {},
+		`{"issue":{"id":"OPS-1"}}`:                                                            {},
+		`{"issue":{"id":"-1"}}`:                                                               {},
+		`{"issue":{"id":"../10001"}}`:                                                         {},
+		`{"issue":{"id":"１０００１"}}`:                                                            {},
+		`{"issue":{"id":1e4}}`:                                                                {},
+		`{"issue":{"id":["10001"]}}`:                                                          {},
+		`{"issue":{"id":{"id":"10001"}}}`:                                                     {},
+		`{"issue":{"id":null}}`:                                                               {},
+		`{"issue":{"id":""}}`:                                                                 {},
+		`{"issue":{"key":"OPS-1"}}`:                                                           {},
+		`{"issue":"10001"}`:                                                                   {},
+		`{"webhookEvent":"jira:version_released"}`:                                            {},
+		`null`:     {},
+		` 7 `:      {},
+		"\"\xff\"": {},
+		`{"issue":{"id":"10001"},"user":{"accountId":"x"},"changelog":{"items":[{"toString":"Approved"}]},"a":[[]]}`: {"10001", time.Time{}},
+	} {
+		got, ok := hintIn([]byte(body))
+		require.True(t, ok, body)
+		require.Equal(t, want, got, body)
+	}
+	for _, body := range []string{"", " ", "{", `{"issue":{"id":"10001"}}}`, "{} {}", "id=10001", "\xef\xbb\xbf{}", "<issue/>"} {
+		_, ok := hintIn([]byte(body))
+		require.False(t, ok, body)
+	}
+}
+
+func TestBodiesGiveWayInTheOrderInWhichTheyBegan(t *testing.T) {
+	t.Parallel()
+	b := &bodies{most: 100}
+	var gaveUp []string
+	open := func(name string) *body { return b.open(func() { gaveUp = append(gaveUp, name) }) }
+	slow, big, last := open("slow"), open("big"), open("last")
+	require.True(t, b.grant(slow, 10))
+	require.True(t, b.grant(big, 80))
+	require.True(t, b.grant(last, 10))
+	require.Empty(t, gaveUp)
+
+	require.True(t, b.grant(last, 20))
+	require.Equal(t, []string{"slow"}, gaveUp)
+	require.Equal(t, 100, b.held)
+	require.False(t, b.grant(slow, 1), "it is out")
+	require.False(t, b.grant(big, 90), "it is the oldest now, and the one that wants more")
+	require.Equal(t, []string{"slow"}, gaveUp, "nobody has to wake it")
+	require.Equal(t, 20, b.held)
+	require.False(t, b.grant(last, 101), "more than there is")
+	require.Zero(t, b.held)
+
+	next := open("next")
+	require.True(t, b.grant(next, 100))
+	b.close(next)
+	b.close(slow)
+	require.Zero(t, b.held)
+	require.Empty(t, b.all)
+}

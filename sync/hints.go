@@ -1,0 +1,138 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Hint is what webhooks said of an issue: look at it again. That it was said is all that is believed of it; what the issue is
+// like, Jira is asked.
+type Hint struct {
+	IssueID string
+	// Claimed is when the issue changed last, by Jira's clock, as the latest webhook claims; zero when it does not say.
+	Claimed time.Time
+	// Recorded is the time of the last change that the issue's row knows of.
+	Recorded time.Time
+	// Looks is how often the issue was read since the last webhook about it.
+	Looks int
+	// Seq is raised by each webhook.
+	Seq int64
+}
+
+// Heeded is a hint whose issue was looked at.
+type Heeded struct {
+	Hint
+	// Again is how long to wait before the next look; zero: none is needed.
+	Again time.Duration
+}
+
+const (
+	// hintPage is how many issues are read at a time: enough for a person who moves a column of them, and few for a Data Center, which
+	// reads them one by one.
+	hintPage = 10
+	// hintRest is the least pause after a read. One that took longer is followed by as long a pause, so that a flood of webhooks takes at most
+	// half of the calls that Jira allows.
+	hintRest = 250 * time.Millisecond
+	// hintsAnyway is how often hints are looked for although nobody told of one.
+	hintsAnyway = 30 * time.Second
+)
+
+// lookAgain are the pauses between the looks at an issue that does not yet show what a webhook claims: Jira may send the webhook before its
+// interface shows the change (https://github.com/gravitational/teleport/issues/34581). The last look is half a minute after the
+// first; what shows later is for the polls, and what never shows (a forged time in the future) is forgotten.
+var lookAgain = []time.Duration{time.Second, 4 * time.Second, 10 * time.Second, 15 * time.Second}
+
+// answered reports whether the row knows of something later than the webhook tells of: it is an old one, or one that was sent again.
+func (h Hint) answered() bool { return !h.Claimed.IsZero() && h.Recorded.After(h.Claimed) }
+
+// again is how long to wait before the next look at an issue that Jira showed as changed at updated; zero: it was seen as the webhook claims, or
+// often enough.
+func (h Hint) again(updated time.Time) time.Duration {
+	if !h.Claimed.IsZero() && !updated.Before(h.Claimed) || h.Looks >= len(lookAgain) {
+		return 0
+	}
+	return lookAgain[h.Looks]
+}
+
+// heed reads the issues that webhooks named, as a poll would have found them, but at once: when it is told of a hint, at the start of the
+// term, and now and then.
+func (e *Engine) heed(ctx context.Context) error {
+	failures := 0
+	for due := time.Now(); ; {
+		if until := e.sides.until(); due.Before(until) {
+			due = until
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.Hinted:
+			due = time.Now()
+			continue
+		case <-after(due):
+		}
+		start := time.Now()
+		read, next, err := e.heedOnce(ctx)
+		if errors.Is(err, ErrNotLeader) {
+			return err
+		}
+		if err != nil || failures > 0 { // where there is no webhook there is nothing to tell
+			e.condition(ctx, LoopHints, err)
+		}
+		rest := time.Duration(0)
+		switch {
+		case err != nil:
+			failures++
+			e.pauseSide(err)
+			rest = e.retryAfter(err, failures)
+		case read > 0:
+			e.sides.worked("jira", start)
+			rest = max(hintRest, time.Since(start))
+		}
+		if err == nil {
+			failures = 0
+		}
+		due = time.Now().Add(next)
+		pause(ctx, rest)
+	}
+}
+
+// heedOnce takes one page of hints that are due. It returns how many issues it had to read, and how long there is nothing more to do.
+func (e *Engine) heedOnce(ctx context.Context) (read int, next time.Duration, err error) {
+	hints, next, err := e.Store.Hints(ctx, hintPage)
+	if err != nil {
+		return 0, 0, err
+	}
+	if next == 0 || next > hintsAnyway {
+		next = hintsAnyway
+	}
+	if len(hints) == hintPage {
+		next = 0
+	}
+	unanswered := make(map[string]bool)
+	for _, h := range hints {
+		if !h.answered() {
+			unanswered[h.IssueID] = false
+		}
+	}
+	shown, err := e.compareIssues(ctx, e.Tracker.Latest, unanswered)
+	if failure := asError(err); err != nil && failure.Side == "jira" && failure.Scope == ScopeRequest {
+		// One of them is in trouble. Each is read by the worker of its own row, and the trouble counts for that row alone.
+		err = e.Store.SuspectIssues(ctx, keys(unanswered))
+		notify(e.wakeWork)
+	}
+	if err != nil {
+		return len(unanswered), 0, err
+	}
+	heeded := make([]Heeded, len(hints))
+	for i, h := range hints {
+		heeded[i].Hint = h
+		if issue, ok := shown[h.IssueID]; ok {
+			heeded[i].Again = h.again(issue.Updated)
+		}
+		if again := heeded[i].Again; again > 0 {
+			next = min(next, again)
+		}
+	}
+	return len(unanswered), next, e.Store.Heeded(ctx, heeded)
+}

@@ -1,0 +1,254 @@
+package sync
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/robfig/cron/v3"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAHintIsLookedAtUntilJiraShowsWhatItClaims(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		claimed, updated time.Time
+		want             []time.Duration // the pauses before the further looks
+	}{
+		"Jira shows it at once":      {noon, noon, nil},
+		"Jira shows something later": {noon, noon.Add(time.Second), nil},
+		"Jira shows what was before": {noon, noon.Add(-time.Millisecond), lookAgain},
+		"no time is claimed":         {time.Time{}, noon, lookAgain},
+		"a time that never comes":    {noon.AddDate(1000, 0, 0), noon, lookAgain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got []time.Duration
+			h := Hint{Claimed: c.claimed}
+			for again := h.again(c.updated); again > 0; again = h.again(c.updated) {
+				got = append(got, again)
+				h.Looks++
+			}
+			require.Empty(t, cmp.Diff(c.want, got))
+		})
+	}
+}
+
+// rarely is for polls and sweeps that no test waits for.
+func rarely(s *Settings) {
+	s.Poll, s.Idle, s.Sweep = cron.Every(time.Hour), cron.Every(time.Hour), cron.Every(time.Hour)
+}
+
+// hint lets a webhook arrive that claims a change, and tells the leader.
+func (w *world) hint(issueID string, claimed time.Time) {
+	w.t.Helper()
+	require.True(w.t, w.store.hint(issueID, claimed), "no row names issue %s", issueID)
+	notify(w.store.hinted)
+}
+
+// withRarePolls is inWorld with a request whose issue is pending, and no poll for an hour.
+func withRarePolls(t *testing.T, test func(t *testing.T, w *world, issueID string)) {
+	t.Helper()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.stop()
+		w.settings = rarely
+		w.start()
+		w.request("req-1")
+		w.after(2 * time.Second)
+		test(t, w, w.issue("req-1").Issue.ID)
+	})
+}
+
+func TestAHintMakesAMoveDecideAtOnce(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		searches := w.tracker.count("search")
+		w.tracker.person(id, bob, approvedStatus)
+		w.hint(id, w.issue("req-1").Issue.Updated)
+		w.after(time.Second)
+		require.Equal(t, []string{"req-1 approved jira:bob@example.com"}, w.cluster.decided)
+		require.Equal(t, searches, w.tracker.count("search"))
+		require.Empty(t, w.store.hints)
+		require.Equal(t, 1, w.tracker.count("latest"))
+	})
+}
+
+func TestAHintThatIsEarlierThanJirasOwnAnswerIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		w.tracker.stale = 3 * time.Second
+		w.tracker.person(id, bob, approvedStatus)
+		w.hint(id, w.issue("req-1").Issue.Updated)
+		w.after(4 * time.Second)
+		require.Empty(t, w.cluster.decided)
+		require.Equal(t, 2, w.tracker.count("latest"))
+		w.after(2 * time.Second)
+		require.Equal(t, []string{"req-1 approved jira:bob@example.com"}, w.cluster.decided)
+		w.after(30 * time.Second)
+		require.Equal(t, 3, w.tracker.count("latest"), "then it is answered")
+		require.Empty(t, w.store.hints)
+	})
+}
+
+func TestAHintSentAgainCostsNothing(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		w.tracker.person(id, bob, approvedStatus)
+		moved := w.issue("req-1").Issue.Updated
+		w.hint(id, moved)
+		w.after(10 * time.Second)
+		settled := w.store.row("req-1")
+		require.False(t, settled.SettledAt.IsZero())
+		w.hint(id, time.Time{}) // the row learns of the agent's own closing comment
+		w.after(time.Minute)
+
+		before, reads := w.store.row("req-1"), w.tracker.count("latest")
+		for range 100 {
+			w.hint(id, moved)
+			w.after(100 * time.Millisecond)
+		}
+		require.Empty(t, cmp.Diff(before, w.store.row("req-1")))
+		require.Equal(t, reads, w.tracker.count("latest"))
+		require.Len(t, w.cluster.decided, 1)
+		require.Empty(t, w.store.hints)
+	})
+}
+
+func TestAHintThatClaimsWhatNeverHappenedDecidesNothing(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		before := w.store.row("req-1")
+		w.hint(id, time.Now().Add(1000*time.Hour))
+		w.after(time.Minute)
+		require.Empty(t, w.cluster.decided)
+		require.Equal(t, before.Request, w.store.row("req-1").Request)
+		require.Equal(t, 5, w.tracker.count("latest"))
+		require.Empty(t, w.store.hints)
+	})
+}
+
+func TestAFloodOfHintsTakesAtMostHalfOfTheCallsToJira(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		for _, took := range []time.Duration{0, time.Second} {
+			w.tracker.faults.mu.Lock()
+			w.tracker.delay = func() time.Duration { return took }
+			w.tracker.faults.mu.Unlock()
+			reads := w.tracker.count("latest")
+			for range 600 {
+				w.hint(id, time.Now().Add(time.Hour))
+				w.after(100 * time.Millisecond)
+			}
+			require.LessOrEqual(t, w.tracker.count("latest")-reads, int(time.Minute/max(hintRest, 2*took))+2)
+		}
+	})
+}
+
+func TestHintsOfATermBeforeAreHeededAndSoAreThoseThatNobodyTold(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		w.stop()
+		w.cluster.breakWatches()
+		w.tracker.person(id, bob, approvedStatus)
+		require.True(t, w.store.hint(id, time.Time{}))
+		w.start()
+		w.after(2 * time.Second)
+		require.Len(t, w.cluster.decided, 1)
+
+		w.request("req-2")
+		w.after(2 * time.Second)
+		second := w.issue("req-2").Issue.ID
+		w.tracker.person(second, bob, deniedStatus)
+		require.True(t, w.store.hint(second, time.Time{}))
+		w.after(hintsAnyway + 2*time.Second)
+		require.Equal(t, "req-2 denied jira:bob@example.com", w.cluster.decided[1])
+	})
+}
+
+func TestAHintAboutASettledIssueThatWasMovedAwayPutsItBack(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		w.cluster.change("req-1", func(r *Request) { r.State = StateDenied })
+		w.after(2 * time.Second)
+		require.False(t, w.store.row("req-1").SettledAt.IsZero())
+		w.tracker.person(id, bob, approvedStatus)
+		w.hint(id, w.issue("req-1").Issue.Updated)
+		w.after(2 * time.Second)
+		require.Equal(t, deniedStatus, w.issue("req-1").Issue.Status)
+		require.Equal(t, StateDenied, w.cluster.get("req-1").State)
+		require.Empty(t, w.cluster.decided)
+	})
+}
+
+func TestAHintAboutADeletedIssueIsFoundOut(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		w.tracker.remove(id)
+		w.hint(id, time.Time{})
+		w.after(2 * time.Second)
+		row := w.store.row("req-1")
+		require.True(t, row.IssueGone)
+		require.True(t, row.Parked)
+		require.Empty(t, w.store.hints)
+	})
+}
+
+func TestManyHintsAreReadPageByPage(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, _ string) {
+		ids := []string{"req-2", "req-3", "req-4", "req-5", "req-6", "req-7", "req-8", "req-9", "req-a", "req-b", "req-c", "req-d"}
+		for _, id := range ids {
+			w.request(id)
+		}
+		w.after(5 * time.Second)
+		for _, id := range ids {
+			issue := w.issue(id).Issue.ID
+			w.tracker.person(issue, bob, approvedStatus)
+			require.True(t, w.store.hint(issue, w.issue(id).Issue.Updated))
+		}
+		notify(w.store.hinted)
+		w.after(2 * time.Second)
+		require.Len(t, w.cluster.decided, len(ids))
+		require.Equal(t, 2, w.tracker.count("latest"))
+	})
+}
+
+func TestAHintAboutAnIssueThatCannotBeReadHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		w.request("req-2")
+		w.after(2 * time.Second)
+		w.tracker.set(func(op string) error {
+			if op == "latest" {
+				return &Error{Side: "jira", Op: op, Permanent: true, Err: ErrForbidden}
+			}
+			return nil
+		}, nil)
+		second := w.issue("req-2").Issue.ID
+		for _, issue := range []string{id, second} {
+			w.tracker.person(issue, bob, approvedStatus)
+			require.True(t, w.store.hint(issue, time.Time{}))
+		}
+		notify(w.store.hinted)
+		w.after(2 * time.Second)
+		require.Len(t, w.cluster.decided, 2)
+		require.Empty(t, w.store.hints)
+	})
+}
+
+func TestWhileJiraIsInTroubleHintsWaitAndNoneIsLost(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		trouble := &Error{Side: "jira", Op: "latest", Scope: ScopeSide, RetryAfter: 20 * time.Second, Err: errLost}
+		w.tracker.set(once("latest", trouble), nil)
+		w.tracker.person(id, bob, approvedStatus)
+		for range 10 {
+			w.hint(id, w.issue("req-1").Issue.Updated)
+			w.after(time.Second)
+		}
+		require.Equal(t, 1, w.tracker.count("latest"), "no call before Retry-After is over")
+		w.after(15 * time.Second)
+		require.True(t, slices.Contains(w.cluster.decided, "req-1 approved jira:bob@example.com"))
+	})
+}
