@@ -107,8 +107,11 @@ func (p *process) scope() db.Scope {
 	return db.Scope{Cluster: p.cluster.ClusterName(), Project: p.cfg.Jira.Project}
 }
 
-// keepHint stores what a webhook told, for whichever replica leads.
+// keepHint stores what a webhook told, for whichever replica leads. What the agent did itself is recorded already.
 func (p *process) keepHint(ctx context.Context, h hint) error {
+	if h.by(p.tracker.Self()) {
+		return nil
+	}
 	noted, err := p.db.Hint(ctx, p.scope(), h.issueID, h.claimed)
 	if err == nil {
 		p.log.Debug("webhook", zap.String("issue_id", h.issueID), zap.Time("claims", h.claimed), zap.Bool("of_a_request", noted))

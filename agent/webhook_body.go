@@ -13,6 +13,8 @@ import (
 	"strings"
 	stdsync "sync"
 	"time"
+
+	"teleport-jira-agent/sync"
 )
 
 const (
@@ -148,9 +150,14 @@ func (x *body) gaveWay() bool {
 
 // hint is what a webhook tells: that there is something new about an issue, and perhaps since when.
 type hint struct {
-	issueID string    // empty when it is about something else
-	claimed time.Time // when the issue changed last, by Jira's clock; zero: it does not say
+	issueID string      // empty when it is about something else
+	claimed time.Time   // when the issue changed last, by Jira's clock; zero: it does not say
+	author  sync.Person // who changed it; only what tells people apart is filled
 }
+
+// by reports whether the webhook tells of a change by this person. It is for leaving out what the agent itself did and knows: who lies
+// about that is not heard.
+func (h hint) by(p sync.Person) bool { return h.author.ID() != "" && h.author.ID() == p.ID() }
 
 // stampSlack is how much later than the change itself a webhook may be stamped, and how much later than its issue's own time of change.
 const stampSlack = 2 * time.Second
@@ -166,7 +173,12 @@ func hintIn(body []byte) (h hint, ok bool) {
 	}
 	var event struct {
 		Timestamp json.RawMessage `json:"timestamp"` // milliseconds
-		Issue     struct {
+		User      struct {
+			AccountID string `json:"accountId"`
+			Name      string `json:"name"`
+			Key       string `json:"key"`
+		} `json:"user"`
+		Issue struct {
 			ID     json.RawMessage `json:"id"` // a number in quotation marks
 			Fields struct {
 				Updated string `json:"updated"`
@@ -178,6 +190,7 @@ func hintIn(body []byte) (h hint, ok bool) {
 	if strings.Trim(h.issueID, "0123456789") != "" || len(h.issueID) > maxDigits {
 		return hint{}, true
 	}
+	h.author = sync.Person{AccountID: event.User.AccountID, Name: event.User.Name, Key: event.User.Key}
 	if at, err := time.Parse("2006-01-02T15:04:05Z0700", event.Issue.Fields.Updated); err == nil {
 		h.claimed = at.UTC()
 	} else if ms, err := strconv.ParseInt(string(event.Timestamp), 10, 64); err == nil && 0 < ms && ms < 1<<47 { // the latter is in the year 6429

@@ -5,24 +5,26 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"teleport-jira-agent/sync"
 )
 
 func TestTheHintIsTakenOutOfTheBodyAndNothingElse(t *testing.T) {
 	t.Parallel()
 	eleven := time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC)
 	for body, want := range map[string]hint{
-		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T11:00:00.000+0000"}}}`: {"10001", eleven},
-		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T12:00:00.250+0100"}}}`: {"10001", eleven.Add(250 * time.Millisecond)},
-		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T11:00:00Z"}}}`:         {"10001", eleven},
-		`{"issue":{"id":10001}}`:                             {"10001", time.Time{}},
-		`{"timestamp":1795431602000,"issue":{"id":"10001"}}`: {"10001", eleven},
-		`{"timestamp":1795431602000,"issue":{"id":"10001","fields":{"updated":"yesterday"}}}`: {"10001", eleven},
-		`{"timestamp":1795431602000,"issue":{"id":"10001","fields":{"updated":7}}}`:           {"10001", eleven},
-		`{"timestamp":"soon","issue":{"id":"10001"}}`:                                         {"10001", time.Time{}},
-		`{"timestamp":1e99,"issue":{"id":"10001"}}`:                                           {"10001", time.Time{}},
-		`{"timestamp":9223372036854775807,"issue":{"id":"10001"}}`:                            {"10001", time.Time{}},
-		`{"timestamp":-1,"issue":{"id":"10001"}}`:                                             {"10001", time.Time{}},
-		`{"issue":{"id":"9223372036854775807"}}`:                                              {"9223372036854775807", time.Time{}},
+		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T11:00:00.000+0000"}}}`: {issueID: "10001", claimed: eleven},
+		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T12:00:00.250+0100"}}}`: {issueID: "10001", claimed: eleven.Add(250 * time.Millisecond)},
+		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T11:00:00Z"}}}`:         {issueID: "10001", claimed: eleven},
+		`{"issue":{"id":10001}}`:                             {issueID: "10001", claimed: time.Time{}},
+		`{"timestamp":1795431602000,"issue":{"id":"10001"}}`: {issueID: "10001", claimed: eleven},
+		`{"timestamp":1795431602000,"issue":{"id":"10001","fields":{"updated":"yesterday"}}}`: {issueID: "10001", claimed: eleven},
+		`{"timestamp":1795431602000,"issue":{"id":"10001","fields":{"updated":7}}}`:           {issueID: "10001", claimed: eleven},
+		`{"timestamp":"soon","issue":{"id":"10001"}}`:                                         {issueID: "10001", claimed: time.Time{}},
+		`{"timestamp":1e99,"issue":{"id":"10001"}}`:                                           {issueID: "10001", claimed: time.Time{}},
+		`{"timestamp":9223372036854775807,"issue":{"id":"10001"}}`:                            {issueID: "10001", claimed: time.Time{}},
+		`{"timestamp":-1,"issue":{"id":"10001"}}`:                                             {issueID: "10001", claimed: time.Time{}},
+		`{"issue":{"id":"9223372036854775807"}}`:                                              {issueID: "9223372036854775807", claimed: time.Time{}},
 		`{"issue":{"id":"92233720368547758070"}}`:                                             {},
 		`{"issue":{"id":"10001 OR 1=1"}}`:                                                     {},
 		`{"issue":{"id":"OPS-1"}}`:                                                            {},
@@ -40,7 +42,7 @@ func TestTheHintIsTakenOutOfTheBodyAndNothingElse(t *testing.T) {
 		`null`:     {},
 		` 7 `:      {},
 		"\"\xff\"": {},
-		`{"issue":{"id":"10001"},"user":{"accountId":"x"},"changelog":{"items":[{"toString":"Approved"}]},"a":[[]]}`: {"10001", time.Time{}},
+		`{"issue":{"id":"10001"},"user":{"accountId":7},"changelog":{"items":[{"toString":"Approved"}]},"a":[[]]}`: {issueID: "10001", claimed: time.Time{}},
 	} {
 		got, ok := hintIn([]byte(body))
 		require.True(t, ok, body)
@@ -50,6 +52,25 @@ func TestTheHintIsTakenOutOfTheBodyAndNothingElse(t *testing.T) {
 		_, ok := hintIn([]byte(body))
 		require.False(t, ok, body)
 	}
+}
+
+func TestTheHintSaysWhoseChangeItIs(t *testing.T) {
+	t.Parallel()
+	cloud, dataCenter := sync.Person{AccountID: "712020:agent"}, sync.Person{Name: "agent", Key: "JIRAUSER1"}
+	for body, want := range map[string][2]bool{
+		`{"issue":{"id":"1"},"user":{"accountId":"712020:agent"}}`:             {true, false},
+		`{"issue":{"id":"1"},"user":{"accountId":"712020:bob"}}`:               {false, false},
+		`{"issue":{"id":"1"},"user":{"name":"agent","key":"JIRAUSER1"}}`:       {false, true},
+		`{"issue":{"id":"1"},"user":{"name":"agent","key":"JIRAUSER2"}}`:       {false, false},
+		`{"issue":{"id":"1"},"user":{"accountId":"","displayName":"Agent"}}`:   {false, false},
+		`{"issue":{"id":"1"},"user":{}}`:                                       {false, false},
+		`{"issue":{"id":"1"},"comment":{"author":{"accountId":"712020:bob"}}}`: {false, false},
+	} {
+		h, ok := hintIn([]byte(body))
+		require.True(t, ok)
+		require.Equal(t, want, [2]bool{h.by(cloud), h.by(dataCenter)}, body)
+	}
+	require.False(t, hint{}.by(sync.Person{}), "nobody is not everybody")
 }
 
 func TestBodiesGiveWayInTheOrderInWhichTheyBegan(t *testing.T) {

@@ -2,7 +2,10 @@ package integration
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,11 +69,11 @@ func newRig(b *testing.B, d jirasim.Deployment, onCall func(jirasim.Call), env .
 	identity := filepath.Join(home, "identity")
 	require.NoError(b, r.teleport.WriteIdentity(identity, teleportsim.IdentityOptions{}))
 
-	r.agent, err = replica.Start("agent", agent, append(env,
-		"TELEPORT_ADDR="+r.teleport.Addr(), "TELEPORT_IDENTITY_FILE="+identity,
-		"JIRA_URL="+jiraURL, "JIRA_USERNAME="+jirasim.AgentUsername, "JIRA_API_TOKEN="+jirasim.AgentToken, "JIRA_PROJECT=OPS",
-		"JIRA_MAX_RPS=1000", "DATABASE_URL="+pgtest.URL(b), "SYNC_POLL_SCHEDULE=@every 1s", "ADMIN_LISTEN_ADDR=", "HOME="+home,
-	), nil)
+	r.agent, err = replica.Start("agent", agent, append([]string{
+		"TELEPORT_ADDR=" + r.teleport.Addr(), "TELEPORT_IDENTITY_FILE=" + identity,
+		"JIRA_URL=" + jiraURL, "JIRA_USERNAME=" + jirasim.AgentUsername, "JIRA_API_TOKEN=" + jirasim.AgentToken, "JIRA_PROJECT=OPS",
+		"JIRA_MAX_RPS=1000", "DATABASE_URL=" + pgtest.URL(b), "SYNC_POLL_SCHEDULE=@every 1s", "ADMIN_LISTEN_ADDR=", "HOME=" + home,
+	}, env...), nil)
 	require.NoError(b, err)
 	b.Cleanup(r.agent.Kill)
 	for _, loop := range []string{"teleport list", "jira poll", "sweep"} {
@@ -138,36 +141,68 @@ func BenchmarkRequestToIssue(b *testing.B) {
 // BenchmarkMoveToState is the time from a person's move in Jira until Teleport has the state, at a poll of 1 s. The moves are spread evenly
 // over a second, since it matters how long before the next poll one is made.
 func BenchmarkMoveToState(b *testing.B) {
-	const moves = 50
 	r := newRig(b, jirasim.Cloud, nil)
 	var took []time.Duration
 	for b.Loop() {
-		keys := make(map[string]string, moves)
-		for range moves {
-			id := r.request(0)
-			keys[id] = r.pending(id).Key
-		}
-		times := make([]time.Duration, moves)
-		var group stdsync.WaitGroup
-		for i, id := range slices.Sorted(maps.Keys(keys)) {
-			group.Go(func() {
-				<-time.After(time.Duration(i) * time.Second / moves)
-				start := time.Now()
-				if err := r.jira.Move(keys[id], "bob", "Approved"); err != nil {
-					b.Error(err)
-					return
-				}
-				err := r.teleport.Wait(r.ctx, func(t *teleportsim.Server) bool { return t.State(id) == types.RequestState_APPROVED })
-				if err != nil {
-					b.Error(err)
-				}
-				times[i] = time.Since(start)
-			})
-		}
-		group.Wait()
-		took = append(took, times...)
+		took = append(took, r.moves()...)
 	}
 	report(b, took)
+}
+
+// BenchmarkMoveToStateByWebhook is the same with webhooks and without polls, each webhook being sent at the moment of the move. Where calls to
+// Jira take time, a decision takes two of them one after the other: the look at the issue, and the read of its history.
+func BenchmarkMoveToStateByWebhook(b *testing.B) {
+	for _, latency := range []time.Duration{0, 100 * time.Millisecond} {
+		b.Run(fmt.Sprintf("latency=%s", latency), func(b *testing.B) {
+			dir := b.TempDir()
+			cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+			trusted := certify(b, "bench", cert, key)
+			r := newRig(b, jirasim.Cloud, nil, "WEBHOOK_ENABLED=true", "WEBHOOK_LISTEN_ADDR=127.0.0.1:0", "WEBHOOK_SECRET=s3cret",
+				"WEBHOOK_TLS_CERT_FILE="+cert, "WEBHOOK_TLS_KEY_FILE="+key, "SYNC_POLL_SCHEDULE=@every 1h", "SYNC_LOOKBACK=2h")
+			line, err := r.agent.WaitLog(r.ctx, "webhook listener")
+			require.NoError(b, err)
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}, ForceAttemptHTTP2: true}}
+			b.Cleanup(client.CloseIdleConnections)
+			r.jira.SetWebhook(&jirasim.Webhook{URL: fmt.Sprintf("https://%s/", line.Fields["addr"]), Secret: "s3cret", Client: client})
+			b.Cleanup(func() { r.jira.SetWebhook(nil) })
+			r.jira.SetLatency(latency)
+			var took []time.Duration
+			for b.Loop() {
+				took = append(took, r.moves()...)
+			}
+			report(b, took)
+		})
+	}
+}
+
+// moves lets people move 50 issues within a second, and returns how long it took for each until Teleport had the state.
+func (r *rig) moves() []time.Duration {
+	r.b.Helper()
+	const moves = 50
+	keys := make(map[string]string, moves)
+	for range moves {
+		id := r.request(0)
+		keys[id] = r.pending(id).Key
+	}
+	times := make([]time.Duration, moves)
+	var group stdsync.WaitGroup
+	for i, id := range slices.Sorted(maps.Keys(keys)) {
+		group.Go(func() {
+			<-time.After(time.Duration(i) * time.Second / moves)
+			start := time.Now()
+			if err := r.jira.Move(keys[id], "bob", "Approved"); err != nil {
+				r.b.Error(err)
+				return
+			}
+			err := r.teleport.Wait(r.ctx, func(t *teleportsim.Server) bool { return t.State(id) == types.RequestState_APPROVED })
+			if err != nil {
+				r.b.Error(err)
+			}
+			times[i] = time.Since(start)
+		})
+	}
+	group.Wait()
+	return times
 }
 
 // BenchmarkBacklog is how fast issues are made for 1,000 requests at once, where Jira takes 20 ms for each call.

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -197,9 +198,10 @@ func TestAHintAboutADeletedIssueIsFoundOut(t *testing.T) {
 func TestManyHintsAreReadPageByPage(t *testing.T) {
 	t.Parallel()
 	withRarePolls(t, func(t *testing.T, w *world, _ string) {
-		ids := []string{"req-2", "req-3", "req-4", "req-5", "req-6", "req-7", "req-8", "req-9", "req-a", "req-b", "req-c", "req-d"}
-		for _, id := range ids {
-			w.request(id)
+		var ids []string
+		for n := range hintPage + 3 {
+			ids = append(ids, fmt.Sprintf("req-%d", n+2))
+			w.request(ids[n])
 		}
 		w.after(5 * time.Second)
 		for _, id := range ids {

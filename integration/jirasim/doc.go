@@ -12,6 +12,7 @@
 //     everything it knew, so a test can make Jira unreachable.
 //   - People act through Go methods (Move, Comment, SetField, …) under the rules of the workflow and of their permissions;
 //     automation acts past them (ForceStatus).
+//   - Each change is told to a registered webhook, signed, in the order in which the network takes it (SetWebhook).
 //   - Faults happen on demand: see Fault. Every call is counted: see Calls and Summary.
 //
 // Where Jira's behaviour is not documented, the stricter reading is taken. JQL that Jira knows but the simulator does not is

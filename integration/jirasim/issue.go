@@ -136,7 +136,7 @@ func (s *Server) getIssue(q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{status: http.StatusOK, body: s.issueJSON(q, r.now, s.wholeIssue(q))}, nil
+	return answer{status: http.StatusOK, body: s.issueJSON(q, r.read(), s.wholeIssue(q))}, nil
 }
 
 // edition is the body of PUT issue.

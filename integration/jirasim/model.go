@@ -76,6 +76,8 @@ type site struct {
 type record struct {
 	id  int
 	now *Issue // nil: deleted
+	// held is what reads show in place of now; nil: nothing holds them back.
+	held *Issue
 	// index is what searches see: versions in the order in which they show. The first is the one that shows now, or that will first.
 	index []version
 }
@@ -157,13 +159,14 @@ func (i *Issue) clone() *Issue {
 // now is the time that is stored with a change.
 func (s *Server) now() time.Time { return s.cfg.Now().Truncate(s.cfg.TimePrecision) }
 
-// put makes issue (nil: deleted) the present version of r, shows it to searches after the lag, and wakes waiters.
+// put makes issue (nil: deleted) the present version of r, tells webhooks, shows it to searches after the lag, and wakes waiters.
 func (s *Server) put(r *record, issue *Issue) {
 	now := s.cfg.Now()
 	shows := now.Add(s.lag())
 	if n := len(r.index); n > 0 && shows.Before(r.index[n-1].shows) {
 		shows = r.index[n-1].shows // the index takes changes of one issue in order
 	}
+	s.tell(r.now, issue)
 	r.now = issue
 	r.index = append(r.index, version{issue: issue.searchable(), shows: shows})
 	for len(r.index) > 1 && !r.index[1].shows.After(now) {
@@ -183,6 +186,14 @@ func (s *Server) edit(r *record, change func(*Issue)) *Issue {
 	change(next)
 	s.put(r, next)
 	return next
+}
+
+// read is what the calls that read one issue show of it.
+func (r *record) read() *Issue {
+	if r.held != nil {
+		return r.held
+	}
+	return r.now
 }
 
 // indexed is what a search sees of r; nil: nothing.

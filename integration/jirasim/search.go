@@ -307,7 +307,7 @@ func (s *Server) postBulkFetch(q *request) (answer, error) {
 	slices.SortFunc(found, func(a, b *record) int { return a.id - b.id })
 	issues := make([]any, 0, len(found))
 	for _, r := range found {
-		issues = append(issues, s.issueJSON(q, r.now, v))
+		issues = append(issues, s.issueJSON(q, r.read(), v))
 	}
 	return answer{status: http.StatusOK, body: object{"issues": issues, "issueErrors": []any{}}}, nil
 }

@@ -16,10 +16,11 @@ import (
 
 // Server is one simulated Jira.
 type Server struct {
-	cfg    Config
-	zone   *time.Location // of rendered timestamps
-	calls  journal
-	faults faults
+	cfg      Config
+	zone     *time.Location // of rendered timestamps
+	calls    journal
+	faults   faults
+	webhooks webhooks
 
 	mu     sync.Mutex // guards all below
 	site   site
@@ -51,6 +52,23 @@ func (s *Server) SetIndexLag(lag func() time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lag = lag
+}
+
+// HoldReads lets calls that read the issue (GET issue, its changelog, bulkfetch) show it as it is now, whatever becomes of it, until
+// release: Jira may tell webhooks of a change before its interface shows it.
+func (s *Server) HoldReads(issue string) (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.site.find(issue)
+	if r == nil {
+		panic("jirasim: no issue " + issue)
+	}
+	r.held = r.now
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		r.held = nil
+	}
 }
 
 // Start listens on 127.0.0.1: at a free port the first time, at the same port again after stop. baseURL includes

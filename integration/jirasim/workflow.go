@@ -182,10 +182,10 @@ func (s *Server) getChangelog(q *request) (answer, error) {
 		return answer{}, err
 	}
 	values := make([]any, 0, maxResults)
-	for _, c := range page(r.now.History, startAt, maxResults) {
+	for _, c := range page(r.read().History, startAt, maxResults) {
 		values = append(values, s.changeJSON(q, c))
 	}
-	total := len(r.now.History)
+	total := len(r.read().History)
 	return answer{status: http.StatusOK, body: object{
 		"startAt": startAt, "maxResults": maxResults, "total": total, "isLast": startAt+len(values) >= total, "values": values,
 	}}, nil

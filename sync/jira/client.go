@@ -2,7 +2,7 @@
 //
 // It promises that
 //
-//   - what it reports of an issue by id (Read, Issues, Move) comes from the issue itself, and what it reports from a search
+//   - what it reports of an issue by id (Read, Latest, Move) comes from the issue itself, and what it reports from a search
 //     (Search, Find) from the index, which may lag;
 //   - an answer that it does not understand is an error, never an empty result: a login page, a redirect, a page token
 //     that repeats, or an answer given to an anonymous caller because the credentials failed;
