@@ -45,6 +45,8 @@ func TestOnCloudAnIssueThatNoSearchShowsIsArchived(t *testing.T) {
 		"POST /issue/bulkfetch": always(200, map[string]any{"issues": all}),
 		"POST /search/jql":      func(c seen) (int, any) { return showing(c, "1007", "1070") },
 		"GET /issue/1007":       always(200, issueBody(1007)),
+
+		"GET /issue/1007/changelog": always(200, map[string]any{"values": []any{}, "isLast": true}),
 	})
 	c, _ := connected(t, f, Cloud)
 	issues, err := c.Issues(testContext(t), manyIDs(100))

@@ -219,13 +219,17 @@ func (c *Client) searchDataCenter(ctx context.Context, s search, page func([]jso
 
 // Issues reads issues by id. Data Center offers no bulk read but the search, which may lag: what it does not show is read one by one.
 func (c *Client) Issues(ctx context.Context, ids []string) ([]sync.Issue, error) {
-	if c.deployment == Cloud {
-		return c.issues(ctx, ids, c.bulkCloud)
+	if c.deployment == DataCenter {
+		return c.issues(ctx, ids, c.bulkDataCenter)
 	}
-	return c.issues(ctx, ids, c.bulkDataCenter)
+	found, err := c.issues(ctx, ids, c.bulkCloud)
+	if err != nil {
+		return nil, err
+	}
+	return found, c.tellArchived(ctx, found)
 }
 
-// Latest reads few issues by id, and asks no search.
+// Latest reads few issues by id, and asks no search. On Cloud it does not tell which of them are archived.
 func (c *Client) Latest(ctx context.Context, ids []string) ([]sync.Issue, error) {
 	if c.deployment == Cloud {
 		return c.issues(ctx, ids, c.bulkCloud)
@@ -254,11 +258,6 @@ func (c *Client) issues(ctx context.Context, ids []string, bulk bulk) ([]sync.Is
 				return nil, err
 			default:
 				found = append(found, issue)
-			}
-		}
-		if c.deployment == Cloud {
-			if err := c.tellArchived(ctx, found); err != nil {
-				return nil, err
 			}
 		}
 		all = append(all, found...)
