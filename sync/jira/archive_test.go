@@ -47,6 +47,7 @@ func TestOnCloudAnIssueThatNoSearchShowsIsArchived(t *testing.T) {
 		"GET /issue/1007":       always(200, issueBody(1007)),
 
 		"GET /issue/1007/changelog": always(200, map[string]any{"values": []any{}, "isLast": true}),
+		"GET /issue/1007/comment":   always(200, map[string]any{"comments": []any{}, "total": 0}),
 	})
 	c, _ := connected(t, f, Cloud)
 	issues, err := c.Issues(testContext(t), manyIDs(100))
