@@ -2,9 +2,11 @@ package integration
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gravitational/teleport/api/types"
 	"github.com/jackc/pgx/v5"
@@ -79,7 +81,8 @@ func TestNobodyDecidesWhoMayNot(t *testing.T) {
 				require.NoError(t, s.teleport.SetUser(teleportsim.User{
 					Name: "robert", Traits: map[string][]string{"jira_account_id": {jiraID(d, "bob")}}, Role: &teleportsim.Role{ReviewRoles: []string{"db-admin"}},
 				}))
-				s.start("agent", "TELEPORT_DECISION_MODE="+mode, "SYNC_IDLE_SCHEDULE=@every 1s", "SYNC_SWEEP_SCHEDULE=@every 2s",
+				h := s.webhook()
+				a := s.start("agent", "SYNC_POLL_SCHEDULE=@every 1s", "TELEPORT_DECISION_MODE="+mode, "SYNC_IDLE_SCHEDULE=@every 1s", "SYNC_SWEEP_SCHEDULE=@every 2s",
 					"POLICY_APPROVERS=bob@example.com,alice@example.com,gone@example.com,agent@example.com,"+jiraID(d, "automation"))
 
 				ids := make(map[string]string)
@@ -101,6 +104,17 @@ func TestNobodyDecidesWhoMayNot(t *testing.T) {
 					}
 					if says != "" {
 						s.putBack(id, says)
+					}
+				}
+				// Webhooks that claim an approver's move: unsigned, signed with another secret, and signed rightly but sent again and again.
+				ids["by webhooks alone"] = s.request(by("carol@example.com"))
+				lie := h.claim(s.issueIn(ids["by webhooks alone"], "Pending"), time.Now())
+				for signature, code := range map[string]int{
+					"": http.StatusUnauthorized, jirasim.Webhook{Secret: "guessed"}.Sign(lie): http.StatusUnauthorized, h.sign(lie): http.StatusOK,
+				} {
+					for range 5 {
+						got, _ := h.posts(a, lie, signature)
+						require.Equal(t, code, got)
 					}
 				}
 				s.polls(d, 3)

@@ -94,7 +94,12 @@ func TestNoSecretIsLoggedShownOrStored(t *testing.T) {
 		if d == jirasim.DataCenter {
 			changes = []string{"JIRA_USERNAME"} // the token is sent as a bearer token
 		}
+		h := s.webhook()
+		hidden["webhook secret"] = h.secret
+		changes = append(changes, "SYNC_POLL_SCHEDULE=@every 1s", "SYNC_IDLE_SCHEDULE=@every 1s")
 		a := s.start("a", changes...)
+		h.posts(a, []byte("{}"), "sha256=00")
+		h.posts(a, []byte("{}"), h.sign([]byte("{}")))
 		ids := s.requests(2)
 		issue := s.issueIn(ids[1], "Pending")
 		s.approveInJira(ids[:1])
