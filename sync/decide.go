@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -136,7 +137,9 @@ func (w *worker) setState(ctx context.Context, v Verdict) error {
 	case err != nil:
 		return err
 	}
-	w.decided(v)
+	if err := w.decided(ctx, v); err != nil {
+		return err
+	}
 	after := w.link.Request
 	after.State, after.ResolveReason = d.State, d.Reason
 	return w.observeRequest(ctx, after)
@@ -163,7 +166,9 @@ func (w *worker) review(ctx context.Context, v Verdict) error {
 	case err != nil:
 		return err
 	}
-	w.decided(v)
+	if err := w.decided(ctx, v); err != nil {
+		return err
+	}
 	if err := w.observeRequest(ctx, after); err != nil {
 		return err
 	}
@@ -179,7 +184,9 @@ func (w *worker) reviewed(ctx context.Context, v Verdict, r Review) error {
 		return w.refuse(ctx, v.refused(refusedReview, "The user "+name(r.Author)+" has already reviewed this request in Teleport ("+string(r.Verdict)+
 			"), which takes one review of each. Somebody else has to decide it."))
 	}
-	return w.putBack(ctx, "counted:"+v.MoveID, progressText(w.link.Request, *v.Decision), v.Status)
+	return w.putBack(ctx, "counted:"+v.MoveID, progressText(w.link.Request, *v.Decision), v.Status, func() Activity {
+		return w.activity("count", string(r.Verdict), v.moved()+": the review by "+r.Author+" counts, and the request is still pending")
+	})
 }
 
 // notReviewed says why Teleport refused a review for good; empty when it did not.
@@ -198,7 +205,7 @@ func notReviewed(err error, v Verdict, r Request) string {
 }
 
 // decided tells of a verdict that Teleport took.
-func (w *worker) decided(v Verdict) {
+func (w *worker) decided(ctx context.Context, v Verdict) error {
 	d := *v.Decision
 	w.Observer.Decided(d.State, time.Since(v.Move.At))
 	fields := []zap.Field{zap.String("issue_key", w.link.Bound.Key), zap.String("state", string(d.State)), zap.String("delegator", d.Delegator)}
@@ -206,22 +213,35 @@ func (w *worker) decided(v Verdict) {
 		fields = append(fields, zap.String("author", d.Author))
 	}
 	w.log.Info("decided in Teleport", fields...)
+	return w.record(ctx, w.activity("decide", string(d.State), v.moved()+", on behalf of "+cmp.Or(d.Author, d.Delegator)))
 }
 
 // refuse says on the issue why its move counts for nothing, once per move, and puts it back.
 func (w *worker) refuse(ctx context.Context, v Verdict) error {
-	if !w.link.HasComment(v.refusalKey()) {
+	return w.putBack(ctx, v.refusalKey(), refusalText(v), v.Status, func() Activity {
 		w.Observer.Refused(v.Reason)
-		w.log.Warn("move refused", zap.String("issue_key", w.link.Bound.Key), zap.String("status", v.Status.Name), zap.String("reason", v.Reason))
-	}
-	return w.putBack(ctx, v.refusalKey(), refusalText(v), v.Status)
+		w.log.Warn("move refused", zap.String("issue_key", w.link.Bound.Key), zap.String("status", v.Status.Name), zap.String("reason", v.Reason),
+			zap.String("by", v.Move.Author.ID()))
+		return w.activity("refuse", v.Reason, v.moved()+": "+v.Refusal)
+	})
 }
 
 // putBack brings the issue from a status back to where it belongs. The comment goes first: a workflow may have no way back, and after the move nothing
-// would remember that a comment is owed.
-func (w *worker) putBack(ctx context.Context, key, text string, from Status) error {
+// would remember that a comment is owed. told is called once, when the issue carries the comment; what it returns is recorded together with that.
+func (w *worker) putBack(ctx context.Context, key, text string, from Status, told func() Activity) error {
+	first := !w.link.HasComment(key)
 	if err := w.comment(ctx, key, text); err != nil {
 		return err
 	}
+	if first {
+		if err := w.record(ctx, told()); err != nil {
+			return err
+		}
+	}
 	return w.moveFrom(ctx, from, OutcomeOf(w.link))
+}
+
+// activity is a line of the row's story, of now.
+func (w *worker) activity(action, outcome, cause string) Activity {
+	return Activity{At: time.Now(), Action: action, Outcome: outcome, Cause: cause, Attempt: w.link.Attempts + 1}
 }

@@ -169,6 +169,28 @@ func TestInNotifyModeAMoveIsPutBackAndTeleportDecides(t *testing.T) {
 	})
 }
 
+func TestTheActivityTellsOfEachDecisionAndRefusalOnce(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.requestOf("req-1", 1)
+		alice := Person{AccountID: "acc-alice", Email: "alice@example.com", DisplayName: "Alice", Active: true}
+		w.tracker.dead = map[string]bool{pendingStatus.Name: true} // the refusal is tried again and again
+		w.moves("req-1", alice, deniedStatus)
+		w.after(20 * time.Minute)
+		w.tracker.dead = nil
+		w.moves("req-1", bob, approvedStatus)
+		var told []string
+		for _, a := range w.store.activity["req-1"] {
+			if a.Action == "refuse" || a.Action == "decide" {
+				told = append(told, a.Action+" "+a.Outcome+": "+a.Cause)
+			}
+		}
+		require.Len(t, told, 2)
+		require.Contains(t, told[0], "refuse self: moved to Denied by alice@example.com: It was moved by Alice, who made the request")
+		require.Equal(t, "decide approved: moved to Approved by bob@example.com, on behalf of jira:bob@example.com", told[1])
+	})
+}
+
 func TestADecisionThatTeleportRefusesIsPutBack(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 )
@@ -28,6 +29,12 @@ type Verdict struct {
 func (v Verdict) refused(reason, text string) Verdict {
 	v.Decision, v.Reason, v.Refusal = nil, reason, text
 	return v
+}
+
+// moved says which move it is about, for the log of activity.
+func (v Verdict) moved() string {
+	who := cmp.Or(v.Move.Author.Email, v.Move.Author.ID(), "nobody known")
+	return "moved to " + v.Status.Name + " by " + who
 }
 
 // refusalKey marks the one comment that answers a refused move.

@@ -147,7 +147,7 @@ func (w *worker) do(ctx context.Context, a Action) error {
 func (w *worker) save(ctx context.Context, a Action, outcome error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 	defer cancel()
-	done := Activity{At: time.Now(), Action: string(a.Kind), Outcome: "ok", Cause: a.Cause, Attempt: w.link.Attempts + 1}
+	done := w.activity(string(a.Kind), "ok", a.Cause)
 	if a.Key != "" {
 		done.Action += " " + a.Key
 	}
