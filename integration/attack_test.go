@@ -104,6 +104,7 @@ func TestNobodyDecidesWhoMayNot(t *testing.T) {
 					}
 					if says != "" {
 						s.putBack(id, says)
+						require.Contains(t, strings.Join(s.activity(id), "\n"), "refuse: ", name)
 					}
 				}
 				// Webhooks that claim an approver's move: unsigned, signed with another secret, and signed rightly but sent again and again.
