@@ -33,7 +33,15 @@ type write struct {
 type scribe struct {
 	mu     sync.Mutex
 	writes []write
-	onNext func(write) // told of each write; it must not block
+	onNext func(write)       // told of each write; it must not block
+	hosts  map[string]string // by replica: the host under which it reaches Jira
+}
+
+// isBy reports whether a call to Jira is the replica's.
+func (n *scribe) isBy(name string, r *http.Request) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.hosts[name] == r.Host
 }
 
 func (n *scribe) note(by, call string, at time.Time) {
@@ -63,7 +71,7 @@ func (n *scribe) tell(onNext func(write)) {
 // newScribe is a system whose writes are noted, for replicas that are started with the environment of asReplica.
 func newScribe(t *testing.T, d jirasim.Deployment) (*system, *scribe) {
 	t.Helper()
-	n := &scribe{}
+	n := &scribe{hosts: make(map[string]string)}
 	s := newSystem(t, on{deployment: d, jira: unlimited, teleport: teleportsim.Config{OnCall: func(c teleportsim.Call) {
 		if c.RPC == "UpdatePluginData" || c.RPC == "SetAccessRequestState" {
 			n.note(strings.TrimPrefix(c.User, "jira-agent-"), c.RPC, c.Began)
@@ -87,6 +95,9 @@ func (n *scribe) asReplica(s *system, name string) []string {
 		s.jira.ClearFaults()
 		front.Close()
 	})
+	n.mu.Lock()
+	n.hosts[name] = front.Listener.Addr().String()
+	n.mu.Unlock()
 	user := "jira-agent-" + name
 	s.teleport.SetRole(user, teleportsim.PluginRole())
 	identity := s.identity + "-" + name

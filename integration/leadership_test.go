@@ -341,7 +341,9 @@ func TestWhateverEndsALeadershipAnotherFollowsAndTheyNeverActTogether(t *testing
 			t.Logf("%-37s %5.2f s until the next leader, %4.2f s of it the fault's own; bound %4.2f s beside that; it is %s",
 				name, without.Seconds(), took.Seconds(), end.bound.Seconds(), next.Name)
 			require.Less(t, without, took+end.bound+slack)
-			if !end.handsOver {
+			if end.handsOver {
+				require.NotContains(t, next.Log(), "lock won; waiting", "the leader before has said that it stopped")
+			} else {
 				require.Greater(t, without, testLease, "the leader before may have believed for a whole lease that it led")
 			}
 
@@ -431,5 +433,58 @@ func TestALeaderFrozenAmidACallDoesNothingMoreWhenItWakes(t *testing.T) {
 			}
 			require.Len(t, c.jira.Issues(), 1)
 		})
+	}
+}
+
+// TestALeaderFrozenBeforeItsWritesMakesNoneWhenItWakes freezes a leader while it waits for the answers after which it would write. They are there when it
+// wakes, before anything has told it that another leads: only its own clock tells.
+func TestALeaderFrozenBeforeItsWritesMakesNoneWhenItWakes(t *testing.T) {
+	t.Parallel()
+	const atOnce = 16 // as many requests as it works on
+	c := newContest(t, testLease, false)
+	ids := c.requests(atOnce)
+	c.eachGetsItsIssue(jirasim.Cloud, ids, time.Now())
+	waits := make(chan struct{}, atOnce)
+	c.jira.Inject(jirasim.Fault{
+		Method: http.MethodGet, Endpoint: "issue/{issue}/transitions", Effect: jirasim.HangAnswer(),
+		When: func(r *http.Request) bool {
+			byA := c.isBy("a", r)
+			if byA {
+				waits <- struct{}{}
+			}
+			return byA
+		},
+	})
+	for _, id := range ids {
+		require.NoError(t, c.teleport.Deny(id, "dave@example.com", ""))
+	}
+	for range ids {
+		select {
+		case <-waits:
+		case <-c.ctx.Done():
+			t.Fatal("not all wait")
+		}
+	}
+	seen := len(c.a.Lines())
+	require.NoError(t, c.a.Signal(syscall.SIGSTOP))
+	next, _ := c.nextLeader(seen)
+	require.Equal(t, c.b, next)
+	for _, id := range ids {
+		c.settled(id, "denied")
+	}
+	woken := len(c.all())
+	c.jira.ClearFaults() // the answers are on their way
+	require.NoError(t, c.a.Signal(syscall.SIGCONT))
+	c.logs(c.a, seen, "no longer leading")
+	c.logs(c.a, seen, "standing by")
+	c.polls(jirasim.Cloud, 2)
+	for _, w := range c.all()[woken:] {
+		require.Equal(t, "b", w.by, "%+v", w)
+	}
+	c.requireOneActedAtATime()
+	for _, id := range ids {
+		require.Equal(t, story{
+			State: types.RequestState_DENIED, Moves: []string{placed, "agent: Pending → Denied"}, Marks: []string{"resolution:denied"},
+		}, c.story(id))
 	}
 }

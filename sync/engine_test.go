@@ -346,6 +346,47 @@ func TestNoEffectWithoutTheLease(t *testing.T) {
 	})
 }
 
+func TestNoWriteOnceTheLeaseIsLostAmidAStep(t *testing.T) {
+	t.Parallel()
+	moved := func(by Person) func(*world) {
+		return func(w *world) { w.tracker.person(w.issue("req-1").Issue.ID, by, approvedStatus) }
+	}
+	for write, c := range map[string]struct {
+		at   string // the read before the write, at which the lease is lost
+		then func(*world)
+	}{
+		"create":  {at: "claim", then: func(w *world) { w.request("req-2") }},
+		"move":    {at: "move", then: func(w *world) { w.cluster.change("req-1", func(r *Request) { r.State = StateDenied }) }},
+		"comment": {at: "read", then: moved(Person{})},
+		"decide":  {at: "request", then: moved(bob)},
+	} {
+		t.Run(write, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, func(t *testing.T, w *world) {
+				w.request("req-1")
+				w.after(time.Second)
+				writes := func() []int {
+					issue := w.issue("req-1")
+					return []int{len(issue.Moves), len(issue.Comments), len(w.cluster.decided), w.tracker.count("create")}
+				}
+				var then []int
+				lose := func(op string) error {
+					if op == c.at && then == nil {
+						then = writes()
+						w.lease.lost.Store(true)
+					}
+					return nil
+				}
+				w.cluster.set(lose, nil)
+				w.tracker.set(lose, nil)
+				c.then(w)
+				w.after(time.Minute)
+				require.Equal(t, then, writes())
+			})
+		})
+	}
+}
+
 func TestAnOldTermEndsWhenTheStoreKnowsANewOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
