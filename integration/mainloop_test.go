@@ -163,10 +163,15 @@ var (
 	}, "|"))
 )
 
-// requireShown checks that markup shows exactly these lines.
+// requireShown checks that markup shows exactly these lines; several are each set off by a mark, so that none looks like one of the agent's own.
 func requireShown(t *testing.T, lines []string, markup string) {
 	t.Helper()
-	shown := strings.Split(markup, `\\`)
+	shown := []string{markup}
+	if len(lines) > 1 {
+		shown = strings.Split(markup, `\\> `)
+		require.Empty(t, shown[0])
+		shown = shown[1:]
+	}
 	require.Len(t, shown, len(lines))
 	for i, line := range lines {
 		require.Regexp(t, meaning, line, "the line is harmless as it is: it shows nothing")
