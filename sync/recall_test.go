@@ -2,6 +2,7 @@ package sync
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,9 +128,9 @@ func TestAnIssueOfTeleportsOwnPluginIsLeftAloneOnceItsRequestIsForgotten(t *test
 		id := w.tracker.forge("req-1", bob, approvedStatus)
 		w.cluster.plugin["req-1"] = map[string]string{"user": "alice@example.com", "issue_id": id}
 		w.request("req-1")
-		gone := false
+		var gone atomic.Bool
 		w.cluster.set(func(op string) error {
-			if op == "linked" && !gone {
+			if op == "linked" && !gone.Load() {
 				return &Error{Side: "teleport", Op: op, Err: errLost}
 			}
 			return nil
@@ -137,7 +138,7 @@ func TestAnIssueOfTeleportsOwnPluginIsLeftAloneOnceItsRequestIsForgotten(t *test
 		w.start()
 		w.after(time.Second)
 		w.cluster.remove("req-1")
-		gone = true
+		gone.Store(true)
 		w.after(10 * time.Minute)
 		require.False(t, w.store.row("req-1").SettledAt.IsZero())
 		require.Equal(t, approvedStatus, w.issue("req-1").Issue.Status)
