@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"teleport-jira-agent/sync"
@@ -274,6 +275,34 @@ func TestElector_LosesNoHintWithItsSession(t *testing.T) {
 	require.Len(t, due, 1)
 	hint(t, d, "100", t0)
 	receive(t, told, "the next term's leader to be told")
+}
+
+func TestElector_IsKeptFromNoHeartbeatByHintsThatAreThereAlready(t *testing.T) {
+	t.Parallel()
+	d := migrated(t)
+	told := 0
+	e, err := NewElector(ElectorConfig{
+		URL: d.config.URL, Scope: board, Lease: testLease, Log: zap.NewNop(), OnHint: func() { told++ },
+	})
+	require.NoError(t, err)
+	s, err := e.connect(t.Context())
+	require.NoError(t, err)
+	defer s.close()
+	_, err = s.conn.Exec(t.Context(), "LISTEN "+board.hintChannel())
+	require.NoError(t, err)
+	exec(t, d, "SELECT pg_notify($1, n::text) FROM generate_series(1, 1000) AS n", board.hintChannel())
+	for range 2 { // with the second answer at the latest the connection has them all, and tells them one by one
+		_, err = s.conn.Exec(t.Context(), "SELECT 1")
+		require.NoError(t, err)
+	}
+	for n := range 3 {
+		_, err = s.wait(t.Context(), time.Now())
+		require.NoError(t, err)
+		require.Equal(t, n+1, told)
+	}
+	_, err = s.wait(t.Context(), time.Now().Add(time.Second))
+	require.NoError(t, err)
+	require.Equal(t, 1000, told)
 }
 
 func TestElector_KeepsLeadingUnderAFloodOfHints(t *testing.T) {

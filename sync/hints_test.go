@@ -146,25 +146,37 @@ func TestAFloodOfHintsTakesAtMostHalfOfTheCallsToJira(t *testing.T) {
 	})
 }
 
-func TestHintsOfATermBeforeAreHeededAndSoAreThoseThatNobodyTold(t *testing.T) {
+func TestHintsOfATermBeforeAreHeededAtTheStart(t *testing.T) {
 	t.Parallel()
 	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		w.cluster.change("req-1", func(r *Request) { r.State = StateDenied })
+		w.after(2 * time.Second)
 		w.stop()
 		w.cluster.breakWatches()
+		w.tracker.lag = time.Hour // and the sweep at the start looks at open rows only
 		w.tracker.person(id, bob, approvedStatus)
-		require.True(t, w.store.hint(id, time.Time{}))
+		require.True(t, w.store.hint(id, w.issue("req-1").Issue.Updated))
 		w.start()
 		w.after(2 * time.Second)
-		require.Len(t, w.cluster.decided, 1)
-
-		w.request("req-2")
-		w.after(2 * time.Second)
-		second := w.issue("req-2").Issue.ID
-		w.tracker.person(second, bob, deniedStatus)
-		require.True(t, w.store.hint(second, time.Time{}))
-		w.after(hintsAnyway + 2*time.Second)
-		require.Equal(t, "req-2 denied jira:bob@example.com", w.cluster.decided[1])
+		require.Equal(t, deniedStatus, w.issue("req-1").Issue.Status)
 	})
+}
+
+func TestHintsThatNobodyToldAreFoundAllTheSame(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		w.tracker.person(id, bob, approvedStatus)
+		require.True(t, w.store.hint(id, w.issue("req-1").Issue.Updated))
+		w.after(hintsAnyway + 2*time.Second)
+		require.Len(t, w.cluster.decided, 1)
+	})
+}
+
+func TestAHintOfTheSameMomentAsWhatIsKnownIsLookedAt(t *testing.T) {
+	t.Parallel()
+	require.False(t, Hint{Claimed: noon, Recorded: noon}.answered(), "where Jira keeps seconds, two changes may have one time")
+	require.True(t, Hint{Claimed: noon, Recorded: noon.Add(time.Second)}.answered())
+	require.False(t, Hint{Recorded: noon}.answered())
 }
 
 func TestAHintAboutASettledIssueThatWasMovedAwayPutsItBack(t *testing.T) {
@@ -236,6 +248,21 @@ func TestAHintAboutAnIssueThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 		w.after(2 * time.Second)
 		require.Len(t, w.cluster.decided, 2)
 		require.Empty(t, w.store.hints)
+	})
+}
+
+func TestHintsWaitWhileJiraIsPausedForAnotherReason(t *testing.T) {
+	t.Parallel()
+	withRarePolls(t, func(t *testing.T, w *world, id string) {
+		w.tracker.set(once("comment", &Error{Side: "jira", Op: "comment", Scope: ScopeSide, RetryAfter: 20 * time.Second, Err: errLost}), nil)
+		w.cluster.change("req-1", func(r *Request) { r.Reviews = []Review{{Author: "carol", Verdict: StateDenied}} })
+		w.after(time.Second)
+		w.tracker.person(id, bob, approvedStatus)
+		w.hint(id, w.issue("req-1").Issue.Updated)
+		w.after(17 * time.Second)
+		require.Zero(t, w.tracker.count("latest"))
+		w.after(5 * time.Second)
+		require.Len(t, w.cluster.decided, 1)
 	})
 }
 
