@@ -500,3 +500,28 @@ func TestALeaderFrozenBeforeItsWritesMakesNoneWhenItWakes(t *testing.T) {
 		}, c.story(id))
 	}
 }
+
+func TestALeaderThatIsToldToStopHandsOverOnlyWhenItsLastCallHasEnded(t *testing.T) {
+	t.Parallel()
+	c := newContest(t, testLease, false)
+	id := c.request()
+	c.eachGetsItsIssue(jirasim.Cloud, []string{id}, time.Now())
+	arrived := c.strike(jiraCall{route: "POST issue/{issue}/transitions"}, jirasim.Delay(time.Second))
+	require.NoError(t, c.teleport.Deny(id, "dave@example.com", ""))
+	c.await(arrived)
+	seen := len(c.a.Lines())
+	c.stops(c.a, syscall.SIGTERM)
+	next, line := c.nextLeader(seen)
+	require.Equal(t, c.b, next)
+	c.settled(id, "denied")
+	c.polls(jirasim.Cloud, 2)
+	slow := slices.IndexFunc(c.jira.Calls(), func(call jirasim.Call) bool { return call.Fault != "" })
+	require.GreaterOrEqual(t, slow, 0)
+	call := c.jira.Calls()[slow]
+	// The log has milliseconds.
+	require.False(t, loggedAt(t, line).Before(call.Began.Add(call.Took).Truncate(time.Millisecond)), "it may still have had its effect then")
+	c.requireOneActedAtATime()
+	require.Equal(t, story{
+		State: types.RequestState_DENIED, Moves: []string{placed, "agent: Pending → Denied"}, Marks: []string{"resolution:denied"},
+	}, c.story(id))
+}
