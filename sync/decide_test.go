@@ -174,10 +174,10 @@ func TestTheActivityTellsOfEachDecisionAndRefusalOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.requestOf("req-1", 1)
 		alice := Person{AccountID: "acc-alice", Email: "alice@example.com", DisplayName: "Alice", Active: true}
-		w.tracker.dead = map[string]bool{pendingStatus.Name: true} // the refusal is tried again and again
+		w.tracker.setDead(pendingStatus.Name) // the refusal is tried again and again
 		w.moves("req-1", alice, deniedStatus)
 		w.after(20 * time.Minute)
-		w.tracker.dead = nil
+		w.tracker.setDead()
 		w.moves("req-1", bob, approvedStatus)
 		var told []string
 		for _, a := range w.store.activity["req-1"] {
@@ -279,7 +279,7 @@ func TestNothingIsDecidedThroughAnIssueThatTeleportsPluginDataDoesNotName(t *tes
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {
 		w.requestOf("req-1", 1)
-		w.cluster.plugin["req-1"]["issue_id"], w.cluster.plugin["req-1"]["issue_key"] = "99999", "ACCESS-99999"
+		w.cluster.setPluginData("req-1", "99999", "ACCESS-99999")
 		w.moves("req-1", bob, approvedStatus)
 		require.Empty(t, w.cluster.decided)
 		require.Equal(t, pendingStatus, w.issue("req-1").Issue.Status)
@@ -291,7 +291,7 @@ func TestPluginDataThatNamesNoIssueAnyMoreIsWrittenAgainBeforeADecision(t *testi
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {
 		w.requestOf("req-1", 1)
-		delete(w.cluster.plugin["req-1"], "issue_id")
+		w.cluster.setPluginData("req-1", "", "")
 		w.moves("req-1", bob, approvedStatus)
 		require.Equal(t, []string{"req-1 approved jira:bob@example.com"}, w.cluster.decided)
 		require.Equal(t, w.issue("req-1").Issue.ID, w.cluster.plugin["req-1"]["issue_id"])
@@ -300,9 +300,9 @@ func TestPluginDataThatNamesNoIssueAnyMoreIsWrittenAgainBeforeADecision(t *testi
 
 func TestWhereTheWorkflowHasNoWayBackTheCommentStandsOnceAndTheRowShowsIt(t *testing.T) {
 	t.Parallel()
-	inWorldWith(t, func(w *world) { w.tracker.dead = map[string]bool{} }, func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.requestOf("req-1", 1)
-		w.tracker.dead[pendingStatus.Name] = true
+		w.tracker.setDead(pendingStatus.Name)
 		w.moves("req-1", Person{AccountID: "acc-app", Active: true, App: true}, approvedStatus)
 		w.after(30 * time.Minute)
 		require.Empty(t, w.cluster.decided)

@@ -215,7 +215,7 @@ func TestWithoutAWayBackTheCommentStandsAloneAndTheRowIsParked(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.request("req-1")
 		w.after(time.Second)
-		w.tracker.dead = map[string]bool{"Pending": true}
+		w.tracker.setDead("Pending")
 		w.tracker.person(w.issue("req-1").Issue.ID, agentAccount, approvedStatus)
 		w.after(10 * time.Minute)
 		require.Len(t, w.issue("req-1").Comments, 1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	stdsync "sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -67,12 +68,11 @@ func (f *faults) leave(side, op string) error {
 
 // once returns a fault that strikes the first call of an operation only.
 func once(op string, err error) func(string) error {
-	var struck bool
+	var struck atomic.Bool
 	return func(seen string) error {
-		if struck || seen != op {
+		if seen != op || struck.Swap(true) {
 			return nil
 		}
-		struck = true
 		return err
 	}
 }

@@ -34,6 +34,13 @@ func (c *memCluster) change(id string, edit func(*Request)) {
 	c.tell(Event{Request: clone(c.requests[id])})
 }
 
+// setPluginData overwrites what the plugin data of a request names, as only somebody with the right to may.
+func (c *memCluster) setPluginData(id, issueID, issueKey string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.plugin[id]["issue_id"], c.plugin[id]["issue_key"] = issueID, issueKey
+}
+
 func (c *memCluster) add(r Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -48,6 +48,16 @@ func (t *memTracker) person(id string, p Person, to Status) {
 	t.transition(t.issues[id], p, to)
 }
 
+// setDead lets no transition lead to these statuses from now on.
+func (t *memTracker) setDead(names ...string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dead = make(map[string]bool)
+	for _, name := range names {
+		t.dead[name] = true
+	}
+}
+
 // remove deletes an issue.
 func (t *memTracker) remove(id string) {
 	t.mu.Lock()
