@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gravitational/teleport/api/types"
@@ -27,17 +29,35 @@ func (s *system) activity(id string) []string {
 	return lines
 }
 
-// parked waits until the agent gives a request up until something changes, after the first n lines of its log, and returns the reason.
-func (s *system) parked(r *replica.Replica, n int, id string) string {
+// tells waits until the activity of a request has a line. What observers see is logged just before it is committed.
+func (s *system) tells(id, line string) {
+	s.t.Helper()
+	for {
+		s.mu.Lock()
+		called := s.called
+		s.mu.Unlock()
+		lines := s.activity(id)
+		if slices.Contains(lines, line) {
+			return
+		}
+		select {
+		case <-called: // the agent goes on
+		case <-s.ctx.Done():
+			require.Contains(s.t, lines, line)
+		}
+	}
+}
+
+// parked waits until the agent gives a request up until something changes, after the first n lines of its log, for a reason with these words, and returns it.
+func (s *system) parked(r *replica.Replica, n int, id, words string) (reason string) {
 	s.t.Helper()
 	seen := 0
-	line, err := r.WaitLine(s.ctx, func(l replica.Line) bool {
+	_, err := r.WaitLine(s.ctx, func(l replica.Line) bool {
 		seen++
-		return seen > n && l.Is("parked: repeating cannot help until something changes", "request_id", id)
+		reason, _ = l.Fields["error"].(string)
+		return seen > n && l.Is("parked: repeating cannot help until something changes", "request_id", id) && strings.Contains(reason, words)
 	})
-	require.NoError(s.t, err)
-	reason, _ := line.Fields["error"].(string)
-	require.NotEmpty(s.t, reason)
+	require.NoError(s.t, err, words)
 	return reason
 }
 
@@ -53,11 +73,11 @@ func TestAnArchivedIssueIsToldAndGoneOnWithWhenItIsRestored(t *testing.T) {
 		issues := map[string]jirasim.Issue{denied: s.issueIn(denied, "Pending"), approved: s.issueIn(approved, "Pending")}
 		for id, issue := range issues {
 			require.NoError(t, s.jira.Archive(issue.ID, "bob"))
-			require.Contains(t, s.parked(r, 0, id), archivedWhilePending)
+			s.parked(r, 0, id, archivedWhilePending)
 			_, err := r.WaitLog(s.ctx, "observed", "request_id", id, "side", "jira", "news", "archived")
 			require.NoError(t, err)
-			require.Contains(t, s.activity(id), "jira: archived")
-			require.Contains(t, s.activity(id), "read: jira: work on issue "+issue.Key+": "+archivedWhilePending)
+			s.tells(id, "jira: archived")
+			s.tells(id, "read: jira: work on issue "+issue.Key+": "+archivedWhilePending)
 		}
 
 		// What happens in Teleport is taken up, and nothing is tried on the issue.
@@ -66,8 +86,8 @@ func TestAnArchivedIssueIsToldAndGoneOnWithWhenItIsRestored(t *testing.T) {
 		n := len(r.Lines())
 		require.NoError(t, s.teleport.Deny(denied, "dave@example.com", ""))
 		s.settled(denied, "denied")
-		require.Contains(t, s.parked(r, n, denied), archivedWhenDenied)
-		require.Contains(t, s.activity(denied), "read: jira: work on issue "+issues[denied].Key+": "+archivedWhenDenied)
+		s.parked(r, n, denied, archivedWhenDenied)
+		s.tells(denied, "read: jira: work on issue "+issues[denied].Key+": "+archivedWhenDenied)
 		require.Equal(t, types.RequestState_PENDING, s.teleport.State(approved))
 		require.Equal(t, writes, s.jira.CallCount("POST issue/{issue}/comment")+s.jira.CallCount("POST issue/{issue}/transitions"))
 		neighbour := s.lives(nil)
@@ -87,7 +107,7 @@ func TestAnArchivedIssueIsToldAndGoneOnWithWhenItIsRestored(t *testing.T) {
 		for _, id := range []string{denied, approved} {
 			_, err := r.WaitLog(s.ctx, "done", "request_id", id, "action", "settle")
 			require.NoError(t, err)
-			require.Contains(t, s.activity(id), "jira: no longer archived")
+			s.tells(id, "jira: no longer archived")
 		}
 		s.polls(d, 2)
 		require.Equal(t, want, s.story(denied))
@@ -110,10 +130,9 @@ func TestAChangeThatJiraRefusesTellsThatTheIssueIsArchived(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, s.jira.Archive(issue.ID, "bob"))
 		s.review(id)
-		require.Contains(t, s.parked(r, 0, id), archivedWhilePending)
-		lines := s.activity(id)
-		require.Contains(t, lines, "jira: archived")
-		require.Contains(t, lines, "read: jira: work on issue "+issue.Key+": "+archivedWhilePending)
+		s.parked(r, 0, id, archivedWhilePending)
+		s.tells(id, "jira: archived")
+		s.tells(id, "read: jira: work on issue "+issue.Key+": "+archivedWhilePending)
 		require.Equal(t, 1, s.jira.CallCount("POST issue/{issue}/comment"), "Jira has refused it once")
 
 		// A person who does something with the issue after it was restored is seen by the next poll.
@@ -166,7 +185,7 @@ func (s *system) typeIs(r *replica.Replica, id, issue, typ, status string) {
 		news += `; status "` + now.Status.Name + `", was "` + was.Status.Name + `"`
 	}
 	s.logs(r, n, "observed", "request_id", id, "side", "jira", "news", news)
-	require.Contains(s.t, s.activity(id), "jira: "+news)
+	s.tells(id, "jira: "+news)
 }
 
 func TestAnIssueWhoseTypeLacksTheStatusIsToldAndMovedWhenItHasIt(t *testing.T) {
@@ -193,10 +212,9 @@ func TestAnIssueWhoseTypeLacksTheStatusIsToldAndMovedWhenItHasIt(t *testing.T) {
 
 				require.NoError(t, s.teleport.Deny(id, "dave@example.com", ""))
 				s.settled(id, "denied")
-				reason := s.parked(r, 0, id)
-				require.Contains(t, reason, "no transition to the status: from ")
+				reason := s.parked(r, 0, id, "no transition to the status: from ")
 				require.Contains(t, reason, "the workflow leads to ")
-				require.Contains(t, s.activity(id), "move: "+reason)
+				s.tells(id, "move: "+reason)
 				told := s.issueWith(id, 1)
 				require.Equal(t, []string{"resolution:denied"}, marks(t, told), "what can be done is done")
 				require.NotEqual(t, "Denied", told.Status.Name)
