@@ -48,6 +48,12 @@ func (s *system) tells(id, line string) {
 	}
 }
 
+// quiet waits until polls have confirmed what the agent itself did last, so that what it then sees is only what a test does.
+func (s *system) quiet(d jirasim.Deployment) {
+	s.t.Helper()
+	s.polls(d, 6)
+}
+
 // parked waits until the agent gives a request up until something changes, after the first n lines of its log, for a reason with these words, and returns it.
 func (s *system) parked(r *replica.Replica, n int, id, words string) (reason string) {
 	s.t.Helper()
@@ -71,6 +77,7 @@ func TestAnArchivedIssueIsToldAndGoneOnWithWhenItIsRestored(t *testing.T) {
 		s, r := leading(t, on{deployment: d}, often)
 		denied, approved := s.request(twice), s.request()
 		issues := map[string]jirasim.Issue{denied: s.issueIn(denied, "Pending"), approved: s.issueIn(approved, "Pending")}
+		s.quiet(d)
 		for id, issue := range issues {
 			require.NoError(t, s.jira.Archive(issue.ID, "bob"))
 			s.parked(r, 0, id, archivedWhilePending)
@@ -156,6 +163,7 @@ func TestAnIssueOfAnotherTypeDecidesAllTheSame(t *testing.T) {
 		s, r := leading(t, on{deployment: d, jira: withBugs("To Do", "Pending", "Approved", "Denied")}, often)
 		moved, mapped := s.request(), s.request()
 		issue, other := s.issueIn(moved, "Pending"), s.issueIn(mapped, "Pending")
+		s.quiet(d)
 		s.typeIs(r, moved, issue.ID, "Bug", "")
 		require.Equal(t, types.RequestState_PENDING, s.teleport.State(moved), "the type decides nothing")
 		require.NoError(t, s.jira.Move(issue.ID, "bob", "Approved"))
@@ -206,6 +214,7 @@ func TestAnIssueWhoseTypeLacksTheStatusIsToldAndMovedWhenItHasIt(t *testing.T) {
 				s, r := leading(t, on{deployment: d, jira: bugs}, often)
 				id := s.request()
 				issue := s.issueIn(id, "Pending")
+				s.quiet(d)
 				s.typeIs(r, id, issue.ID, "Bug", change.status)
 				s.polls(d, 2)
 				require.Equal(t, types.RequestState_PENDING, s.teleport.State(id))
