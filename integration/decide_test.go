@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"teleport-jira-agent/integration/jirasim"
+	"teleport-jira-agent/integration/replica"
 	"teleport-jira-agent/integration/teleportsim"
 )
 
@@ -293,31 +294,51 @@ func TestTheRequestersTraitTellsAnOwnRequest(t *testing.T) {
 
 func TestAnUnreadableHistoryDecidesNothing(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
-		s := newSystem(t, on{deployment: d})
-		a := s.start("agent", "SYNC_IDLE_SCHEDULE=@every 1s")
-		id := s.request(by("carol@example.com"))
-		issue := s.issueIn(id, "Pending")
-		s.polls(d, 2)
-		history := func(r *http.Request) bool { return strings.Contains(r.URL.RawQuery, "expand=changelog") }
-		for _, effect := range []jirasim.Effect{
-			jirasim.Respond(http.StatusForbidden, `{"errorMessages":["You do not have permission."],"errors":{}}`),
-			jirasim.Respond(http.StatusOK, `{"id":"1","key":"OPS-1"}`),
-			jirasim.Respond(http.StatusOK, "<html>Log in</html>", "Content-Type", "text/html"),
-		} {
-			before := len(a.Lines())
-			remove := s.jira.Inject(jirasim.Fault{Method: http.MethodGet, Endpoint: "issue/{issue}", When: history, Effect: effect})
-			require.NoError(t, s.jira.Move(issue.Key, "bob", "Approved"))
-			s.logs(a, before, "not done", "action", "judge")
-			s.polls(d, 2)
-			s.untouched(id)
-			require.NoError(t, s.jira.Move(issue.Key, "bob", "Pending"))
-			remove()
-			s.polls(d, 2)
+		for _, mode := range []string{"state", "review", "notify"} {
+			t.Run(mode, func(t *testing.T) {
+				t.Parallel()
+				role := teleportsim.PluginRoleWithReview()
+				s := newSystem(t, on{deployment: d, teleport: teleportsim.Config{ServerVersion: "18.11.0", AgentRole: &role}})
+				require.NoError(t, s.teleport.SetUser(teleportsim.User{
+					Name: "robert", Traits: map[string][]string{"jira_account_id": {jiraID(d, "bob")}}, Role: &teleportsim.Role{ReviewRoles: []string{"db-admin"}},
+				}))
+				a := s.start("agent", "SYNC_IDLE_SCHEDULE=@every 1s", "TELEPORT_DECISION_MODE="+mode)
+				s.unreadableHistory(d, a, mode)
+			})
 		}
-		require.NoError(t, s.jira.Move(issue.Key, "bob", "Denied"))
-		s.settled(id, "denied")
-		require.Len(t, s.verdicts(id), 1)
 	})
+}
+
+// unreadableHistory lets bob approve while his move cannot be read, then deny when it can.
+func (s *system) unreadableHistory(d jirasim.Deployment, a *replica.Replica, mode string) {
+	t := s.t
+	id := s.request(by("carol@example.com"))
+	issue := s.issueIn(id, "Pending")
+	s.polls(d, 2)
+	history := func(r *http.Request) bool { return strings.Contains(r.URL.RawQuery, "expand=changelog") }
+	for _, effect := range []jirasim.Effect{
+		jirasim.Respond(http.StatusForbidden, `{"errorMessages":["You do not have permission."],"errors":{}}`),
+		jirasim.Respond(http.StatusOK, `{"id":"1","key":"OPS-1"}`),
+		jirasim.Respond(http.StatusOK, "<html>Log in</html>", "Content-Type", "text/html"),
+	} {
+		before := len(a.Lines())
+		remove := s.jira.Inject(jirasim.Fault{Method: http.MethodGet, Endpoint: "issue/{issue}", When: history, Effect: effect})
+		require.NoError(t, s.jira.Move(issue.Key, "bob", "Approved"))
+		s.logs(a, before, "not done", "action", "judge")
+		s.polls(d, 2)
+		s.untouched(id)
+		require.NoError(t, s.jira.Move(issue.Key, "bob", "Pending"))
+		remove()
+		s.polls(d, 2)
+	}
+	require.NoError(t, s.jira.Move(issue.Key, "bob", "Denied"))
+	if mode == "notify" {
+		s.putBack(id, "Requests are only shown here")
+		s.untouched(id)
+		return
+	}
+	s.settled(id, "denied")
+	require.Equal(t, 1, len(s.verdicts(id))+len(s.reviews(id)))
 }
 
 func TestAnIssueThatTeleportsPluginDataDoesNotNameDecidesNothing(t *testing.T) {
