@@ -172,8 +172,9 @@ func notify(wake chan struct{}) {
 	}
 }
 
-// after fires at t, at once for a past t, and never for a zero one. A time that has passed needs no timer: one that is due before it is waited for
-// crashes Go 1.26's race detector within testing/synctest.
+// after fires at t, at once for a past t, and never for a zero one. A time that has passed needs no timer: within testing/synctest the goroutine
+// that makes a timer which is already due also fires it, and two that do so at once crash Go 1.26's race detector, since a bubble's timers share
+// one race context (runtime/time.go, unlockAndRun).
 func after(t time.Time) <-chan time.Time {
 	switch left := time.Until(t); {
 	case t.IsZero():
@@ -190,7 +191,7 @@ func after(t time.Time) <-chan time.Time {
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(d):
+	case <-after(time.Now().Add(d)):
 	}
 }
 
