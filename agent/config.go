@@ -23,7 +23,7 @@ import (
 // Config is everything an operator can set. Make one with Load.
 //
 // Tags: envconfig is the variable; default and example its values; desc its meaning; required is "true" or the
-// condition; later marks what a later release brings, which may only have its default; empty="allowed" lets an empty value count as set.
+// condition; empty="allowed" lets an empty value count as set.
 type Config struct {
 	Teleport TeleportConfig
 	Jira     JiraConfig
@@ -84,7 +84,7 @@ type SyncConfig struct {
 	IdleSchedule  Schedule      `envconfig:"SYNC_IDLE_SCHEDULE" default:"@every 1m" desc:"the same while none is"`
 	SweepSchedule Schedule      `envconfig:"SYNC_SWEEP_SCHEDULE" default:"@every 10m" desc:"cron spec of the full comparison of both sides"`
 	Lookback      time.Duration `envconfig:"SYNC_LOOKBACK" default:"15m" desc:"how far each poll reaches behind the cursor, for a search index that lags"`
-	DryRun        bool          `envconfig:"SYNC_DRY_RUN" default:"false" later:"true" desc:"observe and plan, write nothing to Jira or Teleport, log what would be done"`
+	DryRun        bool          `envconfig:"SYNC_DRY_RUN" default:"false" desc:"observe and plan, write nothing to Jira or Teleport, log what would be done"`
 	Concurrency   int           `envconfig:"SYNC_CONCURRENCY" default:"16" desc:"requests worked on at once, 1 to 1000"`
 	Retention     time.Duration `envconfig:"SYNC_RETENTION" default:"2160h" desc:"how long closed requests and their activity are kept"`
 }

@@ -19,9 +19,6 @@ import (
 )
 
 const (
-	// notYet is the problem of a setting whose feature a later release brings. To take it and do nothing would be worse.
-	notYet = "is not available in this release"
-
 	// minLease leaves room for a few heartbeats within a lease over a network.
 	minLease = time.Second
 	// maxLease bounds the time without a leader after the machine of one is gone, which is 2.6 leases; above it a typing error is likelier than
@@ -51,7 +48,6 @@ func (l *loader) check() {
 	l.complain("LOG_OUTPUT", logOutput(l.cfg.Log.Output))
 	l.oneOf("LOG_SEVERITY", &l.cfg.Log.Severity, "debug", "info", "warn", "error")
 	l.oneOf("LOG_FORMAT", &l.cfg.Log.Format, "json", "console")
-	l.checkLater()
 }
 
 // fillIn sets what defaults to another variable, and the one form of values that have several.
@@ -185,16 +181,6 @@ func (l *loader) checkSync() {
 		l.complain("SYNC_CONCURRENCY", fmt.Sprintf("must be from 1 to %d, is %d", maxConcurrency, s.Concurrency))
 	}
 	l.complain("SYNC_RETENTION", moreThanNothing(s.Retention))
-}
-
-// checkLater refuses what a later release brings.
-func (l *loader) checkLater() {
-	for _, s := range l.settings {
-		if !s.later() || isDefault(s) {
-			continue
-		}
-		l.complain(s.name, notYet)
-	}
 }
 
 // oneOf takes a word in any case and leaves it in lower case.

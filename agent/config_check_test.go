@@ -104,22 +104,6 @@ func TestWrongValueIsNamedWithWhatIsWrongAndAnExample(t *testing.T) {
 	}
 }
 
-func TestWhatALaterReleaseBringsIsRefused(t *testing.T) {
-	t.Parallel()
-	for _, setting := range []string{
-		"SYNC_DRY_RUN=true",
-	} {
-		t.Run(setting, func(t *testing.T) {
-			t.Parallel()
-			name, _, _ := strings.Cut(setting, "=")
-			lines := problems(t, "", environ(t, setting))
-			require.Len(t, lines, 1)
-			require.True(t, strings.HasPrefix(lines[0], strings.TrimSuffix(name, "_FILE")), lines[0])
-			require.Contains(t, lines[0], ": is not available in this release; example: ")
-		})
-	}
-}
-
 func TestTheirDefaultsAreAccepted(t *testing.T) {
 	t.Parallel()
 	load(t, "", environ(t, "TELEPORT_DECISION_MODE=State", "TELEPORT_USER_TRAIT=jira_account_id", "TELEPORT_USER_EMAIL_FALLBACK=0", "SYNC_DRY_RUN=FALSE"))

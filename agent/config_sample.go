@@ -61,9 +61,6 @@ func (s *setting) description() string {
 	if s.secret() {
 		notes = append(notes, "secret")
 	}
-	if s.later() {
-		notes = append(notes, strings.TrimPrefix(notYet, "is "))
-	}
 	if len(notes) == 0 {
 		return s.tag.Get("desc")
 	}

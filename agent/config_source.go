@@ -25,8 +25,6 @@ type setting struct {
 
 func (s *setting) secret() bool { return s.field.Type() == reflect.TypeFor[Secret]() }
 
-func (s *setting) later() bool { return s.tag.Get("later") == "true" }
-
 func (s *setting) mayBeEmpty() bool { return s.tag.Get("empty") == "allowed" }
 
 // key is the setting's name in its TOML table: the variable's in lower case without the table's.
@@ -201,10 +199,6 @@ func (l *loader) unknownNeighbours(s *setting) string {
 }
 
 func (l *loader) decodeSecretFile(s *setting, path string) {
-	if s.later() {
-		l.complain(s.name, notYet)
-		return
-	}
 	secret, err := newSecretFile(path)
 	if err != nil {
 		l.complain(s.name+fileSuffix, err.Error())

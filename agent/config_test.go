@@ -192,7 +192,7 @@ func TestSecretsComeFromFiles(t *testing.T) {
 
 func TestAllProblemsAreReportedAtOnceInTheContractsOrder(t *testing.T) {
 	t.Parallel()
-	got := problems(t, "", []string{"LOG_FORMAT=xml", "SYNC_CONCURRENCY=many", "JIRA_PROJEKT=ACCESS", "SYNC_DRY_RUN=true"})
+	got := problems(t, "", []string{"LOG_FORMAT=xml", "SYNC_CONCURRENCY=many", "JIRA_PROJEKT=ACCESS", "SYNC_DRY_RUN=perhaps"})
 	want := []string{
 		`TELEPORT_ADDR: is missing; example: teleport.example.com:443`,
 		`TELEPORT_IDENTITY_FILE: is missing, and so are TELEPORT_CLIENT_KEY, TELEPORT_CLIENT_CRT, TELEPORT_ROOT_CAS; example: /var/lib/teleport/plugins/jira/identity`,
@@ -200,7 +200,7 @@ func TestAllProblemsAreReportedAtOnceInTheContractsOrder(t *testing.T) {
 		`JIRA_API_TOKEN: is missing (set, but unknown: JIRA_PROJEKT); example: JIRA_API_TOKEN_FILE=/run/secrets/jira-api-token`,
 		`JIRA_PROJECT: is missing (set, but unknown: JIRA_PROJEKT); example: ACCESS`,
 		`DATABASE_URL: is missing; example: postgres://agent@db.example.com:5432/agent?sslmode=verify-full`,
-		`SYNC_DRY_RUN: is not available in this release; example: false`,
+		`SYNC_DRY_RUN: must be true or false, is "perhaps"; example: false`,
 		`SYNC_CONCURRENCY: must be a whole number, is "many"; example: 16`,
 		`LOG_FORMAT: must be one of json, console, is "xml"; example: json`,
 	}

@@ -155,7 +155,6 @@ func TestProblemsOfTheFileNameTheKeyAndTheVariable(t *testing.T) {
 		{"absent token file", "[jira]\napi_token = \"/nowhere/token\"", []string{"JIRA_API_TOKEN_FILE ([jira] api_token in FILE): cannot be read: stat /nowhere/token: no such file or directory; example: JIRA_API_TOKEN_FILE=/run/secrets/jira-api-token"}},
 		{"key given twice", "[teleport]\nauth_server = \"b:1\"\naddr = \"a:1\"", []string{"TELEPORT_ADDR ([teleport] auth_server in FILE): is given before by [teleport] addr in FILE; example: teleport.example.com:443"}},
 		{"token and its file", "[jira]\napi_token = \"s3cret\"\napi_token_file = \"/nowhere\"", []string{"JIRA_API_TOKEN ([jira] api_token in FILE): is set, and so is JIRA_API_TOKEN_FILE: set one of the two; example: JIRA_API_TOKEN_FILE=/run/secrets/jira-api-token"}},
-		{"later release", "[sync]\ndry_run = true", []string{"SYNC_DRY_RUN ([sync] dry_run in FILE): is not available in this release; example: false"}},
 		{"webhook without what it needs", "[webhook]\nenabled = true\nlisten_addr = \"8081\"\n[http]\nhttps_cert_file = \"/nowhere/tls.crt\"", []string{
 			"WEBHOOK_LISTEN_ADDR ([webhook] listen_addr in FILE): must be host:port or :port, is \"8081\"; example: :8081",
 			"WEBHOOK_TLS_CERT_FILE ([http] https_cert_file in FILE): cannot be read: open /nowhere/tls.crt: no such file or directory; example: /etc/teleport-jira-agent/tls.crt",

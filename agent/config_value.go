@@ -108,12 +108,3 @@ func decodeProblem(s *setting, text string, err error) string {
 	}
 	return err.Error() + is
 }
-
-// isDefault reports whether the field has the value that its setting has when nothing is given.
-func isDefault(s *setting) bool {
-	unset := reflect.New(s.field.Type()).Elem()
-	if err := decodeField(unset, s.tag.Get("default")); err != nil {
-		return false
-	}
-	return reflect.DeepEqual(unset.Interface(), s.field.Interface())
-}

@@ -15,6 +15,7 @@ import (
 // take over. That it is not the leader makes no replica unready.
 type readiness struct {
 	engine *sync.Health
+	dryRun bool
 
 	mu      stdsync.Mutex
 	waiting map[string]error // sides that are not connected yet
@@ -28,6 +29,7 @@ type readyAnswer struct {
 	Role    string   `json:"role"` // "leader" or "standby"
 	Ready   bool     `json:"ready"`
 	Epoch   int64    `json:"epoch,omitempty"`
+	DryRun  bool     `json:"dry_run,omitempty"`
 	Reasons []string `json:"reasons,omitempty"`
 }
 
@@ -64,7 +66,7 @@ func (r *readiness) electorIs(s db.State) {
 func (r *readiness) answer() readyAnswer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := readyAnswer{Role: "standby"}
+	a := readyAnswer{Role: "standby", DryRun: r.dryRun}
 	for _, side := range slices.Sorted(maps.Keys(r.waiting)) {
 		text := r.waiting[side].Error()
 		if !strings.HasPrefix(text, side+": ") { // the sides' own errors begin with it

@@ -50,6 +50,9 @@ func Run(ctx context.Context, cfg *Config, opts Options) error {
 	for _, warning := range cfg.Warnings {
 		p.log.Warn(warning)
 	}
+	if p.ready.dryRun = cfg.Sync.DryRun; cfg.Sync.DryRun {
+		p.log.Warn("dry run: nothing is written to Jira or Teleport; lines with \"would\" say what would have been done")
+	}
 	var err error
 	if p.webhook, err = newWebhook(cfg.Webhook, p.metrics.webhookAnswered, p.log.Named("webhook")); err != nil {
 		return err
@@ -191,6 +194,7 @@ func (p *process) settings() sync.Settings {
 		Lookback:    s.Lookback,
 		Retention:   s.Retention,
 		Concurrency: s.Concurrency,
+		DryRun:      s.DryRun,
 	}
 }
 

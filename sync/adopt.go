@@ -35,11 +35,18 @@ func (w *worker) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if data.Mark == "" {
+		inherited, err := w.Tracker.Inherited(ctx, w.link.RequestID, nil)
+		if err != nil {
+			return err
+		}
+		issues = append(issues, inherited...)
+	}
 	issues = slices.DeleteFunc(issues, func(i Issue) bool { return !w.madeFor(i) })
 	if len(issues) > 0 {
 		return w.bindOneOf(ctx, issues, data)
 	}
-	if waited := time.Since(w.link.BegunAt); waited < searchGrace {
+	if waited := time.Since(w.begunAt(data)); waited < searchGrace {
 		again := searchGrace - waited + time.Second
 		if OutcomeOf(w.link) == OutcomePending { // somebody waits for it
 			again = min(again, 2*time.Second+waited/2, 30*time.Second)
@@ -56,6 +63,17 @@ func (w *worker) find(ctx context.Context) error {
 	}
 	w.link.Begun = ""
 	return nil
+}
+
+// begunAt is when the create that was never finished began, or somewhat later. Teleport's own plugin makes an issue as soon as it hears of the request,
+// or never: https://github.com/gravitational/teleport/blob/master/integrations/access/jira/app.go
+func (w *worker) begunAt(data PluginData) time.Time {
+	const late = time.Minute
+	created := w.link.Request.Created
+	if heard := created.Add(late); data.Claimed && data.Mark == "" && !created.IsZero() && heard.Before(w.link.BegunAt) {
+		return heard
+	}
+	return w.link.BegunAt
 }
 
 // reclaim takes over a claim that came to nothing, so that the issue can be made after all.
@@ -120,6 +138,9 @@ func (w *worker) bindOneOf(ctx context.Context, oldestFirst []Issue, data Plugin
 func (w *worker) bind(ctx context.Context, detail Detail, data PluginData) error {
 	w.link.Bound = IssueRef{ID: detail.Issue.ID, Key: detail.Issue.Key}
 	w.link.Begun = ""
+	if data.Mark == "" {
+		w.link.Begun = EffectComment // Teleport's own plugin may still be at work, and comment
+	}
 	w.noteComments(detail.Comments)
 	for _, m := range detail.Moves {
 		w.link.Placed = w.link.Placed || w.Policy.Statuses.Shows(m.From, OutcomePending)
@@ -131,15 +152,15 @@ func (w *worker) bind(ctx context.Context, detail Detail, data PluginData) error
 	if err := w.observeIssue(ctx, detail.Issue); err != nil {
 		return err
 	}
-	return w.recall(ctx, detail, data.Resolution)
+	return w.recall(ctx, detail, data)
 }
 
 // recall gives a row that was lost its outcome back. Where Teleport has forgotten the request, the agent's own closing comment is what
 // is left of it, or the resolution in the plugin data: whoever moved the issue, and be it the agent's account, proves nothing. Without either the
 // request ended undecided. An outcome that was told and shown before is settled: nothing about it is done again, and the issue is put back only
-// as that of any settled row is.
-func (w *worker) recall(ctx context.Context, detail Detail, resolution Outcome) error {
-	told := toldOutcome(detail.Comments)
+// as that of any settled row is; but one that holds no request's ID is given it first.
+func (w *worker) recall(ctx context.Context, detail Detail, data PluginData) error {
+	told, resolution := toldOutcome(detail.Comments), data.Resolution
 	if state := RequestState(cmp.Or(told, resolution)); w.link.Gone && isDecision(state) && !w.link.Request.State.Resolved() {
 		decided := w.link.Request
 		decided.State = state
@@ -152,7 +173,7 @@ func (w *worker) recall(ctx context.Context, detail Detail, resolution Outcome) 
 	switch recorded := resolution == outcome; {
 	case told == outcome && (recorded || w.link.Gone) && slices.ContainsFunc(detail.Moves, shown):
 	case recorded && !detail.Issue.ByAgent && w.Policy.Statuses.Shows(detail.Issue.Status, outcome):
-		// Teleport's own plugin did it, and leaves no mark on its comments.
+		// Teleport's own plugin did it, under another account than this one, so that its comments prove nothing.
 		w.link.Commented = append(w.link.Commented, resolutionKey(outcome))
 		for _, r := range w.link.Request.Reviews {
 			w.link.Commented = append(w.link.Commented, reviewKey(r))
@@ -160,7 +181,10 @@ func (w *worker) recall(ctx context.Context, detail Detail, resolution Outcome) 
 	default:
 		return nil
 	}
-	w.link.Resolved, w.link.SettledAt = outcome, time.Now()
+	if w.link.Resolved = outcome; detail.Issue.RequestID != w.link.RequestID {
+		return nil
+	}
+	w.link.SettledAt = time.Now()
 	w.log.Info("settled before the row was lost", zap.String("issue_key", detail.Issue.Key), zap.String("outcome", string(outcome)))
 	return nil
 }
@@ -173,7 +197,7 @@ func isDecision(s RequestState) bool {
 // toldOutcome is the outcome that the agent's newest closing comment tells; empty without one.
 func toldOutcome(newestFirst []Comment) Outcome {
 	for _, c := range newestFirst {
-		if outcome, closing := strings.CutPrefix(c.Key, resolutionPrefix); closing && c.Author.Agent {
+		if outcome, closing := strings.CutPrefix(cmp.Or(c.Key, officialClosing(c.Body)), resolutionPrefix); closing && c.Author.Agent {
 			return Outcome(outcome)
 		}
 	}

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -37,13 +38,39 @@ func (w *worker) comment(ctx context.Context, key, body string) error {
 	return nil
 }
 
-// noteComments records the agent's own comments that were seen on the issue.
+// noteComments records the comments by the agent's account that were seen on the issue: its own, and those of Teleport's own plugin.
 func (w *worker) noteComments(comments []Comment) {
 	for _, c := range comments {
-		if c.Key != "" && c.Author.Agent && !w.link.HasComment(c.Key) {
-			w.link.Commented = append(w.link.Commented, c.Key)
+		key := cmp.Or(c.Key, officialClosing(c.Body), officialReview(c.Body, w.link.Request.Reviews))
+		if key != "" && c.Author.Agent && !w.link.HasComment(key) {
+			w.link.Commented = append(w.link.Commented, key)
 		}
 	}
+}
+
+// officialClosing is the key of the closing comment that Teleport's own plugin makes with this text, and leaves unmarked; empty if it is none.
+// https://github.com/gravitational/teleport/blob/master/integrations/access/jira/client.go
+func officialClosing(body string) string {
+	first, _, _ := strings.Cut(body, "\n")
+	outcome, ok := strings.CutPrefix(strings.TrimSpace(first), "Access request has been ")
+	if !ok {
+		return ""
+	}
+	return resolutionKey(Outcome(outcome))
+}
+
+// officialReview is the same for its comment on one of the reviews.
+func officialReview(body string, reviews []Review) string {
+	author, _, ok := strings.Cut(body, " reviewed the request at ")
+	if !ok {
+		return ""
+	}
+	for _, r := range reviews {
+		if strings.Trim(author, "* ") == r.Author {
+			return reviewKey(r)
+		}
+	}
+	return ""
 }
 
 // carries finds a comment of the agent by its text, for where Jira does not return comment properties.

@@ -25,10 +25,8 @@ func (w *worker) create(ctx context.Context) error {
 		return w.gone(ctx)
 	case err != nil:
 		return err
-	case ref.ID != "":
-		return w.adopt(ctx, PluginData{Claimed: true, Issue: ref})
-	case !mine:
-		// Somebody claimed the request and never said which issue came of it: an agent whose database was lost, or Teleport's own plugin.
+	case !mine, ref.ID != "":
+		// Somebody was here before, and may not have said which issue came of it: an agent whose database was lost, or Teleport's own plugin.
 		w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
 		return nil
 	}

@@ -23,6 +23,8 @@ type Settings struct {
 	Retention time.Duration
 	// Concurrency is how many requests are worked on at once.
 	Concurrency int
+	// DryRun: nothing is written to Jira or Teleport, and what would have been is told.
+	DryRun bool
 }
 
 // Engine keeps both sides in agreement while this replica leads. It is made for one term and run once.
@@ -43,6 +45,7 @@ type Engine struct {
 	wakeWork chan struct{} // a row may have become due
 	wakePoll chan struct{} // a request may have become pending
 	sides    sidePauses
+	foreseen stdsync.Map // in a dry run: what was told last of each request
 }
 
 // drain is how long running steps may take to finish after the term has ended. What they begin after that is refused by the
@@ -53,6 +56,9 @@ const drain = 2 * time.Second
 // term has begun. Failures of Jira, Teleport and PostgreSQL are waited out.
 func (e *Engine) Run(ctx context.Context) error {
 	e.wakeWork, e.wakePoll = make(chan struct{}, 1), make(chan struct{}, 1)
+	if e.DryRun {
+		e.Cluster, e.Tracker = dryCluster{e.Cluster}, dryTracker{e.Tracker}
+	}
 	ctx, lost := context.WithCancelCause(ctx)
 	defer lost(nil)
 

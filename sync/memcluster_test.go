@@ -249,6 +249,7 @@ func (c *memCluster) Linked(ctx context.Context, id string) (PluginData, error) 
 	data := c.plugin[id]
 	return PluginData{
 		Claimed: data != nil, Issue: IssueRef{ID: data["issue_id"], Key: data["issue_key"]}, Resolution: Outcome(data["resolution"]),
+		Mark: data["claim"],
 	}, nil
 }
 

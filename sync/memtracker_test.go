@@ -279,6 +279,25 @@ func (t *memTracker) Find(ctx context.Context, requestID string) ([]Issue, error
 	return found, nil
 }
 
+// Inherited finds, like Find, no issue that the index does not show yet.
+func (t *memTracker) Inherited(ctx context.Context, requestID string, statuses []string) ([]Issue, error) {
+	if err := t.enter(ctx, "jira", "inherited"); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var found []Issue
+	for _, i := range t.issues {
+		shown, ok := t.indexed(i, false)
+		wanted := requestID != "" && shown.Property == requestID || requestID == "" && slices.ContainsFunc(statuses, shown.Status.Is)
+		if ok && wanted && shown.RequestID == "" && shown.Property != "" && shown.ByAgent {
+			found = append(found, shown)
+		}
+	}
+	slices.SortFunc(found, func(a, b Issue) int { return compareIDs(a.ID, b.ID) })
+	return found, nil
+}
+
 func (t *memTracker) Create(ctx context.Context, d Draft, commit func(context.Context) error) (Issue, error) {
 	if err := commit(ctx); err != nil {
 		return Issue{}, err

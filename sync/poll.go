@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 const (
@@ -116,6 +118,9 @@ func (e *Engine) pollAll(ctx context.Context) error {
 	if err != nil || !listed {
 		return err
 	}
+	if err := e.inherit(ctx); err != nil {
+		return err
+	}
 	if err := e.recoverMoved(ctx, moved); err != nil {
 		return err
 	}
@@ -123,6 +128,20 @@ func (e *Engine) pollAll(ctx context.Context) error {
 		latest = now
 	}
 	return e.Store.ObserveIssues(ctx, nil, latest)
+}
+
+// inherit makes rows for the issues that Teleport's own plugin left under Pending. The requests that Teleport still lists lead to theirs; an issue
+// whose request has gone while no plugin ran is found only so.
+func (e *Engine) inherit(ctx context.Context) error {
+	issues, err := e.Tracker.Inherited(ctx, "", e.Policy.Statuses[OutcomePending])
+	if err != nil || len(issues) == 0 {
+		return err
+	}
+	for n := range issues {
+		issues[n].RequestID = issues[n].Property
+	}
+	e.Log.Info("issues found that Teleport's own plugin left under Pending", zap.Int("issues", len(issues)))
+	return e.Store.RecoverIssues(ctx, issues, time.Now(), 0)
 }
 
 // withoutRow are the issues that may need a row, if they have none: what the agent's own account made, parted by whether it stands under

@@ -60,6 +60,8 @@ type PluginData struct {
 	Issue IssueRef
 	// Resolution is how the request ended, as a plugin wrote once it had told the issue; empty before.
 	Resolution Outcome
+	// Mark is who claimed the request (Cluster.Claim); empty where Teleport's own plugin did, which leaves none.
+	Mark string
 }
 
 // Watch is an open stream of events.
@@ -103,6 +105,11 @@ type Tracker interface {
 	// Find searches the project's issues whose custom field is exactly the request ID, with Property and ByAgent filled, oldest
 	// (lowest id) first. The index may lag: an empty answer proves nothing until it had time to catch up.
 	Find(ctx context.Context, requestID string) ([]Issue, error)
+
+	// Inherited searches the project's issues that Teleport's own plugin made under this account and left without the custom field, with Property
+	// and ByAgent filled, oldest first: for one request, by its ID in the description, or for none all that are now in one of the statuses.
+	// The index may lag.
+	Inherited(ctx context.Context, requestID string, statuses []string) ([]Issue, error)
 
 	// Groups are the names and the ids of the groups that a person is in, perhaps as they were some seconds ago. An error that is ErrForbidden means
 	// that this account may not see that.

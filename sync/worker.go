@@ -25,8 +25,9 @@ var errNoProgress = errors.New("the action succeeded without effect; both sides 
 // worker brings one request as far as it goes now. It is the only one at work on its row.
 type worker struct {
 	*Engine
-	link Link
-	log  *zap.Logger
+	link   Link
+	undone []string // in a dry run: what would have been done
+	log    *zap.Logger
 }
 
 func newWorker(e *Engine, l Link) *worker {
@@ -44,6 +45,9 @@ func (w *worker) run(ctx context.Context) error {
 
 	failed := make(map[string]error)
 	succeeded := make(map[string]int)
+	if err := w.glance(ctx); err != nil {
+		return w.finish(ctx, err)
+	}
 	var worst error
 	for range maxSteps {
 		action, ok := firstNotIn(Plan(w.link, w.Policy, time.Now()), failed)
@@ -52,6 +56,10 @@ func (w *worker) run(ctx context.Context) error {
 		}
 		seq := w.link.Seq
 		err := w.act(ctx, action)
+		if errors.Is(err, ErrDryRun) {
+			failed[action.id()] = err
+			continue
+		}
 		if errors.Is(err, ErrNotLeader) || ctx.Err() != nil {
 			return cmp.Or(err, ctx.Err()) // the row stays due; whoever leads goes on from what is recorded
 		}
@@ -82,6 +90,10 @@ func (w *worker) act(ctx context.Context, a Action) error {
 	err := w.do(ctx, a)
 	if a.Kind != ActRead && a.Kind != ActAnswer && w.link.Bound.ID != "" && isJiras(err, ErrNotFound) {
 		w.link.IssueGone = true // to be read by id before anything is concluded
+	}
+	if errors.Is(err, ErrDryRun) {
+		w.undone = append(w.undone, asError(err).Op)
+		return err
 	}
 	err = w.suspectArchive(ctx, a.Kind, err)
 	w.Observer.Acted(a.Kind, err, time.Since(start))
@@ -173,7 +185,10 @@ func (w *worker) finish(ctx context.Context, err error) error {
 	now := time.Now()
 	l := &w.link
 	e := asError(err)
+	var told []Activity
 	switch {
+	case err == nil && len(w.undone) > 0:
+		told = w.foresee()
 	case err == nil:
 		l.Attempts, l.LastError, l.Parked = 0, "", false
 		l.Due = nextLook(*l)
@@ -198,7 +213,7 @@ func (w *worker) finish(ctx context.Context, err error) error {
 	if look := nextLook(*l); !look.IsZero() && (l.Due.IsZero() || look.Before(l.Due)) {
 		l.Due = look
 	}
-	return w.record(ctx)
+	return w.record(ctx, told...)
 }
 
 // isJiras reports whether err is this condition, as Jira said it.

@@ -50,6 +50,7 @@ const (
 	tokenWord
 	tokenQuoted
 	tokenSign // operators, parentheses, commas
+	tokenFunction
 )
 
 func jqlError(format string, args ...any) error {
@@ -286,9 +287,17 @@ func (p *parser) field() string {
 	return ""
 }
 
+// operand is a value, or a function of no arguments, which becomes a token of its own kind.
 func (p *parser) operand() token {
 	if t := p.peek(); t.kind == tokenWord || t.kind == tokenQuoted {
-		return p.next()
+		p.next()
+		if t.kind == tokenWord && p.sign("(") {
+			if !p.sign(")") {
+				p.expected("')'")
+			}
+			t.kind = tokenFunction
+		}
+		return t
 	}
 	p.expected("either a value, list or function")
 	return token{}

@@ -83,6 +83,10 @@ func (in *interpreter) clause(c clause) (func(*Issue) bool, error) {
 		return in.status(c)
 	case "updated", "updateddate", "created", "createddate":
 		return in.date(c, field)
+	case "creator":
+		return in.creator(c)
+	case "description":
+		return in.description(c)
 	}
 	ids := in.customFields(c.field)
 	if len(ids) == 0 {
@@ -148,6 +152,28 @@ func (in *interpreter) status(c clause) (func(*Issue) bool, error) {
 		ids = append(ids, in.s.cfg.Statuses[at].ID)
 	}
 	return membership(c, ids, func(i *Issue) string { return i.Status.ID })
+}
+
+// creator takes currentUser() alone.
+func (in *interpreter) creator(c clause) (func(*Issue) bool, error) {
+	if of := c.operands; len(of) != 1 || of[0].kind != tokenFunction || !strings.EqualFold(of[0].text, "currentUser") {
+		return nil, refuse(http.StatusBadRequest, "jirasim: other creators than currentUser() are not simulated")
+	}
+	return membership(c, []string{in.user.Name}, func(i *Issue) string { return i.Creator })
+}
+
+func (in *interpreter) description(c clause) (func(*Issue) bool, error) {
+	if in.s.cfg.HideDescriptions {
+		return nil, refuse(http.StatusBadRequest, "Field 'description' does not exist or you do not have permission to view it.")
+	}
+	if c.op != "~" {
+		return nil, unsupported(c)
+	}
+	words, err := textQuery(c)
+	if err != nil {
+		return nil, err
+	}
+	return func(i *Issue) bool { return words(terms(i.Text("description"))) }, nil
 }
 
 func (in *interpreter) date(c clause, field string) (func(*Issue) bool, error) {

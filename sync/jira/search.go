@@ -71,11 +71,13 @@ func (c *Client) Find(ctx context.Context, requestID string) ([]sync.Issue, erro
 	err := c.search(ctx, s, func(raw []json.RawMessage) error {
 		hits := c.readable(raw)
 		if len(hits) < len(raw) {
-			// The one left out may be the one looked for: saying nothing would have it made again.
-			return &sync.Error{Side: "jira", Op: s.op, Err: errors.New("an issue that may be it cannot be read; the log names it")}
+			return unreadable(s)
 		}
 		for _, hit := range hits {
-			issue, err := c.verified(ctx, hit, requestID)
+			if hit.RequestID != requestID {
+				continue
+			}
+			issue, err := c.withProperty(ctx, hit)
 			if err != nil {
 				return err
 			}
@@ -85,16 +87,64 @@ func (c *Client) Find(ctx context.Context, requestID string) ([]sync.Issue, erro
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(found, func(a, b sync.Issue) int { return cmp.Compare(numeric(a.ID), numeric(b.ID)) })
-	return slices.CompactFunc(found, func(a, b sync.Issue) bool { return a.ID == b.ID }), nil
+	return inOrder(found), err
 }
 
-// verified is a hit with its property, read by id if the search did not bring it. It is the zero Issue when it is gone.
-func (c *Client) verified(ctx context.Context, h hit, requestID string) (sync.Issue, error) {
-	if h.withProperties || h.RequestID != requestID {
+// inOrder sorts issues by age, and leaves out what pages have shown twice.
+func inOrder(found []sync.Issue) []sync.Issue {
+	slices.SortFunc(found, func(a, b sync.Issue) int { return cmp.Compare(numeric(a.ID), numeric(b.ID)) })
+	return slices.CompactFunc(found, func(a, b sync.Issue) bool { return a.ID == b.ID })
+}
+
+// Inherited searches for issues that Teleport's own plugin made. It writes the request's ID into the description and into the issue property, and
+// has no field: https://github.com/gravitational/teleport/blob/master/integrations/access/jira/client.go
+//
+// Where Jira refuses the search, as it does when descriptions are hidden, none is found: the requests that have their issue named in plugin data
+// do not need it.
+func (c *Client) Inherited(ctx context.Context, requestID string, statuses []string) ([]sync.Issue, error) {
+	s := search{
+		op:         "search issues of Teleport's own plugin in project " + c.cfg.Project,
+		where:      fmt.Sprintf(`project = %s AND cf[%s] is EMPTY AND creator = currentUser()`, quoted(c.cfg.Project), c.field.number),
+		properties: true,
+	}
+	if requestID != "" {
+		s.where += ` AND description ~ ` + quoted(quoted(requestID))
+	}
+	var found []sync.Issue
+	err := c.search(ctx, s, func(raw []json.RawMessage) error {
+		hits := c.readable(raw)
+		if requestID != "" && len(hits) < len(raw) {
+			return unreadable(s)
+		}
+		for _, hit := range hits {
+			if requestID == "" && !isOneOf(hit.Status, statuses) {
+				continue
+			}
+			issue, err := c.withProperty(ctx, hit)
+			if err != nil {
+				return err
+			}
+			if issue.Property != "" && issue.RequestID == "" && issue.ByAgent && (requestID == "" || issue.Property == requestID) {
+				found = append(found, issue)
+			}
+		}
+		return nil
+	})
+	if codeOf(err) == http.StatusBadRequest {
+		c.log.Warn("issues that Teleport's own plugin made, and that no plugin data names, cannot be searched for", zap.Error(err))
+		return nil, nil
+	}
+	return inOrder(found), err
+}
+
+// unreadable: the one left out may be the one looked for, and saying nothing would have it made again.
+func unreadable(s search) error {
+	return &sync.Error{Side: "jira", Op: s.op, Err: errors.New("an issue that may be it cannot be read; the log names it")}
+}
+
+// withProperty is a hit with its property, read by id if the search did not bring it. It is the zero Issue when it is gone.
+func (c *Client) withProperty(ctx context.Context, h hit) (sync.Issue, error) {
+	if h.withProperties {
 		return h.Issue, nil
 	}
 	issue, err := c.readIssue(ctx, h.ID)

@@ -130,7 +130,7 @@ func (c *Client) Linked(ctx context.Context, requestID string) (sync.PluginData,
 	}
 	return sync.PluginData{
 		Claimed: err == nil,
-		Issue:   sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}, Resolution: sync.Outcome(data[keyResolution]),
+		Issue:   sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}, Resolution: sync.Outcome(data[keyResolution]), Mark: data[keyClaim],
 	}, err
 }
 

@@ -1,0 +1,132 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// A dry run observes, plans and judges as always, with both sides behind a wrapper that reads and never writes. So it shows what would be done next to
+// whoever does it now: Teleport's own plugin, or people. A write that is already true on its side counts as done. What it cannot show is what only
+// follows from a write that it did not do.
+
+// ErrDryRun means that the call would have written, and was not made; Error.Op says what it would have done.
+var ErrDryRun = errors.New("not done in a dry run")
+
+// dryRunAgain is when a request is looked at again of which something would have been done. It is also how long after the end of a dry
+// run that is done at the latest.
+const dryRunAgain = time.Minute
+
+func notDone(side, format string, args ...any) error {
+	return &Error{Side: side, Op: fmt.Sprintf(format, args...), Err: ErrDryRun}
+}
+
+// dryCluster is Teleport without its writes.
+type dryCluster struct{ Cluster }
+
+func (dryCluster) Decide(_ context.Context, id string, d Decision) error {
+	return notDone("teleport", "set request %s to %s, delegator %s, reason %q", id, d.State, d.Delegator, d.Reason)
+}
+
+func (dryCluster) Review(_ context.Context, id string, r Review) (Request, error) {
+	return Request{}, notDone("teleport", "review request %s as %s: %s, reason %q", id, r.Author, r.Verdict, r.Reason)
+}
+
+// Claim finds the issue, or the claim, that somebody else left.
+func (c dryCluster) Claim(ctx context.Context, r Request, _ string) (ref IssueRef, mine bool, err error) {
+	data, err := c.Linked(ctx, r.ID)
+	if err == nil && !data.Claimed {
+		err = notDone("teleport", "claim request %s, and create its issue", r.ID)
+	}
+	return data.Issue, false, err
+}
+
+func (dryCluster) Reclaim(_ context.Context, id, _ string) error {
+	return notDone("teleport", "take over the claim of request %s that no issue came of, and create its issue", id)
+}
+
+func (c dryCluster) Link(ctx context.Context, id string, ref IssueRef) error {
+	data, err := c.Linked(ctx, id)
+	switch {
+	case err != nil || data.Issue.ID == ref.ID:
+		return err
+	case data.Issue.ID != "":
+		return ErrChanged
+	}
+	return notDone("teleport", "name issue %s in the plugin data of request %s", ref.Key, id)
+}
+
+func (c dryCluster) Resolve(ctx context.Context, id, resolution, _ string, _ int) error {
+	data, err := c.Linked(ctx, id)
+	if err != nil || !data.Claimed || string(data.Resolution) == resolution {
+		return err
+	}
+	return notDone("teleport", "write %s into the plugin data of request %s", resolution, id)
+}
+
+// dryTracker is Jira without its writes.
+type dryTracker struct{ Tracker }
+
+func (dryTracker) Create(_ context.Context, d Draft, _ func(context.Context) error) (Issue, error) {
+	return Issue{}, notDone("jira", "create an issue for request %s: %q", d.RequestID, d.Summary)
+}
+
+func (t dryTracker) Move(ctx context.Context, id string, from Status, to []string, _ func(context.Context) error) (Issue, error) {
+	issues, err := t.Latest(ctx, []string{id})
+	switch {
+	case err != nil:
+		return Issue{}, err
+	case len(issues) == 0:
+		return Issue{}, ErrNotFound
+	case slices.ContainsFunc(to, issues[0].Status.Is):
+		return issues[0], nil
+	case from != Status{} && issues[0].Status != from:
+		return Issue{}, ErrChanged
+	}
+	return Issue{}, notDone("jira", "move issue %s from %s to %s", issues[0].Key, issues[0].Status.Name, to[0])
+}
+
+func (dryTracker) SetRequestID(_ context.Context, id, requestID string, _ func(context.Context) error) error {
+	return notDone("jira", "write %s into the field of issue %s", requestID, id)
+}
+
+func (dryTracker) Comment(_ context.Context, id, _, body string, _ func(context.Context) error) error {
+	return notDone("jira", "comment on issue %s: %q", id, body)
+}
+
+// glance reads an issue of which no search tells, since in a dry run its field stays empty.
+func (w *worker) glance(ctx context.Context) error {
+	if !w.DryRun || w.link.Bound.ID == "" || w.link.Issue.RequestID == w.link.RequestID {
+		return nil
+	}
+	issues, err := w.Tracker.Latest(ctx, []string{w.link.Bound.ID})
+	if err != nil || len(issues) == 0 {
+		return err
+	}
+	return w.observeIssue(ctx, issues[0])
+}
+
+// foresee tells what this run of the worker would have done, unless it was told before, and puts off the row. Whoever does the work meanwhile may
+// comment, so that the comments are looked at before the next one is added.
+func (w *worker) foresee() []Activity {
+	w.link.Attempts, w.link.Parked = 0, false
+	w.link.Due = time.Now().Add(dryRunAgain)
+	w.link.LastError = "dry run, not done: " + strings.Join(w.undone, "; ")
+	if w.link.Begun == "" && w.link.Bound.ID != "" {
+		w.link.Begun = EffectComment
+	}
+	if before, _ := w.foreseen.Swap(w.link.RequestID, w.link.LastError); before == w.link.LastError {
+		return nil
+	}
+	told := make([]Activity, len(w.undone))
+	for n, what := range w.undone {
+		w.log.Info("dry run, not done", zap.String("issue_key", w.link.Bound.Key), zap.String("would", what))
+		told[n] = w.activity("dry run", "not done", what)
+	}
+	return told
+}

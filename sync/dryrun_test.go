@@ -1,0 +1,180 @@
+package sync
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// reads are the calls that change nothing.
+var reads = []string{
+	"Watch", "Requests", "Request", "Users", "Linked",
+	"Now", "Search", "Issues", "Latest", "Read", "Find", "Inherited", "Groups", "Comments",
+}
+
+// TestADryRunReachesNoWrite holds for methods that are added later, too: one that is no read has to have its own in the wrapper.
+func TestADryRunReachesNoWrite(t *testing.T) {
+	t.Parallel()
+	for side, wrapper := range map[reflect.Type]any{
+		reflect.TypeFor[Cluster](): dryCluster{newMemCluster()}, reflect.TypeFor[Tracker](): dryTracker{newMemTracker()},
+	} {
+		for method := range side.Methods() {
+			if slices.Contains(reads, method.Name) {
+				continue
+			}
+			t.Run(method.Name, func(t *testing.T) {
+				t.Parallel()
+				// A wrapper that passes the call on does so through the embedded interface, which a nil one shows.
+				bare := reflect.New(reflect.TypeOf(wrapper)).Elem()
+				m := bare.MethodByName(method.Name)
+				args := make([]reflect.Value, m.Type().NumIn())
+				for n := range args {
+					args[n] = reflect.Zero(m.Type().In(n))
+				}
+				if slices.Contains([]string{"Claim", "Link", "Resolve", "Move"}, method.Name) {
+					return // these read first; the tests below see that they do not write
+				}
+				results := m.Call(args)
+				require.ErrorIs(t, results[len(results)-1].Interface().(error), ErrDryRun)
+			})
+		}
+	}
+}
+
+// written counts the calls of both sides that change something.
+func (w *world) written() (n int) {
+	for _, op := range []string{"create", "move", "comment", "set field"} {
+		n += w.tracker.count(op)
+	}
+	for _, op := range []string{"claim", "reclaim", "link", "resolve", "decide", "review"} {
+		n += w.cluster.count(op)
+	}
+	return n
+}
+
+// foretold are the lines of a request's activity that say what would have been done.
+func (w *world) foretold(id string) (lines []string) {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	for _, a := range w.store.activity[id] {
+		if a.Action == "dry run" {
+			lines = append(lines, a.Cause)
+		}
+	}
+	return lines
+}
+
+// goLive ends the dry run.
+func (w *world) goLive() {
+	w.stop()
+	w.settings = nil
+	w.start()
+	w.after(dryRunAgain + time.Second)
+}
+
+func inDryRun(t *testing.T, prepare func(w *world), test func(t *testing.T, w *world)) {
+	t.Helper()
+	inWorldWith(t, func(w *world) {
+		w.settings = func(s *Settings) { s.DryRun = true }
+		prepare(w)
+	}, test)
+}
+
+func TestADryRunTellsOnceWhatItWouldDoAndDoesItWhenItIsOver(t *testing.T) {
+	t.Parallel()
+	inDryRun(t, func(*world) {}, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.after(30 * time.Minute)
+		require.Zero(t, w.written())
+		require.Equal(t, []string{"claim request req-1, and create its issue"}, w.foretold("req-1"))
+
+		w.goLive()
+		require.Equal(t, pendingStatus, w.issue("req-1").Issue.Status)
+		require.Len(t, w.foretold("req-1"), 1)
+	})
+}
+
+// TestADryRunShadowsTeleportsOwnPlugin lets the plugin do the work, and takes over after it.
+func TestADryRunShadowsTeleportsOwnPlugin(t *testing.T) {
+	t.Parallel()
+	inDryRun(t, func(*world) {}, func(t *testing.T, w *world) {
+		o := official{w}
+		o.asks(nil)
+		id := o.makes(agentAccount, true)
+		w.after(2 * time.Minute)
+		w.tracker.person(id, bob, approvedStatus)
+		w.after(2 * time.Minute)
+		require.Zero(t, w.written())
+		require.Equal(t, []string{
+			"write req-1 into the field of issue 10001",
+			"write req-1 into the field of issue 10001",
+			`set request req-1 to approved, delegator jira:bob@example.com, reason ""`,
+		}, w.foretold("req-1"))
+
+		w.cluster.change("req-1", func(r *Request) { r.State = StateApproved })
+		o.resolves("approved")
+		o.says(id, "Access request has been approved\n")
+		w.after(2 * time.Minute)
+		w.goLive()
+		require.Equal(t, []string{""}, keysOf(w.issue("req-1")))
+		require.Equal(t, approvedStatus, w.issue("req-1").Issue.Status)
+		require.Empty(t, w.cluster.decided)
+	})
+}
+
+func TestADryRunTellsWhatItWouldDecideAndRefuse(t *testing.T) {
+	t.Parallel()
+	inDryRun(t, func(w *world) {
+		w.policy.Approvers = []string{"bob@example.com"}
+	}, func(t *testing.T, w *world) {
+		o := official{w}
+		o.asks(nil)
+		id := o.makes(agentAccount, true)
+		w.tracker.issues[id].Issue.RequestID = officialID
+		w.tracker.person(id, Person{AccountID: "acc-eve", Email: "eve@example.com", Active: true}, approvedStatus)
+		w.after(2 * time.Minute)
+		require.Len(t, w.foretold("req-1"), 1)
+		require.Contains(t, w.foretold("req-1")[0], "comment on issue 10001: ")
+		require.Contains(t, w.foretold("req-1")[0], "not one of those who may decide")
+		require.Zero(t, w.written())
+		require.Equal(t, approvedStatus, w.issue("req-1").Issue.Status)
+	})
+}
+
+func TestADryRunCountsWhatIsAlreadySo(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	cluster, tracker := newMemCluster(), newMemTracker()
+	cluster.requests["req-1"] = &Request{ID: "req-1"}
+	cluster.plugin["req-1"] = map[string]string{"issue_id": "10001", "resolution": "approved"}
+	issue := tracker.made("req-1").Issue
+	teleport, jira := dryCluster{cluster}, dryTracker{tracker}
+
+	require.NoError(t, teleport.Link(ctx, "req-1", IssueRef{ID: "10001"}))
+	require.ErrorIs(t, teleport.Link(ctx, "req-1", IssueRef{ID: "10002"}), ErrChanged)
+	require.ErrorIs(t, teleport.Link(ctx, "req-2", IssueRef{ID: "10002"}), ErrDryRun)
+	require.NoError(t, teleport.Resolve(ctx, "req-1", "approved", "", 0))
+	require.ErrorIs(t, teleport.Resolve(ctx, "req-1", "denied", "", 0), ErrDryRun)
+	require.NoError(t, teleport.Resolve(ctx, "req-2", "denied", "", 0)) // no plugin data: nothing would be written
+	_, mine, err := teleport.Claim(ctx, Request{ID: "req-2"}, "mark")
+	require.ErrorIs(t, err, ErrDryRun)
+	require.False(t, mine)
+	ref, mine, err := teleport.Claim(ctx, Request{ID: "req-1"}, "mark")
+	require.NoError(t, err)
+	require.Equal(t, IssueRef{ID: "10001"}, ref)
+	require.False(t, mine)
+
+	_, err = jira.Move(ctx, issue.ID, Status{}, []string{todoStatus.Name}, nil)
+	require.NoError(t, err)
+	_, err = jira.Move(ctx, issue.ID, approvedStatus, []string{pendingStatus.Name}, nil)
+	require.ErrorIs(t, err, ErrChanged)
+	_, err = jira.Move(ctx, issue.ID, todoStatus, []string{pendingStatus.Name}, nil)
+	require.ErrorIs(t, err, ErrDryRun)
+	_, err = jira.Move(ctx, "1", Status{}, []string{pendingStatus.Name}, nil)
+	require.ErrorIs(t, err, ErrNotFound)
+	require.Zero(t, (&world{cluster: cluster, tracker: tracker}).written())
+}
