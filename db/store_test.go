@@ -309,6 +309,24 @@ func TestStats_CountsRows(t *testing.T) {
 	require.Equal(t, sync.Stats{Open: 3, Pending: 3, Due: 2, Parked: 1, OldestDue: now.Add(-time.Hour)}, stats)
 }
 
+func TestEndDryRun_MakesDueWhatADryRunPutOffAndNothingElse(t *testing.T) {
+	t.Parallel()
+	_, s := newStore(t)
+	later := time.Now().Add(time.Minute)
+	rows := observe(t, s, request("a"), request("b"), request("c"), request("d"))
+	for n, lastError := range []string{sync.DryRunError + "create an issue", "jira: " + sync.DryRunError, "", sync.DryRunError + "move it"} {
+		save(t, s, rows[n], func(l *sync.Link) {
+			if l.LastError, l.Due = lastError, later; l.RequestID == "d" {
+				l.SettledAt = t0
+			}
+		})
+	}
+	require.Empty(t, dueIDs(t, s))
+	require.NoError(t, s.EndDryRun(t.Context()))
+	require.Equal(t, []string{"a"}, dueIDs(t, s))
+	require.Equal(t, sync.DryRunError+"create an issue", row(t, s, "a").LastError)
+}
+
 // everyMethod calls each method of a store and returns what each answered.
 func everyMethod(ctx context.Context, s sync.Store, l sync.Link) map[string]error {
 	answers := map[string]error{
@@ -319,6 +337,7 @@ func everyMethod(ctx context.Context, s sync.Store, l sync.Link) map[string]erro
 		"SuspectRequests": s.SuspectRequests(ctx, []string{l.RequestID}),
 		"ObserveIssues":   s.ObserveIssues(ctx, []sync.Issue{issue(l.Bound.ID, l.RequestID, t0)}, t0),
 		"SuspectIssues":   s.SuspectIssues(ctx, []string{l.Bound.ID}),
+		"EndDryRun":       s.EndDryRun(ctx),
 		"Heeded":          s.Heeded(ctx, []sync.Heeded{{Hint: sync.Hint{IssueID: l.Bound.ID, Seq: 1}}}),
 	}
 	_, _, answers["Hints"] = s.Hints(ctx, 10)

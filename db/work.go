@@ -51,6 +51,20 @@ func (s *store) Due(ctx context.Context, now time.Time, limit int, skip []string
 	return due, err
 }
 
+// EndDryRun implements sync.Store.
+func (s *store) EndDryRun(ctx context.Context) error {
+	return s.fenced(ctx, "resume what a dry run put off", func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			WITH put_off AS (
+				SELECT request_id FROM links
+				WHERE scope = $1 AND settled_at IS NULL AND starts_with(last_error, $3)
+				ORDER BY request_id FOR UPDATE)
+			UPDATE links AS l SET due = LEAST(l.due, $2)
+			FROM put_off WHERE l.scope = $1 AND l.request_id = put_off.request_id`, s.scope, time.Now(), sync.DryRunError)
+		return err
+	})
+}
+
 // NextDue implements sync.Store.
 func (s *store) NextDue(ctx context.Context, skip []string) (next time.Time, err error) {
 	err = s.fenced(ctx, "read when the next row is due", func(ctx context.Context, tx pgx.Tx) error {

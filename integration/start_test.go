@@ -135,21 +135,6 @@ func TestEveryMalformedVariableIsNamedAtOnce(t *testing.T) {
 	require.NotContains(t, stderr, "hunter")
 }
 
-func TestASettingOfALaterReleaseIsRefused(t *testing.T) {
-	t.Parallel()
-	s := newSystem(t, on{deployment: jirasim.Cloud})
-	for setting, value := range map[string]string{
-		"SYNC_DRY_RUN": "true",
-	} {
-		code, stdout, stderr := command(t, s.environ(setting+"="+value), "start")
-		require.Equal(t, 2, code, setting)
-		require.Empty(t, stdout)
-		require.Equal(t, []string{setting}, named(t, stderr))
-		require.Contains(t, stderr, "is not available in this release", setting)
-	}
-	require.Empty(t, s.jira.Calls(), "a wrong configuration was acted upon")
-}
-
 func TestAWebhookWithoutWhatItNeedsIsExit2(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, on{deployment: jirasim.Cloud})

@@ -18,8 +18,10 @@ import (
 // ErrDryRun means that the call would have written, and was not made; Error.Op says what it would have done.
 var ErrDryRun = errors.New("not done in a dry run")
 
-// dryRunAgain is when a request is looked at again of which something would have been done. It is also how long after the end of a dry
-// run that is done at the latest.
+// DryRunError begins Work.LastError of a row of which something would have been done.
+const DryRunError = "dry run, not done: "
+
+// dryRunAgain is when it is looked at again.
 const dryRunAgain = time.Minute
 
 func notDone(side, format string, args ...any) error {
@@ -116,7 +118,7 @@ func (w *worker) glance(ctx context.Context) error {
 func (w *worker) foresee() []Activity {
 	w.link.Attempts, w.link.Parked = 0, false
 	w.link.Due = time.Now().Add(dryRunAgain)
-	w.link.LastError = "dry run, not done: " + strings.Join(w.undone, "; ")
+	w.link.LastError = DryRunError + strings.Join(w.undone, "; ")
 	if w.link.Begun == "" && w.link.Bound.ID != "" {
 		w.link.Begun = EffectComment
 	}
@@ -125,7 +127,7 @@ func (w *worker) foresee() []Activity {
 	}
 	told := make([]Activity, len(w.undone))
 	for n, what := range w.undone {
-		w.log.Info("dry run, not done", zap.String("issue_key", w.link.Bound.Key), zap.String("would", what))
+		w.log.Info("dry run, not done", zap.String("would", what), zap.String("issue_key", w.link.Bound.Key))
 		told[n] = w.activity("dry run", "not done", what)
 	}
 	return told

@@ -73,7 +73,7 @@ func (w *world) goLive() {
 	w.stop()
 	w.settings = nil
 	w.start()
-	w.after(dryRunAgain + time.Second)
+	w.after(time.Second)
 }
 
 func inDryRun(t *testing.T, prepare func(w *world), test func(t *testing.T, w *world)) {

@@ -45,6 +45,7 @@ type Engine struct {
 	wakeWork chan struct{} // a row may have become due
 	wakePoll chan struct{} // a request may have become pending
 	sides    sidePauses
+	resumed  bool        // what a dry run put off is due again; of the work loop alone
 	foreseen stdsync.Map // in a dry run: what was told last of each request
 }
 
@@ -124,6 +125,12 @@ func (e *Engine) dispatch(ctx context.Context, busy map[string]bool, start func(
 	now := time.Now()
 	if until := e.sides.until(); now.Before(until) {
 		return until, nil
+	}
+	if !e.resumed && !e.DryRun {
+		if err := e.Store.EndDryRun(ctx); err != nil {
+			return time.Time{}, err
+		}
+		e.resumed = true
 	}
 	room := e.Concurrency - len(busy)
 	if room == 0 {

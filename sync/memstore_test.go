@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	stdsync "sync"
 	"time"
 )
@@ -208,6 +209,19 @@ func (s termStore) SuspectIssues(ctx context.Context, ids []string) error {
 		l.SuspectIssue = true
 		return true
 	})
+}
+
+func (s termStore) EndDryRun(ctx context.Context) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	for _, l := range s.links {
+		if strings.HasPrefix(l.LastError, DryRunError) {
+			l.Due = time.Now()
+		}
+	}
+	return nil
 }
 
 func (s termStore) suspect(ctx context.Context, mark func(*Link) bool) error {

@@ -140,6 +140,7 @@ func (e *Engine) inherit(ctx context.Context) error {
 	for n := range issues {
 		issues[n].RequestID = issues[n].Property
 	}
+	defer notify(e.wakeWork)
 	e.Log.Info("issues found that Teleport's own plugin left under Pending", zap.Int("issues", len(issues)))
 	return e.Store.RecoverIssues(ctx, issues, time.Now(), 0)
 }

@@ -190,6 +190,9 @@ type Store interface {
 	// NextDue is when the next row not in skip falls due; zero when none will.
 	NextDue(ctx context.Context, skip []string) (time.Time, error)
 
+	// EndDryRun makes the rows due that a dry run has put off: those whose LastError begins with DryRunError.
+	EndDryRun(ctx context.Context) error
+
 	// Save records the agent's own part of the row (Link.Work) and appends to its activity. Facts are not touched. If a fact changed since
 	// l was read (Seq differs), the row stays due and suspect as the observer made it. It returns the row as it is now.
 	Save(ctx context.Context, l Link, done ...Activity) (Link, error)

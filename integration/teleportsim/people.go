@@ -27,6 +27,8 @@ type Request struct {
 	SuggestedReviewers []string
 	SystemAnnotations  map[string][]string
 
+	// Age is how long ago the request was made.
+	Age time.Duration
 	// TTL is how long the request waits for a decision; Config.RequestTTL by default, and never longer than AccessTTL. A
 	// negative one makes a request that is past its expiry from the start.
 	TTL time.Duration
@@ -120,7 +122,7 @@ func (s *Server) setTimes(request *types.AccessRequestV3, r Request) {
 	if r.TTL != 0 {
 		ttl = r.TTL
 	}
-	request.SetCreationTime(now)
+	request.SetCreationTime(now.Add(-r.Age))
 	request.SetAccessExpiry(now.Add(accessTTL))
 	request.SetMaxDuration(now.Add(accessTTL))
 	request.SetSessionTLL(now.Add(accessTTL))
