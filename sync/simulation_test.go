@@ -75,6 +75,8 @@ type replica struct {
 	memLease
 	cancel context.CancelFunc
 	ended  chan struct{}
+	dry    bool // in a dry run
+	before int  // writes to both sides before the term
 }
 
 func newSimulation(seed uint64) *simulation {
@@ -170,14 +172,17 @@ func (r *replica) kill() {
 // lead starts a new term.
 func (s *simulation) lead() {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &replica{cancel: cancel, ended: make(chan struct{})}
+	r := &replica{cancel: cancel, ended: make(chan struct{}), dry: s.isFaulty() && s.roll(5) == 0, before: written(s.cluster, s.tracker)}
+	if r.dry {
+		s.note("a dry run")
+	}
 	s.mu.Lock()
 	s.replica = r
 	s.mu.Unlock()
 	engine := &Engine{
 		Settings: Settings{
 			Policy: s.policy, Poll: cron.Every(5 * time.Second), Idle: cron.Every(time.Minute), Sweep: cron.Every(10 * time.Minute),
-			Lookback: 2 * time.Minute, Retention: 1000 * time.Hour, Concurrency: 3,
+			Lookback: 2 * time.Minute, Retention: 1000 * time.Hour, Concurrency: 3, DryRun: r.dry,
 		},
 		Store: dyingStore{s.store.term(), r}, Cluster: checkedCluster{s.cluster, s}, Tracker: checkedTracker{s.tracker, s}, Lease: r,
 		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(), Hinted: s.store.hinted,
@@ -325,6 +330,9 @@ func (s *simulation) run() {
 	s.faulty = false
 	s.mu.Unlock()
 	s.note("the faults end")
+	if s.replica.dry {
+		s.replica.kill()
+	}
 	s.succeed()
 	time.Sleep(45 * time.Minute) // back-offs, the grace of an uncertain create, a sweep
 	synctest.Wait()
@@ -337,6 +345,9 @@ func (s *simulation) run() {
 func (s *simulation) succeed() {
 	if s.replica.lost.Load() {
 		<-s.replica.ended
+		if s.replica.dry && written(s.cluster, s.tracker) != s.replica.before {
+			s.violated("a dry run has written")
+		}
 		s.lead()
 		s.note("a new leader")
 	}

@@ -55,8 +55,6 @@ type Config struct {
 	Transitions []Transition
 	// Fields are the custom fields.
 	Fields []Field
-	// HideDescriptions hides the field in all projects, so that no query can name it.
-	HideDescriptions bool
 	// Required are ids of fields that must be set on creation, beside project, issuetype and summary.
 	Required []string
 

@@ -163,9 +163,6 @@ func (in *interpreter) creator(c clause) (func(*Issue) bool, error) {
 }
 
 func (in *interpreter) description(c clause) (func(*Issue) bool, error) {
-	if in.s.cfg.HideDescriptions {
-		return nil, refuse(http.StatusBadRequest, "Field 'description' does not exist or you do not have permission to view it.")
-	}
 	if c.op != "~" {
 		return nil, unsupported(c)
 	}

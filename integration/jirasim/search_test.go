@@ -195,7 +195,7 @@ func TestJQLFindsWhatItSays(t *testing.T) {
 			s, c := start(t, cfg)
 			first := c.create()
 			clock.advance(time.Hour)
-			_, err := s.CreateIssue("bob", map[string]any{"summary": "none"}, nil)
+			_, err := s.CreateIssue("bob", map[string]any{"summary": "none", "description": "A way of *none*"}, nil)
 			require.NoError(t, err)
 			clock.advance(time.Hour)
 			_, err = s.CreateIssue("bob", map[string]any{"summary": "more", "customfield_10042": "see " + requestID + "!"}, nil)
@@ -224,6 +224,9 @@ func TestJQLFindsWhatItSays(t *testing.T) {
 				`updated >= -59m`:                                                        {"OPS-3"},
 				`updated >= "-1h 1m" and not status = approved`:                          {"OPS-2"},
 				`status in ("To Do", Approved) AND (key = OPS-1 OR key = OPS-3)`:         {"OPS-3", "OPS-1"},
+				`creator = currentUser()`: {"OPS-1"},
+				`creator != currentUser() AND description ~ "\"way of\""`: {"OPS-2"},
+				`description ~ "\"of way\""`: {},
 				"status = 10302": {"OPS-3"},
 				"status != Approved ORDER BY created DESC, key": {"OPS-2", "OPS-1"},
 				"id = " + first:                                    {"OPS-1"},

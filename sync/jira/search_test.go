@@ -206,6 +206,72 @@ func TestFindDoesNotPassOverAnIssueThatCannotBeRead(t *testing.T) {
 	require.Equal(t, sync.ScopeRequest, asSyncError(t, err).Scope)
 }
 
+// ofTheOfficialPlugin is what its issue has: no field, and the request's ID as a property.
+func ofTheOfficialPlugin(n int, edits ...func(map[string]any)) map[string]any {
+	return issueBody(n, append([]func(map[string]any){withField(fieldID, nil), with("properties", map[string]any{propertyKey: "req-x"})}, edits...)...)
+}
+
+func TestInheritedOnCloudTakesPropertiesFromTheSearch(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, routes{"POST /search/jql": cloudPage("", true,
+		ofTheOfficialPlugin(10), ofTheOfficialPlugin(9), ofTheOfficialPlugin(8, with("properties", map[string]any{})),
+		ofTheOfficialPlugin(7, with("properties", map[string]any{propertyKey: "req-y"})), ofTheOfficialPlugin(6, withField(fieldID, "req-x")),
+		ofTheOfficialPlugin(5, withField("creator", map[string]any{"accountId": "acc-eve"})))})
+	c, _ := connected(t, f, Cloud)
+	found, err := c.Inherited(testContext(t), "req-x", nil)
+	require.NoError(t, err)
+	require.Len(t, found, 2, "without the property, of another request, with the field and of another account")
+	require.Equal(t, "9", found[0].ID)
+	require.Equal(t, "req-x", found[0].Property)
+	call := f.received("POST", "/search/jql")[0]
+	require.Equal(t, `project = "ACC" AND cf[10042] is EMPTY AND creator = currentUser() AND description ~ "\"req-x\"" ORDER BY created ASC`, call.body["jql"])
+	require.Equal(t, []any{propertyKey}, call.body["properties"])
+}
+
+func TestInheritedByStatusReadsOnlyWhatStandsThere(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, routes{
+		"POST /search": always(200, map[string]any{"total": 3, "issues": []any{
+			ofTheOfficialPlugin(1, with("properties", nil)), ofTheOfficialPlugin(2, with("properties", nil)),
+			ofTheOfficialPlugin(3, with("properties", nil), withField("status", map[string]any{"id": "9", "name": "Approved"})),
+		}}),
+		"GET /issue/1": always(200, ofTheOfficialPlugin(1, withField("creator", map[string]any{"key": "JIRAUSER1"}))),
+		"GET /issue/2": always(404, jiraError("gone")),
+	})
+	c, _ := connected(t, f, DataCenter)
+	found, err := c.Inherited(testContext(t), "", []string{"pending"})
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, "req-x", found[0].Property)
+	require.Equal(t, `project = "ACC" AND cf[10042] is EMPTY AND creator = currentUser() ORDER BY created ASC, key ASC`, f.received("POST", "/search")[0].body["jql"])
+}
+
+func TestInheritedIsEmptyWhereJiraRefusesTheSearch(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, routes{"POST /search/jql": always(400, jiraError("Field 'description' does not exist or you do not have permission to view it."))})
+	c, logs := connected(t, f, Cloud)
+	found, err := c.Inherited(testContext(t), "req-x", nil)
+	require.NoError(t, err)
+	require.Empty(t, found)
+	require.Equal(t, 1, logs.FilterMessageSnippet("cannot be searched for").Len())
+
+	f = newFake(t, routes{"POST /search/jql": always(500, "")})
+	c, _ = connected(t, f, Cloud)
+	_, err = c.Inherited(testContext(t), "req-x", nil)
+	require.Error(t, err)
+}
+
+func TestInheritedDoesNotPassOverAnIssueThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, routes{"POST /search/jql": cloudPage("", true, ofTheOfficialPlugin(1, withField("status", nil)))})
+	c, _ := connected(t, f, Cloud)
+	_, err := c.Inherited(testContext(t), "req-x", nil)
+	require.Error(t, err)
+	found, err := c.Inherited(testContext(t), "", []string{"Pending"}) // it hides no other
+	require.NoError(t, err)
+	require.Empty(t, found)
+}
+
 func manyIDs(n int) []string {
 	var ids []string
 	for i := range n {
