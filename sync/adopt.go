@@ -18,31 +18,28 @@ import (
 // https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile/
 const searchGrace = 5 * time.Minute
 
-// find looks for the issue that an unfinished create, or the agent before the database was lost, may have made: in the plugin data, then by the
-// field. An issue counts only if the agent's own account created it and its property agrees, for anybody can type an ID into a field.
+// find looks for the issue that an unfinished create, Teleport's own plugin, or the agent before the database was lost, may have made: in the plugin
+// data, then by search. What a search shows counts only if the agent's own account created it and its property agrees, for anybody can type an ID
+// into a field.
 func (w *worker) find(ctx context.Context) error {
 	data, err := w.Cluster.Linked(ctx, w.link.RequestID)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	if data.Claimed && data.Mark == "" && !w.DryRun && time.Since(w.link.Request.Created) < searchGrace {
+		w.log.Warn("Teleport's own plugin has taken up this request too; stop it, or both will comment")
+	}
+	switch {
 	case data.Issue.ID != "":
 		return w.adopt(ctx, data)
 	case !data.Claimed && OutcomeOf(w.link) == OutcomePending:
 		w.link.Begun = "" // the claim comes before the create: there was none
 		return nil
 	}
-	issues, err := w.Tracker.Find(ctx, w.link.RequestID)
+	issues, err := w.searchMade(ctx, data)
 	if err != nil {
 		return err
 	}
-	if data.Mark == "" {
-		inherited, err := w.Tracker.Inherited(ctx, w.link.RequestID, nil)
-		if err != nil {
-			return err
-		}
-		issues = append(issues, inherited...)
-	}
-	issues = slices.DeleteFunc(issues, func(i Issue) bool { return !w.madeFor(i) })
 	if len(issues) > 0 {
 		return w.bindOneOf(ctx, issues, data)
 	}
@@ -63,6 +60,18 @@ func (w *worker) find(ctx context.Context) error {
 	}
 	w.link.Begun = ""
 	return nil
+}
+
+// searchMade searches for the issues that the agent's account made for the request: by the field, and where Teleport's own plugin may have made
+// one, which leaves the field empty, by what it leaves.
+func (w *worker) searchMade(ctx context.Context, data PluginData) ([]Issue, error) {
+	issues, err := w.Tracker.Find(ctx, w.link.RequestID)
+	if err == nil && data.Mark == "" {
+		var inherited []Issue
+		inherited, err = w.Tracker.Inherited(ctx, w.link.RequestID, nil)
+		issues = append(issues, inherited...)
+	}
+	return slices.DeleteFunc(issues, func(i Issue) bool { return !w.madeFor(i) }), err
 }
 
 // begunAt is when the create that was never finished began, or somewhat later. Teleport's own plugin makes an issue as soon as it hears of the request,

@@ -24,6 +24,8 @@
 //   - Teleport's final state wins. An issue that disagrees is moved to agree.
 //   - Without its database the agent goes on from what both sides hold: Teleport's list and plugin data, the issues that the agent made,
 //     and its own comments on them, which tell how a request ended that Teleport has forgotten.
+//   - What Teleport's own Jira plugin left is taken over: its issues are found, given the field, and told only what it did not tell them.
+//   - In a dry run nothing is written to either side, and what would have been is told.
 //   - A step that fails holds up neither its neighbours nor the cursor: its row is due again later, after 5 s doubling to 15 min with jitter.
 //     A failure that repeating cannot mend parks the row, for a day or until a fact changes. While a whole side is in trouble
 //     all work waits, and no row counts it as its own failure.

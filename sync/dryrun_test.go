@@ -128,6 +128,22 @@ func TestADryRunShadowsTeleportsOwnPlugin(t *testing.T) {
 	})
 }
 
+func TestWhatIsSaidAfterADryRunHasLookedIsNotSaidAgain(t *testing.T) {
+	t.Parallel()
+	inDryRun(t, func(*world) {}, func(t *testing.T, w *world) {
+		o := official{w}
+		o.asks(nil)
+		id := o.makes(agentAccount, true)
+		w.after(time.Minute)
+		w.cluster.change("req-1", func(r *Request) { r.State = StateApproved })
+		w.after(5 * time.Minute)
+		o.says(id, "Access request has been approved\n")
+		w.goLive()
+		require.Equal(t, []string{""}, keysOf(w.issue("req-1")))
+		require.Equal(t, approvedStatus, w.issue("req-1").Issue.Status)
+	})
+}
+
 func TestADryRunTellsWhatItWouldDecideAndRefuse(t *testing.T) {
 	t.Parallel()
 	inDryRun(t, func(w *world) {
