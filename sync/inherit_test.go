@@ -189,6 +189,22 @@ func TestAnIssueThatTeleportsOwnPluginClosedStaysSoWithoutRowRequestAndPluginDat
 	})
 }
 
+func TestWhatTeleportsOwnPluginSaysWhileBothAreAtWorkIsNotSaidAgain(t *testing.T) {
+	t.Parallel()
+	inWorldWith(t, func(w *world) {
+		o := official{w}
+		o.asks(nil)
+		o.makes(agentAccount, true)
+	}, func(t *testing.T, w *world) {
+		w.after(time.Minute)
+		official{w}.says(w.issue(officialID).Issue.ID, "Access request has been approved\n")
+		w.cluster.change(officialID, func(r *Request) { r.State = StateApproved })
+		w.after(time.Minute)
+		require.Equal(t, []string{""}, keysOf(w.issue(officialID)))
+		require.Equal(t, approvedStatus, w.issue(officialID).Issue.Status)
+	})
+}
+
 func TestOfficialCommentsCountOnlyFromTheAgentsAccount(t *testing.T) {
 	t.Parallel()
 	inWorldWith(t, func(w *world) {
