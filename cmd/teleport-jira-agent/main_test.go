@@ -33,10 +33,8 @@ func TestWrongCommandLineIsExit2WithOneLineOnStderr(t *testing.T) {
 		{"start --verbose", "unknown flag: --verbose"},
 		{"start --config", "flag needs an argument: --config"},
 		{"version -x", "unknown shorthand flag: 'x' in -x"},
-		{"configure --format toml", "--format toml is not available in this release; example: --format env"},
-		{"configure --format helm", "--format helm is not available in this release; example: --format env"},
-		{"configure --format xml", `--format must be env, is "xml"`},
-		{"configure --from a.toml", "--from is not available in this release; `start --config a.toml` reads the file as it is"},
+		{"configure --format xml", `--format must be env, toml or helm, is "xml"`},
+		{"configure --from /nowhere/a.toml", "--from: cannot be read: open /nowhere/a.toml: no such file or directory; example: --from /etc/teleport-jira.toml"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			t.Parallel()
@@ -89,6 +87,19 @@ func TestConfigurePrintsTheSample(t *testing.T) {
 	require.Empty(t, stderr)
 	require.Contains(t, stdout, "\nJIRA_URL=\n")
 	require.Contains(t, stdout, "\n#SYNC_POLL_SCHEDULE=@every 5s\n")
+}
+
+func TestConfigureConvertsAFileOfTeleportsOwnPlugin(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "teleport-jira.toml")
+	require.NoError(t, os.WriteFile(file, []byte("[jira]\nproject = \"OPS\"\napi_token = \"hush\"\n[http]\ninsecure = true\n"), 0o600))
+	for format, line := range map[string]string{"env": "\nJIRA_PROJECT=OPS\n", "toml": "\nproject = \"OPS\"\n", "helm": "\n  project: \"OPS\"\n"} {
+		code, stdout, stderr := execute(t, nil, "configure", "--from", file, "--format", format)
+		require.Equal(t, exitOK, code)
+		require.Contains(t, stdout, line)
+		require.Contains(t, stderr, "[http] insecure in "+file+" has no equal")
+		require.NotContains(t, stdout+stderr, "hush")
+	}
 }
 
 func TestVersionIsOneLine(t *testing.T) {

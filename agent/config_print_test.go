@@ -63,7 +63,7 @@ LOG_FORMAT=json
 
 // sampleVariables returns the lines of the sample that set a variable or would, without the "#".
 func sampleVariables() (set, commentedOut []string) {
-	for line := range strings.Lines(Sample()) {
+	for line := range strings.Lines(Sample(FormatEnv)) {
 		line = strings.TrimSuffix(line, "\n")
 		switch {
 		case line == "" || strings.HasPrefix(line, "# "):

@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Convert prints a TOML file, of Teleport's own Jira plugin or of this program, in a format: what it sets, and what is required beside that. Secrets are
+// not printed; a remark in their place says where to put them. What cannot be kept comes back as warnings. An error means that the file cannot be read or
+// has Problems; files that it names need not exist where this runs.
+func Convert(file string, f Format) (text string, warnings []string, err error) {
+	l := newLoader(new(Config))
+	if err := l.readTOML(file); err != nil {
+		return "", nil, Problems{{Variable: "--from", Problem: err.Error(), Example: "--from /etc/teleport-jira.toml"}}
+	}
+	for _, s := range l.settings {
+		if v, ok := l.toml[s.name]; ok && !s.secret() {
+			s.source = v.source
+			l.decodeValue(s, v.text)
+		}
+	}
+	var entries []entry
+	for _, s := range l.settings {
+		if e, ok := l.entry(s, f); ok {
+			entries = append(entries, e)
+		}
+	}
+	if len(l.problems) > 0 {
+		return "", nil, l.inOrder()
+	}
+	for _, source := range l.httpIgnored {
+		l.warnings = append(l.warnings, source+" has no equal: webhooks always come over TLS, and are known by Jira's signature (WEBHOOK_SECRET)")
+	}
+	if l.http != "" && !l.cfg.Webhook.Enabled {
+		l.warnings = append(l.warnings, "[http] is kept and means nothing while WEBHOOK_ENABLED is false: polls need no webhook. To have one all the same, switch it on, and give it and Jira's webhook one secret (WEBHOOK_SECRET)")
+	}
+	head := fmt.Sprintf("teleport-jira-agent, from %s. `teleport-jira-agent configure --format %s` prints all that can be set.\n", file, f)
+	for _, warning := range l.warnings {
+		head += warning + ".\n"
+	}
+	return render(f, head, entries), l.warnings, nil
+}
+
+// entry is a setting as the file has it; ok is false for one that it does not set and need not.
+func (l *loader) entry(s *setting, f Format) (e entry, ok bool) {
+	value, file := l.lookup(s)
+	e = entry{setting: s, notes: []string{s.tag.Get("desc")}}
+	inSecret := f == FormatHelm && chartValues[s.name].key != ""
+	switch {
+	case file != nil && inSecret:
+		e.notes = append(e.notes, "It stands in "+file.text+".")
+	case file != nil:
+		e.value, e.file = file.text, true
+	case value != nil && s.secret() && inSecret:
+		e.notes = append(e.notes, "It stands in "+value.source+", and is not printed here.")
+	case value != nil && s.secret():
+		e.value, e.file, e.off = "/run/secrets/"+strings.ToLower(strings.ReplaceAll(s.name, "_", "-")), true, true
+		e.notes = append(e.notes, "It stands in "+value.source+", and is not printed here. Put it, alone, into a file that only the agent can read, and name that:")
+	case value != nil && inSecret:
+		e.notes = append(e.notes, "It stands in "+value.text+".")
+	case value != nil:
+		e.value = value.text
+	case s.tag.Get("required") == "true" || s.name == "TELEPORT_IDENTITY_FILE" && !l.hasKeyPair():
+		e.value = ""
+		e.notes = append(e.notes, "Required, and not in the file; example: "+s.example())
+	default:
+		return e, false
+	}
+	switch {
+	case f == FormatEnv && strings.ContainsAny(e.value, "\n\r"):
+		l.complain(s.name, "has several lines, which an env file cannot hold; use --format toml")
+	case f == FormatEnv && (strings.Contains(e.value, `\`) || strings.HasPrefix(e.value, `"`) || strings.HasPrefix(e.value, "'")):
+		e.notes = append(e.notes, `Docker takes it as it stands; for systemd put it in double quotes, with \ before each \ and ".`)
+	}
+	return e, true
+}
+
+func (l *loader) hasKeyPair() bool {
+	return slices.ContainsFunc([]string{"TELEPORT_CLIENT_KEY", "TELEPORT_CLIENT_CRT", "TELEPORT_ROOT_CAS"}, func(name string) bool { return l.toml[name].text != "" })
+}
