@@ -1,6 +1,8 @@
 # Everything a developer or CI runs. `make test` and `make demo` find or fetch a PostgreSQL of their own.
 
 VERSION ?= $(shell git describe --tags --match 'v*' 2>/dev/null)
+# timetzdata, where there is no time-zone database, as in a container.
+TAGS    ?=
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 # What is not known stays as the program has it.
@@ -12,7 +14,7 @@ TOOL := go tool -modfile=.ci/tools.mod
 .PHONY: build demo test lint bench clean
 
 build:
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/teleport-jira-agent ./cmd/teleport-jira-agent
+	go build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o bin/teleport-jira-agent ./cmd/teleport-jira-agent
 
 # The demo is run as itself and not by `go run`, which does not pass on every signal.
 demo: build

@@ -86,8 +86,10 @@ func inPlace(t *testing.T, pod core.PodSpec, c core.Container, variable, path st
 	require.Empty(t, mount.SubPath, "a changed secret would not reach the pod")
 	require.True(t, slices.ContainsFunc(pod.Volumes, func(v core.Volume) bool { return v.Name == mount.Name }), "no volume %s", mount.Name)
 	certificate, key := pair(t)
-	contents := map[string]string{"DATABASE_URL_FILE": "postgres://agent@db.example.com/agent", "JIRA_CA_FILE": certificate,
-		"WEBHOOK_TLS_CERT_FILE": certificate, "WEBHOOK_TLS_KEY_FILE": key}
+	contents := map[string]string{
+		"DATABASE_URL_FILE": "postgres://agent@db.example.com/agent", "JIRA_CA_FILE": certificate,
+		"WEBHOOK_TLS_CERT_FILE": certificate, "WEBHOOK_TLS_KEY_FILE": key,
+	}
 	content, ok := contents[variable]
 	if !ok {
 		content = "x"

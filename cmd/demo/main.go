@@ -3,8 +3,10 @@
 // that a request can end; and tells in plain words what happens.
 //
 //	demo [AGENT]
+//	demo simulators DIR
 //
-// AGENT is the path of the agent's binary. Without it the binary is built, for which the working directory must be in the module.
+// AGENT is the path of the agent's binary. Without it the binary is built, for which the working directory must be in the module. The second form
+// runs only the simulators, at fixed addresses, for agents that are started elsewhere with the credentials that it writes into DIR.
 //
 // What it tells is what was observed: changes in the two simulators and lines of the agents' logs. The tour only acts and waits. So what a
 // visitor does afterwards, over Jira's REST interface or with a signal to an agent, is told just the same.
@@ -38,8 +40,16 @@ type options struct {
 }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == "simulators" {
+		w := &world{screen: newScreen(os.Stdout, coloured(os.Stdout)), dir: os.Args[2], teleportAddr: teleportAddr, jiraAddr: jiraAddr}
+		if err := simulate(untilInterrupted(), w, readingTime); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) > 2 {
-		fmt.Fprintln(os.Stderr, "usage: demo [AGENT]")
+		fmt.Fprintln(os.Stderr, "usage: demo [AGENT]\n       demo simulators DIR")
 		os.Exit(2)
 	}
 	o := options{once: os.Getenv("DEMO_ONCE") == "1", colour: coloured(os.Stdout), pace: readingTime}

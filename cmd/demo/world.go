@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ const (
 	approverUsername = "bob@example.com"
 	approverPassword = "bob"
 
+	anyPort = "127.0.0.1:0"
+
 	// identityLifetime is longer than anybody leaves a demo running.
 	identityLifetime = 30 * 24 * time.Hour
 	// databaseTime leaves room for the download of a PostgreSQL on a slow line.
@@ -40,6 +43,9 @@ const (
 type world struct {
 	screen *screen
 	story  *narrator
+
+	// Where the simulators listen; empty: at any free port.
+	teleportAddr, jiraAddr string
 
 	dir         string // all files but PostgreSQL's
 	binary      string
@@ -71,7 +77,9 @@ func (w *world) start(ctx context.Context, agent string) (err error) {
 	if err := w.startTeleport(); err != nil {
 		return err
 	}
-	w.startJira()
+	if err := w.startJira(); err != nil {
+		return err
+	}
 	w.story = newNarrator(w.screen, w.jira, w.teleport)
 	w.undo = append(w.undo, w.story.follow())
 	return w.startAgents(ctx)
@@ -94,7 +102,7 @@ func (w *world) startTeleport() (err error) {
 	if w.teleport, err = teleportsim.New(teleportsim.Config{}); err != nil {
 		return fmt.Errorf("simulate Teleport: %w", err)
 	}
-	if err := w.teleport.Start("127.0.0.1:0"); err != nil {
+	if err := w.teleport.Start(cmp.Or(w.teleportAddr, anyPort)); err != nil {
 		return fmt.Errorf("simulate Teleport: %w", err)
 	}
 	w.undo = append(w.undo, w.teleport.Close)
@@ -104,14 +112,18 @@ func (w *world) startTeleport() (err error) {
 
 func (w *world) identity() string { return filepath.Join(w.dir, "identity") }
 
-func (w *world) startJira() {
+func (w *world) startJira() error {
 	cfg := jirasim.Example(jirasim.Cloud)
 	cfg.Credentials = append(cfg.Credentials, jirasim.Credential{User: approver, Username: approverUsername, Token: approverPassword})
 	w.jira = jirasim.New(cfg)
-	var stop func()
-	w.jiraURL, stop = w.jira.Start()
+	url, stop, err := w.jira.StartAt(cmp.Or(w.jiraAddr, anyPort))
+	if err != nil {
+		return fmt.Errorf("simulate Jira: %w", err)
+	}
+	w.jiraURL = url
 	w.undo = append(w.undo, func() error { stop(); return nil })
 	w.screen.say("demo", "simulates Jira Cloud at "+w.jiraURL)
+	return nil
 }
 
 // startAgents starts the second replica after the first leads, so that it is known which does what.
