@@ -10,6 +10,8 @@ LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION)) $(if $(COMMIT),-X m
 
 # Linters have a module of their own, so that their dependencies are none of the agent's.
 TOOL := go tool -modfile=.ci/tools.mod
+# So have those that the manifests are tested and releases made with.
+DEPLOY_TOOL := go tool -modfile=.ci/deploy.mod
 
 .PHONY: build demo test lint bench clean
 
@@ -22,7 +24,9 @@ demo: build
 	@bin/demo bin/teleport-jira-agent
 
 # Most tests wait for somebody: more of them at once than there are cores. No cached results: go does not see that integration runs the binary.
+# The tools come first: they take minutes to build, once, which tests that wait for somebody should not run beside.
 test:
+	@$(DEPLOY_TOOL) -n helm >/dev/null && $(DEPLOY_TOOL) -n kustomize >/dev/null
 	go test -race -count=1 -parallel 8 -timeout 15m ./...
 
 lint:
