@@ -1,9 +1,9 @@
 # Everything a developer or CI runs. `make test` and `make demo` find or fetch a PostgreSQL of their own.
 
 VERSION ?= $(shell git describe --tags --match 'v*' 2>/dev/null)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # timetzdata, where there is no time-zone database, as in a container.
 TAGS    ?=
-COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 # What is not known stays as the program has it.
 LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION)) $(if $(COMMIT),-X main.commit=$(COMMIT))
@@ -13,7 +13,7 @@ TOOL := go tool -modfile=.ci/tools.mod
 # So have those that the manifests are tested and releases made with.
 DEPLOY_TOOL := go tool -modfile=.ci/deploy.mod
 
-.PHONY: build demo test lint bench clean
+.PHONY: build demo test lint bench release clean
 
 build:
 	go build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o bin/teleport-jira-agent ./cmd/teleport-jira-agent
@@ -37,6 +37,10 @@ lint:
 bench:
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
 
+# Archives, bills of materials and checksums in dist/, from a tagged commit.
+release:
+	@VERSION='$(VERSION)' COMMIT='$(COMMIT)' .ci/release
+
 clean:
-	rm -rf bin
+	rm -rf bin dist
 	go clean -testcache
