@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,8 +38,8 @@ func run(t *testing.T, command []string, values ...string) (stdout, stderr strin
 	t.Helper()
 	tool, err := helm()
 	require.NoError(t, err)
-	args := append(command, chart)
-	dir, err := os.MkdirTemp("", "values-") // t.TempDir may have a comma in its name, at which helm splits
+	args := slices.Concat(command, []string{chart})
+	dir, err := os.MkdirTemp("", "values-") //nolint:usetesting // that one's name may have a comma, at which helm splits
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for n, content := range values {
@@ -230,7 +231,7 @@ func TestSecretsThatAreThereAreMountedByTheirOwnNames(t *testing.T) {
 func TestWrongValuesAreRefusedByName(t *testing.T) {
 	t.Parallel()
 	for values, complaint := range map[string]string{
-		`{teleport: {adress: "t:443"}}`:                                 `adress`,
+		`{teleport: {host: "t:443"}}`:                                 `host`,
 		`{replicas: 3}`:                                                 `replicas`,
 		`{replicaCount: many}`:                                          `/replicaCount`,
 		`{teleport: {address: ""}}`:                                     `/teleport/address`,
