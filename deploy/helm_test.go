@@ -231,7 +231,7 @@ func TestSecretsThatAreThereAreMountedByTheirOwnNames(t *testing.T) {
 func TestWrongValuesAreRefusedByName(t *testing.T) {
 	t.Parallel()
 	for values, complaint := range map[string]string{
-		`{teleport: {host: "t:443"}}`:                                 `host`,
+		`{teleport: {host: "t:443"}}`:                                   `host`,
 		`{replicas: 3}`:                                                 `replicas`,
 		`{replicaCount: many}`:                                          `/replicaCount`,
 		`{teleport: {address: ""}}`:                                     `/teleport/address`,
