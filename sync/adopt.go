@@ -40,8 +40,12 @@ func (w *worker) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(issues) > 0 {
-		return w.bindOneOf(ctx, issues, data)
+	found, err := w.oneOf(ctx, issues)
+	if err != nil {
+		return err
+	}
+	if found != nil {
+		return w.bind(ctx, *found, data)
 	}
 	if waited := time.Since(w.begunAt(data)); waited < searchGrace {
 		again := searchGrace - waited + time.Second
@@ -125,22 +129,30 @@ func (w *worker) adopt(ctx context.Context, data PluginData) error {
 	return w.bind(ctx, detail, data)
 }
 
-// bindOneOf binds the oldest of the issues that the agent made for the request, but one that it has closed as made twice only if there is no other.
-func (w *worker) bindOneOf(ctx context.Context, oldestFirst []Issue, data PluginData) error {
-	var first Detail
-	for n, issue := range oldestFirst {
+// clockSlack is how far Jira's clock may be behind Teleport's.
+const clockSlack = 5 * time.Minute
+
+// oneOf is the oldest of the issues that the agent made for the request, but one that it has closed as made twice only if there is no other; nil if there is none.
+// An issue that was moved before the request was made was made for another, and somebody has since put this one's ID into it: what was decided
+// about the other must not count for this one.
+func (w *worker) oneOf(ctx context.Context, oldestFirst []Issue) (first *Detail, err error) {
+	made := w.link.Request.Created
+	for _, issue := range oldestFirst {
 		detail, err := w.Tracker.Read(ctx, issue.ID)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if !slices.ContainsFunc(detail.Comments, isStrayComment) {
-			return w.bind(ctx, detail, data)
-		}
-		if n == 0 {
-			first = detail
+		early := func(m Move) bool { return !made.IsZero() && m.At.Before(made.Add(-clockSlack)) }
+		switch {
+		case slices.ContainsFunc(detail.Moves, early):
+			w.log.Warn("issue left alone: it is older than the request whose ID it holds", zap.String("issue_key", issue.Key))
+		case !slices.ContainsFunc(detail.Comments, isStrayComment):
+			return &detail, nil
+		case first == nil:
+			first = &detail
 		}
 	}
-	return w.bind(ctx, first, data)
+	return first, nil
 }
 
 // bind makes an existing issue the request's, with the comments that it already carries.

@@ -152,7 +152,7 @@ func TestADryRunTellsWhatItWouldDecideAndRefuse(t *testing.T) {
 		o := official{w}
 		o.asks(nil)
 		id := o.makes(agentAccount, true)
-		w.tracker.issues[id].Issue.RequestID = officialID
+		w.tracker.edit(id, func(i *memIssue) { i.Issue.RequestID = officialID })
 		w.tracker.person(id, Person{AccountID: "acc-eve", Email: "eve@example.com", Active: true}, approvedStatus)
 		w.after(2 * time.Minute)
 		require.Len(t, w.foretold("req-1"), 1)

@@ -14,8 +14,17 @@ const officialID = "req-1"
 
 func (o official) tracker() *memTracker { return o.w.tracker }
 
+// edit changes an issue while an engine may read it.
+func (t *memTracker) edit(id string, change func(*memIssue)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(t.issues[id])
+}
+
 // claims is its first write for a request, made an hour ago. Where it failed after that, nothing else is there.
 func (o official) claims(data map[string]string) {
+	o.w.cluster.mu.Lock()
+	defer o.w.cluster.mu.Unlock()
 	if o.w.cluster.plugin[officialID] = data; data == nil {
 		o.w.cluster.plugin[officialID] = map[string]string{"user": "alice@example.com"}
 	}
@@ -35,22 +44,23 @@ func (o official) asks(edit func(*Request)) {
 // makes an issue as it does, by an account; linked says whether it came to write that down.
 func (o official) makes(by Person, linked bool) (id string) {
 	id = o.w.tracker.forge("", by, pendingStatus)
-	i := o.w.tracker.issues[id]
-	i.Issue.Property, i.Issue.ByAgent = officialID, by.Agent
+	o.w.tracker.edit(id, func(i *memIssue) { i.Issue.Property, i.Issue.ByAgent = officialID, by.Agent })
 	if o.claims(nil); linked {
-		o.claims(map[string]string{"user": "alice@example.com", "issue_id": id, "issue_key": i.Issue.Key})
+		o.claims(map[string]string{"user": "alice@example.com", "issue_id": id, "issue_key": "ACCESS-" + id})
 	}
 	return id
 }
 
 func (o official) says(id, body string) {
-	o.w.tracker.say(o.w.tracker.issues[id], agentAccount, "", body)
+	o.w.tracker.edit(id, func(i *memIssue) { o.w.tracker.say(i, agentAccount, "", body) })
 }
 
 func (o official) moves(id string, to Status) { o.w.tracker.person(id, agentAccount, to) }
 
 // resolves is all that it writes into plugin data about the end of a request, before it tells Jira.
 func (o official) resolves(resolution string) {
+	o.w.cluster.mu.Lock()
+	defer o.w.cluster.mu.Unlock()
 	o.w.cluster.plugin[officialID]["resolution"] = resolution
 }
 
@@ -215,6 +225,30 @@ func TestOfficialCommentsCountOnlyFromTheAgentsAccount(t *testing.T) {
 		w.after(time.Minute)
 		require.Equal(t, []string{"", "resolution:approved"}, keysOf(w.issue(officialID)))
 	})
+}
+
+// TestAnOldApprovalCountsForNoOtherRequest lets a requester write the new request's ID into an old issue of the agent's account that was approved, while
+// the new one's own issue was never made.
+func TestAnOldApprovalCountsForNoOtherRequest(t *testing.T) {
+	t.Parallel()
+	for name, held := range map[string]string{"in the field": officialID, "in the property alone": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorldWith(t, func(w *world) {
+				o := official{w}
+				old := o.makes(agentAccount, false)
+				w.tracker.person(old, bob, approvedStatus)
+				time.Sleep(time.Hour)
+				w.tracker.issues[old].Issue.RequestID = held
+				o.asks(func(r *Request) { r.Created = time.Now().Add(-10 * time.Minute).UTC() })
+			}, func(t *testing.T, w *world) {
+				w.after(10 * time.Minute)
+				require.Empty(t, w.cluster.decided)
+				require.Equal(t, 1, w.tracker.count("create"))
+				require.Equal(t, StatePending, w.cluster.requests[officialID].State)
+			})
+		})
+	}
 }
 
 func TestAnIssueThatTheIndexDoesNotShowYetIsWaitedFor(t *testing.T) {

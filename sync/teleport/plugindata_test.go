@@ -100,7 +100,7 @@ func TestClaimIsFirstOnlyOnce(t *testing.T) {
 	require.True(t, claimed)
 	data, err := c.Linked(soon(t), id)
 	require.NoError(t, err)
-	require.Equal(t, sync.PluginData{Claimed: true}, data)
+	require.Equal(t, sync.PluginData{Claimed: true, Mark: "other"}, data)
 
 	require.NoError(t, c.Link(soon(t), id, sync.IssueRef{ID: "10001", Key: "P-1"}))
 	ref, claimed, err = c.Claim(soon(t), r, "m")
@@ -110,7 +110,7 @@ func TestClaimIsFirstOnlyOnce(t *testing.T) {
 	require.NoError(t, c.Resolve(soon(t), id, "denied", "", 0))
 	data, err = c.Linked(soon(t), id)
 	require.NoError(t, err)
-	require.Equal(t, sync.PluginData{Claimed: true, Issue: sync.IssueRef{ID: "10001", Key: "P-1"}, Resolution: sync.OutcomeDenied}, data)
+	require.Equal(t, sync.PluginData{Claimed: true, Issue: sync.IssueRef{ID: "10001", Key: "P-1"}, Resolution: sync.OutcomeDenied, Mark: "other"}, data)
 	require.ErrorIs(t, c.Reclaim(soon(t), id, "third"), sync.ErrChanged)
 	data, err = c.Linked(soon(t), "unknown")
 	require.NoError(t, err)
