@@ -45,7 +45,7 @@ func (l *loader) check() {
 		l.complain("ADMIN_LISTEN_ADDR", listenAddr(addr))
 	}
 	l.checkWebhook()
-	l.complain("LOG_OUTPUT", logOutput(l.cfg.Log.Output))
+	l.complainOfFile("LOG_OUTPUT", l.cfg.Log.Output, logOutput)
 	l.oneOf("LOG_SEVERITY", &l.cfg.Log.Severity, "debug", "info", "warn", "error")
 	l.oneOf("LOG_FORMAT", &l.cfg.Log.Format, "json", "console")
 }
@@ -68,10 +68,10 @@ func (l *loader) checkTeleport() {
 	if t.Addr != "" {
 		l.complain("TELEPORT_ADDR", hostPort(t.Addr))
 	}
-	l.complain("TELEPORT_IDENTITY_FILE", readable(t.IdentityFile))
-	l.complain("TELEPORT_CLIENT_KEY", readable(t.ClientKey))
-	l.complain("TELEPORT_CLIENT_CRT", readable(t.ClientCrt))
-	l.complain("TELEPORT_ROOT_CAS", certificates(t.RootCAs))
+	l.complainOfFile("TELEPORT_IDENTITY_FILE", t.IdentityFile, readable)
+	l.complainOfFile("TELEPORT_CLIENT_KEY", t.ClientKey, readable)
+	l.complainOfFile("TELEPORT_CLIENT_CRT", t.ClientCrt, readable)
+	l.complainOfFile("TELEPORT_ROOT_CAS", t.RootCAs, certificates)
 	l.oneOf("TELEPORT_DECISION_MODE", &t.DecisionMode, "state", "review", "notify")
 	l.complain("TELEPORT_USER_TRAIT", printable(t.UserTrait))
 
@@ -92,12 +92,12 @@ func (l *loader) checkTeleport() {
 	case t.IdentityFile != "" && len(set) > 0:
 		l.complain("TELEPORT_IDENTITY_FILE", "is set, and so is "+strings.Join(set, ", ")+": set the one or the others")
 	case t.IdentityFile == "" && len(set) == 0:
-		l.complain("TELEPORT_IDENTITY_FILE", "is missing, and so are "+strings.Join(unset, ", ")+l.unknownNeighbours(l.setting("TELEPORT_IDENTITY_FILE")))
+		l.complainMissing("TELEPORT_IDENTITY_FILE", "is missing, and so are "+strings.Join(unset, ", ")+l.unknownNeighbours(l.setting("TELEPORT_IDENTITY_FILE")))
 	case t.IdentityFile == "" && len(unset) > 0:
 		for _, name := range unset {
-			l.complain(name, "is missing beside "+strings.Join(set, ", "))
+			l.complainMissing(name, "is missing beside "+strings.Join(set, ", "))
 		}
-	case t.IdentityFile == "" && !l.hasProblem("TELEPORT_CLIENT_KEY") && !l.hasProblem("TELEPORT_CLIENT_CRT"):
+	case t.IdentityFile == "" && !l.elsewhere && !l.hasProblem("TELEPORT_CLIENT_KEY") && !l.hasProblem("TELEPORT_CLIENT_CRT"):
 		if _, err := tls.LoadX509KeyPair(t.ClientCrt, t.ClientKey); err != nil {
 			l.complain("TELEPORT_CLIENT_CRT", "is no certificate for the key in TELEPORT_CLIENT_KEY: "+err.Error())
 		}
@@ -119,7 +119,7 @@ func (l *loader) checkJira() {
 	l.complain("JIRA_USERNAME", printable(j.Username))
 	l.complain("JIRA_API_TOKEN", printable(j.APIToken.Value()))
 	l.complain("JIRA_BROWSE_URL", secureURL(j.BrowseURL))
-	l.complain("JIRA_CA_FILE", certificates(j.CAFile))
+	l.complainOfFile("JIRA_CA_FILE", j.CAFile, certificates)
 	if j.Project != "" && !projectKey.MatchString(j.Project) {
 		l.complain("JIRA_PROJECT", "must be a project key (capital letters, digits and _, beginning with a letter, at least two), is "+quote(j.Project))
 	}

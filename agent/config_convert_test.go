@@ -66,6 +66,21 @@ verify_client_cert = true
 user = "jira"
 password = "hush2"
 `,
+	"values that the formats write in other words": `
+[teleport]
+addr = " example.com:3025 "
+identity = "IDENTITY"
+refresh_identity = "TRUE"
+[jira]
+url = "https://example.atlassian.net"
+api_token = "hush1"
+project = "OPS"
+max_rps = ".5"
+[http]
+listen_addr = 2026-01-01
+[webhook]
+enabled = "F"
+`,
 	"with tables of this program": `
 [teleport]
 addr = "example.com:3025"
@@ -191,6 +206,101 @@ func TestAConvertedFileSaysWhereSecretsGo(t *testing.T) {
 	require.Contains(t, Sample(FormatHelm), "\n#http:\n")
 }
 
+func TestAFileThatStartRefusesIsNotConverted(t *testing.T) {
+	t.Parallel()
+	file := theirFile(t, `
+[teleport]
+addr = "example.com"
+identity = "IDENTITY"
+client_key = "IDENTITY"
+[jira]
+url = "http://jira.example.com"
+project = "lower"
+api_token = "hush 1"
+[sync]
+concurrency = 0
+[log]
+severity = "loud"
+`)
+	want := problems(t, file, []string{"DATABASE_URL=postgres://agent@db.example.com/agent"})
+	require.Len(t, want, 7)
+	for _, f := range []Format{FormatEnv, FormatTOML, FormatHelm} {
+		text, _, err := Convert(file, f)
+		require.Empty(t, text)
+		require.EqualError(t, err, strings.Join(want, "\n"), f)
+	}
+}
+
+func TestWhatIsRequiredBesideAnotherSettingIsAskedFor(t *testing.T) {
+	t.Parallel()
+	file := write(t, "their.toml", "[teleport]\nclient_key = \"/elsewhere/key\"\n[webhook]\nenabled = true\nsecret_file = \"/elsewhere/secret\"\n")
+	env, _, err := Convert(file, FormatEnv)
+	require.NoError(t, err)
+	for _, line := range []string{"TELEPORT_CLIENT_CRT=", "TELEPORT_ROOT_CAS=", "WEBHOOK_SECRET_FILE=/elsewhere/secret", "WEBHOOK_TLS_CERT_FILE=", "WEBHOOK_TLS_KEY_FILE="} {
+		require.Contains(t, env, "\n"+line+"\n")
+	}
+	require.NotContains(t, env, "\nTELEPORT_IDENTITY_FILE=")
+}
+
+func TestAConversionLooksAtNoFileThatIsNamed(t *testing.T) {
+	t.Parallel()
+	output := filepath.Join(t.TempDir(), "agent.log")
+	file := write(t, "their.toml", "[teleport]\nidentity = \"/elsewhere\"\n[jira]\nca_file = \"/elsewhere\"\napi_token = \"/elsewhere\"\n[log]\noutput = \""+output+"\"\n")
+	_, _, err := Convert(file, FormatEnv)
+	require.NoError(t, err)
+	require.NoFileExists(t, output)
+}
+
+func TestChartValuesSayWhatTheChartTakesInPlaceOfAFilesSetting(t *testing.T) {
+	t.Parallel()
+	file := write(t, "their.toml", `
+[teleport]
+client_key = "/k"
+client_crt = "/c"
+root_cas = "/r"
+decision_mode = "review"
+[jira]
+ca_file = "/ca"
+[http]
+listen_addr = ":9000"
+https_cert_file = "/crt"
+https_key_file = "/key"
+[policy]
+approvers = ["a@example.com", "b@example.com"]
+`)
+	values, warnings, err := Convert(file, FormatHelm)
+	require.NoError(t, err)
+	for i := range warnings {
+		require.Contains(t, values, "# "+warnings[i]+".\n")
+		warnings[i] = strings.ReplaceAll(warnings[i], file, "FILE")
+	}
+	require.Empty(t, cmp.Diff([]string{
+		"[teleport] client_key in FILE is left out: the chart takes an identity file, from tbot or tctl auth sign, in place of the key pair",
+		"[teleport] client_crt in FILE is left out: the chart takes an identity file, from tbot or tctl auth sign, in place of the key pair",
+		"[teleport] root_cas in FILE is left out: the chart takes an identity file, from tbot or tctl auth sign, in place of the key pair",
+		"[jira] ca_file in FILE is left out: put it into a ConfigMap, and name that in jira.caFromConfigMap",
+		"[http] listen_addr in FILE is left out: the chart sets it, for its Service",
+		"[http] is kept and means nothing while WEBHOOK_ENABLED is false: polls need no webhook. To have one all the same, switch it on, and give it and Jira's webhook one secret (WEBHOOK_SECRET)",
+	}, warnings))
+	for _, line := range []string{`  identityFromSecret: ""`, `  decisionMode: "review"`, `  approvers: ["a@example.com", "b@example.com"]`} {
+		require.Contains(t, values, "\n"+line+"\n")
+	}
+}
+
+func TestARemarkIsOneLineWhateverItQuotes(t *testing.T) {
+	t.Parallel()
+	file := write(t, "their\nowned: 1.toml", "[teleport]\nidentity = \"/a\\nowned: 2\"\nrefresh_identity_interval = \"1m\"\n[jira]\napi_token = \"hush\"\n")
+	for _, f := range []Format{FormatEnv, FormatTOML, FormatHelm} {
+		text, warnings, err := Convert(file, f)
+		if f == FormatEnv {
+			require.ErrorContains(t, err, "has several lines")
+			continue
+		}
+		require.NoError(t, err)
+		require.NotContains(t, text+strings.Join(warnings, ""), "\nowned")
+	}
+}
+
 func TestAFileThatCannotBeConvertedIsExplained(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, want string }{
@@ -221,8 +331,9 @@ func TestEachSampleHasEverySettingOnce(t *testing.T) {
 		named := len(regexp.MustCompile(`\{name: `+s.name+`,`).FindAllString(inHelm, -1))
 		value, inChart := chartValues[s.name]
 		_, key, _ := strings.Cut(value.path, ".")
+		_, chartsOwn := chartsOwn[s.name]
 		switch {
-		case chartsOwn[s.name]:
+		case chartsOwn:
 			require.Zero(t, named, s.name)
 		case inChart:
 			require.Zero(t, named, s.name)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -17,12 +18,16 @@ type chartValue struct {
 var chartValues = map[string]chartValue{
 	"TELEPORT_ADDR":          {path: "teleport.address"},
 	"TELEPORT_IDENTITY_FILE": {path: "teleport.identityFromSecret", key: "auth_id"},
+	"TELEPORT_DECISION_MODE": {path: "teleport.decisionMode"},
 	"JIRA_URL":               {path: "jira.url"},
 	"JIRA_USERNAME":          {path: "jira.username"},
 	"JIRA_API_TOKEN":         {path: "jira.apiTokenFromSecret", key: "jiraApiToken"},
 	"JIRA_PROJECT":           {path: "jira.project"},
 	"JIRA_ISSUE_TYPE":        {path: "jira.issueType"},
 	"DATABASE_URL":           {path: "database.urlFromSecret", key: "url"},
+	"POLICY_APPROVERS":       {path: "policy.approvers"},
+	"POLICY_APPROVER_GROUPS": {path: "policy.approverGroups"},
+	"POLICY_SELF_APPROVAL":   {path: "policy.selfApproval"},
 	"WEBHOOK_PUBLIC_ADDR":    {path: "http.publicAddress"},
 	"WEBHOOK_TLS_CERT_FILE":  {path: "http.tlsFromSecret", key: "tls.crt and tls.key"},
 	"WEBHOOK_ENABLED":        {path: "webhook.enabled"},
@@ -31,11 +36,19 @@ var chartValues = map[string]chartValue{
 	"LOG_SEVERITY":           {path: "log.severity"},
 }
 
-// chartsOwn are the variables that the chart sets by itself, or has other values for (volumes, a private CA).
-var chartsOwn = map[string]bool{
-	"TELEPORT_CLIENT_KEY": true, "TELEPORT_CLIENT_CRT": true, "TELEPORT_ROOT_CAS": true, "JIRA_CA_FILE": true,
-	"ADMIN_LISTEN_ADDR": true, "WEBHOOK_LISTEN_ADDR": true, "WEBHOOK_TLS_KEY_FILE": true,
+// chartsOwn are the variables that the chart sets by itself, or has other values for, and what to do in their place; nothing about the key that
+// stands beside a certificate.
+var chartsOwn = map[string]string{
+	"TELEPORT_CLIENT_KEY":  identityInChart,
+	"TELEPORT_CLIENT_CRT":  identityInChart,
+	"TELEPORT_ROOT_CAS":    identityInChart,
+	"JIRA_CA_FILE":         "put it into a ConfigMap, and name that in jira.caFromConfigMap",
+	"ADMIN_LISTEN_ADDR":    "the chart sets it, for its probes",
+	"WEBHOOK_LISTEN_ADDR":  "the chart sets it, for its Service",
+	"WEBHOOK_TLS_KEY_FILE": "",
 }
+
+const identityInChart = "the chart takes an identity file, from tbot or tctl auth sign, in place of the key pair"
 
 // writeHelm prints the values of the chart, and below them, as extraEnv, what it has no value for.
 func writeHelm(b *strings.Builder, entries []entry) {
@@ -44,8 +57,9 @@ func writeHelm(b *strings.Builder, entries []entry) {
 	var extra []entry
 	for _, e := range entries {
 		value, ok := chartValues[e.name]
+		_, chartsOwn := chartsOwn[e.name]
 		switch group, _, _ := strings.Cut(value.path, "."); {
-		case chartsOwn[e.name]:
+		case chartsOwn:
 		case !ok:
 			extra = append(extra, e)
 		default:
@@ -79,6 +93,9 @@ func writeHeading(b *strings.Builder, group string, entries []entry) {
 func writeChartValue(b *strings.Builder, e entry) {
 	value := chartValues[e.name]
 	literal := e.literal()
+	if e.field.Type() == reflect.TypeFor[List]() {
+		literal = quotedList(e.value)
+	}
 	if value.key != "" {
 		literal = quoted("")
 		e.notes = append(e.notes, "The name of the Kubernetes secret that has it as "+value.key+".")
@@ -86,4 +103,15 @@ func writeChartValue(b *strings.Builder, e entry) {
 	_, key, _ := strings.Cut(value.path, ".")
 	writeNotes(b, "  ", e)
 	b.WriteString("  " + mark(e) + key + ": " + literal + "\n")
+}
+
+// quotedList writes a list that is kept with commas.
+func quotedList(text string) string {
+	var entries []string
+	for entry := range strings.SplitSeq(text, ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			entries = append(entries, quoted(entry))
+		}
+	}
+	return "[" + strings.Join(entries, ", ") + "]"
 }

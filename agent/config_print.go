@@ -149,7 +149,7 @@ func writeTOML(b *strings.Builder, entries []entry) {
 
 func writeNotes(b *strings.Builder, indent string, e entry) {
 	for _, note := range e.notes {
-		b.WriteString(indent + "# " + note + "\n")
+		b.WriteString(indent + "# " + oneLine(note) + "\n")
 	}
 }
 

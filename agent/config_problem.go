@@ -16,6 +16,8 @@ type Problem struct {
 	Problem string
 	// Example is a right value.
 	Example string
+	// missing says that there is no value, where the others say that there is a wrong one.
+	missing bool
 }
 
 // String is the problem on one line.
@@ -28,8 +30,10 @@ func (p Problem) String() string {
 	if p.Example != "" {
 		line += "; example: " + p.Example
 	}
-	return strings.NewReplacer("\n", " ", "\r", " ").Replace(line)
+	return oneLine(line)
 }
+
+func oneLine(text string) string { return strings.NewReplacer("\n", " ", "\r", " ").Replace(text) }
 
 // Problems are all that is wrong with a configuration, in the order of the variables in Config. As an error it has one
 // line for each.
@@ -54,6 +58,22 @@ func (l *loader) complain(variable, problem string) {
 		p.Source, p.Example = s.source, s.example()
 	}
 	l.problems = append(l.problems, p)
+}
+
+// complainMissing notes that a variable has no value.
+func (l *loader) complainMissing(variable, problem string) {
+	if l.hasProblem(variable) {
+		return
+	}
+	l.complain(variable, problem)
+	l.problems[len(l.problems)-1].missing = true
+}
+
+// complainOfFile notes what a check finds about the file that a variable names. A file of another machine is not looked at.
+func (l *loader) complainOfFile(variable, path string, check func(path string) string) {
+	if !l.elsewhere {
+		l.complain(variable, check(path))
+	}
 }
 
 func (l *loader) hasProblem(variable string) bool {

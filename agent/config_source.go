@@ -76,6 +76,8 @@ type loader struct {
 	// Both are keyed by variable; the variable of a secret's file counts as one of its own.
 	environ map[string]given
 	toml    map[string]given
+	// elsewhere says that the configuration is for another machine: the files that it names are not looked at.
+	elsewhere bool
 	// http is the file with an [http] table, as Teleport's own plugin has it, and httpIgnored names its keys that mean nothing here.
 	http        string
 	httpIgnored []string
@@ -159,7 +161,7 @@ func (l *loader) decode() {
 		case s.tag.Get("default") != "":
 			l.decodeValue(s, s.tag.Get("default"))
 		case s.tag.Get("required") == "true":
-			l.complain(s.name, "is missing"+l.unknownNeighbours(s))
+			l.complainMissing(s.name, "is missing"+l.unknownNeighbours(s))
 		}
 	}
 }
@@ -199,6 +201,9 @@ func (l *loader) unknownNeighbours(s *setting) string {
 }
 
 func (l *loader) decodeSecretFile(s *setting, path string) {
+	if l.elsewhere {
+		return
+	}
 	secret, err := newSecretFile(path)
 	if err != nil {
 		l.complain(s.name+fileSuffix, err.Error())

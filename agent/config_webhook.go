@@ -23,8 +23,8 @@ func (l *loader) checkWebhook() {
 	}
 	l.complain("WEBHOOK_LISTEN_ADDR", listenAddr(w.ListenAddr))
 	l.complain("WEBHOOK_PUBLIC_ADDR", publicAddr(w.PublicAddr))
-	l.complain("WEBHOOK_TLS_CERT_FILE", readable(w.TLSCertFile))
-	l.complain("WEBHOOK_TLS_KEY_FILE", readable(w.TLSKeyFile))
+	l.complainOfFile("WEBHOOK_TLS_CERT_FILE", w.TLSCertFile, readable)
+	l.complainOfFile("WEBHOOK_TLS_KEY_FILE", w.TLSKeyFile, readable)
 	if !w.Enabled {
 		return // whether it was meant to be on is not known
 	}
@@ -37,10 +37,10 @@ func (l *loader) checkWebhook() {
 		{"WEBHOOK_SECRET", w.Secret.IsZero() && !l.hasProblem("WEBHOOK_SECRET"+fileSuffix)},
 	} {
 		if required.unset {
-			l.complain(required.name, "is missing, and WEBHOOK_ENABLED is true"+l.unknownNeighbours(l.setting(required.name)))
+			l.complainMissing(required.name, "is missing, and WEBHOOK_ENABLED is true"+l.unknownNeighbours(l.setting(required.name)))
 		}
 	}
-	if l.hasProblem("WEBHOOK_TLS_CERT_FILE") || l.hasProblem("WEBHOOK_TLS_KEY_FILE") {
+	if l.elsewhere || l.hasProblem("WEBHOOK_TLS_CERT_FILE") || l.hasProblem("WEBHOOK_TLS_KEY_FILE") {
 		return
 	}
 	if _, err := tls.LoadX509KeyPair(w.TLSCertFile, w.TLSKeyFile); err != nil {

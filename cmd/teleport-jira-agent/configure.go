@@ -26,7 +26,7 @@ func newConfigure() *cobra.Command {
 			default:
 				return fmt.Errorf("--format must be env, toml or helm, is %q", format)
 			}
-			if from == "" {
+			if !cmd.Flags().Changed("from") {
 				_, err := fmt.Fprint(cmd.OutOrStdout(), agent.Sample(f))
 				return err
 			}

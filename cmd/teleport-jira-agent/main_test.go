@@ -34,6 +34,7 @@ func TestWrongCommandLineIsExit2WithOneLineOnStderr(t *testing.T) {
 		{"start --config", "flag needs an argument: --config"},
 		{"version -x", "unknown shorthand flag: 'x' in -x"},
 		{"configure --format xml", `--format must be env, toml or helm, is "xml"`},
+		{"configure --from=", "--from: names no file; example: --from /etc/teleport-jira.toml"},
 		{"configure --from /nowhere/a.toml", "--from: cannot be read: open /nowhere/a.toml: no such file or directory; example: --from /etc/teleport-jira.toml"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
