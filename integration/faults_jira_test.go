@@ -39,12 +39,15 @@ func (s *system) refused(r *replica.Replica) jirasim.Call {
 	return calls[at]
 }
 
-// next is the first call after another that matches; it must have come.
+// onItsWay is how long after a call began another may begin that does not know its answer yet.
+const onItsWay = 100 * time.Millisecond
+
+// next is the first call after another, and not on its way together with that, that matches; it must have come.
 func (s *system) next(after jirasim.Call, match func(jirasim.Call) bool) jirasim.Call {
 	s.t.Helper()
 	var later []jirasim.Call
 	for _, c := range s.jira.Calls() {
-		if c.Began.After(after.Began) && match(c) {
+		if c.Began.After(after.Began.Add(onItsWay)) && match(c) {
 			later = append(later, c)
 		}
 	}

@@ -17,7 +17,7 @@ func (w *worker) comment(ctx context.Context, key, body string) error {
 		if err != nil {
 			return err
 		}
-		if w.link.Begun == EffectComment+key && carries(comments, body) {
+		if (w.link.Begun == EffectComment+key || w.link.Begun == EffectComment) && carries(comments, body) {
 			w.link.Commented = append(w.link.Commented, key)
 		}
 		w.noteComments(comments)

@@ -42,7 +42,7 @@ type Work struct {
 	// Mark is what the agent writes into Teleport's plugin data to claim the request before it makes an issue. A claim with another
 	// mark, or with none, was made before the database was lost, or by Teleport's own plugin.
 	Mark string
-	// Begun names the effect that was begun and is not recorded as finished: EffectCreate, or EffectComment + key. After a crash
+	// Begun names the effect that was begun and is not recorded as finished: EffectCreate, or EffectComment + key, without key where it may be any. After a crash
 	// or a lost answer it tells what may have happened.
 	Begun   string
 	BegunAt time.Time
