@@ -1,10 +1,13 @@
 package deploy
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/gravitational/teleport/api/types"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 )
@@ -50,4 +53,37 @@ func TestTbotLetsTheUnitReadTheIdentity(t *testing.T) {
 	settings, err := os.ReadFile("systemd/agent.env")
 	require.NoError(t, err)
 	require.Contains(t, string(settings), "\nTELEPORT_IDENTITY_FILE="+destination.Path+"/identity\n")
+}
+
+// documents decodes the documents of a file of Teleport resources into the types given, in order. A field that they do not have fails the test.
+func documents(t *testing.T, name string, into ...any) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("teleport", name))
+	require.NoError(t, err)
+	found := bytes.Split(text, []byte("\n---\n"))
+	require.Len(t, found, len(into))
+	for n, document := range found {
+		asJSON, err := yaml.YAMLToJSONStrict(document)
+		require.NoError(t, err)
+		strict := json.NewDecoder(bytes.NewReader(asJSON))
+		strict.DisallowUnknownFields()
+		require.NoError(t, strict.Decode(into[n]), "%s", document)
+	}
+}
+
+func TestTheUserToSignAnIdentityForHoldsTheRole(t *testing.T) {
+	t.Parallel()
+	var user types.UserV2
+	var impersonator types.RoleV6
+	documents(t, "user.yaml", &user, &impersonator)
+	require.NoError(t, user.CheckAndSetDefaults())
+	require.NoError(t, impersonator.CheckAndSetDefaults())
+	impersonate := impersonator.GetImpersonateConditions(types.Allow)
+	require.Equal(t, []string{user.GetName()}, impersonate.Users)
+	require.Equal(t, user.GetRoles(), impersonate.Roles)
+	for _, mode := range []string{"state", "review", "notify"} {
+		role, err := os.ReadFile("teleport/role-" + mode + ".yaml")
+		require.NoError(t, err)
+		require.Contains(t, string(role), "\n  name: "+user.GetRoles()[0]+"\n")
+	}
 }
