@@ -9,6 +9,7 @@ import (
 
 	"github.com/gravitational/teleport/api/types"
 	"github.com/stretchr/testify/require"
+	apps "k8s.io/api/apps/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -86,4 +87,22 @@ func TestTheUserToSignAnIdentityForHoldsTheRole(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, string(role), "\n  name: "+user.GetRoles()[0]+"\n")
 	}
+}
+
+func TestTbotInAClusterWritesTheSecretThatTheManifestsMount(t *testing.T) {
+	t.Parallel()
+	config := tbot(t, "tbot-kubernetes.yaml")
+	destination := config.Outputs[0].Destination
+	require.Equal(t, "kubernetes_secret", destination.Type)
+	pod := only[*apps.Deployment](t, kustomized(t, "kubernetes/base")).Spec.Template.Spec
+	require.Equal(t, "identity", pod.Volumes[0].Name)
+	require.Equal(t, destination.Name, pod.Volumes[0].Secret.SecretName)
+
+	var bot map[string]any // the client module has the resource in another form
+	var token types.ProvisionTokenV2
+	documents(t, "bot.yaml", &bot, &token)
+	require.NoError(t, token.CheckAndSetDefaults())
+	require.Equal(t, config.Onboarding["token"], token.GetName())
+	require.EqualValues(t, config.Onboarding["join_method"], token.GetJoinMethod())
+	require.Equal(t, bot["metadata"].(map[string]any)["name"], token.GetBotName())
 }
