@@ -112,3 +112,20 @@ func TestTheImageRunsAsNobodyInParticular(t *testing.T) {
 	}
 	require.Contains(t, string(text), "make build TAGS=timetzdata", "built as everybody builds it")
 }
+
+// TestTheCommandsForTheDemoStartTheAgentToo: nothing depends on the agent, so that Docker Compose starts it only if it is named.
+func TestTheCommandsForTheDemoStartTheAgentToo(t *testing.T) {
+	t.Parallel()
+	command := regexp.MustCompile(`(?m)docker compose --profile demo up --build (.*?)( +#.*)?$`)
+	for _, name := range []string{"../docker-compose.yml", "GUIDE.md"} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		found := command.FindAllSubmatch(text, -1)
+		require.NotEmpty(t, found, name)
+		for _, match := range found {
+			project, err := composed(t, "demo").WithSelectedServices(strings.Fields(string(match[1])))
+			require.NoError(t, err)
+			require.Equal(t, []string{"demo", "demo-agent", "demo-postgres"}, project.ServiceNames(), name)
+		}
+	}
+}
