@@ -327,3 +327,15 @@ func TestAlertsAndDashboardAskForMetricsThatThereAre(t *testing.T) {
 		}
 	}
 }
+
+// TestAlertsTellInstallationsApart: one Prometheus may watch several, and one that leads must not hide another that does not.
+func TestAlertsTellInstallationsApart(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(chart, "alerts.yaml"))
+	require.NoError(t, err)
+	aggregations := regexp.MustCompile(`\b(sum|max|min) ?(by )?\(([^)]*)`).FindAllStringSubmatch(string(text), -1)
+	require.NotEmpty(t, aggregations)
+	for _, aggregation := range aggregations {
+		require.Regexp(t, `by \(namespace, job(, \w+)?$`, aggregation[0])
+	}
+}
