@@ -32,6 +32,8 @@ func (w *worker) find(ctx context.Context) error {
 	switch {
 	case data.Issue.ID != "":
 		return w.adopt(ctx, data)
+	case !data.Claimed && OutcomeOf(w.link) == OutcomePending && w.DryRun:
+		return w.create(ctx) // says so, and leaves the mark: somebody else may claim it next
 	case !data.Claimed && OutcomeOf(w.link) == OutcomePending:
 		w.link.Begun = "" // the claim comes before the create: there was none
 		return nil

@@ -114,12 +114,16 @@ func (w *worker) glance(ctx context.Context) error {
 }
 
 // foresee tells what this run of the worker would have done, unless it was told before, and puts off the row. Whoever does the work meanwhile may
-// comment, so that the comments are looked at before the next one is added.
+// make the issue, which is looked for then whatever becomes of the request, or comment, so that the comments are looked at before the next one is added.
 func (w *worker) foresee() []Activity {
 	w.link.Attempts, w.link.Parked = 0, false
 	w.link.Due = time.Now().Add(dryRunAgain)
 	w.link.LastError = DryRunError + strings.Join(w.undone, "; ")
-	if w.link.Begun == "" && w.link.Bound.ID != "" {
+	switch {
+	case w.link.Begun != "":
+	case w.link.Bound.ID == "":
+		w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
+	default:
 		w.link.Begun = EffectComment
 	}
 	if before, _ := w.foreseen.Swap(w.link.RequestID, w.link.LastError); before == w.link.LastError {

@@ -196,3 +196,18 @@ func TestADryRunCountsWhatIsAlreadySo(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotFound)
 	require.Zero(t, written(cluster, tracker))
 }
+
+func TestAnIssueThatIsMadeAfterADryRunHasLookedIsTakenOverThoughTheRequestIsResolved(t *testing.T) {
+	t.Parallel()
+	inDryRun(t, func(*world) {}, func(t *testing.T, w *world) {
+		o := official{w}
+		o.asks(nil)
+		w.after(time.Second)
+		o.makes(agentAccount, true)
+		w.cluster.change(officialID, func(r *Request) { r.State = StateApproved })
+		w.after(10 * time.Minute)
+		w.goLive()
+		w.after(time.Minute)
+		require.Equal(t, approvedStatus, w.issue(officialID).Issue.Status)
+	})
+}
