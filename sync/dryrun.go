@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	stdsync "sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -99,6 +100,35 @@ func (dryTracker) SetRequestID(_ context.Context, id, requestID string, _ func(c
 
 func (dryTracker) Comment(_ context.Context, id, _, body string, _ func(context.Context) error) error {
 	return notDone("jira", "comment on issue %s: %q", id, body)
+}
+
+// dryStore keeps the cursor to this term. One that is recorded says that Teleport's own plugin has been taken over from, which goes on making issues
+// until it is stopped, seen by a dry run or not: the live start, too, reads both sides as after a loss.
+type dryStore struct {
+	Store
+	mu     stdsync.Mutex
+	cursor time.Time
+}
+
+// Cursor is the term's own, from the recorded one on.
+func (s *dryStore) Cursor(ctx context.Context) (time.Time, error) {
+	recorded, err := s.Store.Cursor(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cursor.After(recorded) {
+		return s.cursor, err
+	}
+	return recorded, err
+}
+
+func (s *dryStore) ObserveIssues(ctx context.Context, issues []Issue, cursor time.Time) error {
+	err := s.Store.ObserveIssues(ctx, issues, time.Time{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && cursor.After(s.cursor) {
+		s.cursor = cursor
+	}
+	return err
 }
 
 // glance reads an issue of which no search tells, since in a dry run its field stays empty.

@@ -211,3 +211,29 @@ func TestAnIssueThatIsMadeAfterADryRunHasLookedIsTakenOverThoughTheRequestIsReso
 		require.Equal(t, approvedStatus, w.issue(officialID).Issue.Status)
 	})
 }
+
+func TestWhatTeleportsOwnPluginDidSinceADryRunIsTakenOver(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(w *world){
+		"approved": func(w *world) { w.cluster.change(officialID, func(r *Request) { r.State = StateApproved }) },
+		"gone":     func(w *world) { w.cluster.remove(officialID) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inDryRun(t, func(*world) {}, func(t *testing.T, w *world) {
+				w.after(10 * time.Minute)
+				w.stop()
+				o := official{w}
+				o.asks(nil)
+				o.makes(agentAccount, true)
+				end(w)
+				time.Sleep(time.Minute)
+				w.settings = nil
+				w.start()
+				w.after(time.Minute)
+				require.NotEmpty(t, w.tracker.of(officialID))
+				require.NotEqual(t, pendingStatus, w.issue(officialID).Issue.Status)
+			})
+		})
+	}
+}

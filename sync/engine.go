@@ -58,7 +58,7 @@ const drain = 2 * time.Second
 func (e *Engine) Run(ctx context.Context) error {
 	e.wakeWork, e.wakePoll = make(chan struct{}, 1), make(chan struct{}, 1)
 	if e.DryRun {
-		e.Cluster, e.Tracker = dryCluster{e.Cluster}, dryTracker{e.Tracker}
+		e.Cluster, e.Tracker, e.Store = dryCluster{e.Cluster}, dryTracker{e.Tracker}, &dryStore{Store: e.Store}
 	}
 	ctx, lost := context.WithCancelCause(ctx)
 	defer lost(nil)
