@@ -145,10 +145,14 @@ func (w *worker) glance(ctx context.Context) error {
 
 // foresee tells what this run of the worker would have done, unless it was told before, and puts off the row. Whoever does the work meanwhile may
 // make the issue, which is looked for then whatever becomes of the request, or comment, so that the comments are looked at before the next one is added.
-func (w *worker) foresee() []Activity {
-	w.link.Attempts, w.link.Parked = 0, false
-	w.link.Due = time.Now().Add(dryRunAgain)
-	w.link.LastError = DryRunError + strings.Join(w.undone, "; ")
+func (w *worker) foresee(err error) []Activity {
+	what := strings.Join(w.undone, "; ")
+	w.link.LastError = DryRunError + what
+	if err == nil {
+		w.link.Due = time.Now().Add(dryRunAgain)
+	} else {
+		w.link.LastError += "; failed: " + err.Error()
+	}
 	switch {
 	case w.link.Begun != "":
 	case w.link.Bound.ID == "":
@@ -156,7 +160,7 @@ func (w *worker) foresee() []Activity {
 	default:
 		w.link.Begun = EffectComment
 	}
-	if before, _ := w.foreseen.Swap(w.link.RequestID, w.link.LastError); before == w.link.LastError {
+	if before, _ := w.foreseen.Swap(w.link.RequestID, what); before == what {
 		return nil
 	}
 	told := make([]Activity, len(w.undone))

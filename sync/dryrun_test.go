@@ -237,3 +237,16 @@ func TestWhatTeleportsOwnPluginDidSinceADryRunIsTakenOver(t *testing.T) {
 		})
 	}
 }
+
+func TestARowThatIsParkedInADryRunGoesOnAtOnceAfterIt(t *testing.T) {
+	t.Parallel()
+	inDryRun(t, func(*world) {}, func(t *testing.T, w *world) {
+		o := official{w}
+		o.asks(func(r *Request) { r.State = StateApproved })
+		id := o.makes(agentAccount, true)
+		w.tracker.archive(id, true)
+		w.after(30 * time.Minute)
+		w.goLive()
+		require.Equal(t, "approved", w.cluster.plugin[officialID]["resolution"])
+	})
+}

@@ -185,10 +185,7 @@ func (w *worker) finish(ctx context.Context, err error) error {
 	now := time.Now()
 	l := &w.link
 	e := asError(err)
-	var told []Activity
 	switch {
-	case err == nil && len(w.undone) > 0:
-		told = w.foresee()
 	case err == nil:
 		l.Attempts, l.LastError, l.Parked = 0, "", false
 		l.Due = nextLook(*l)
@@ -208,6 +205,10 @@ func (w *worker) finish(ctx context.Context, err error) error {
 		l.Attempts++
 		l.LastError = err.Error()
 		l.Due = now.Add(backoff(l.Attempts, firstBackoff, maxBackoff))
+	}
+	var told []Activity
+	if len(w.undone) > 0 && e.Scope != ScopeSide { // else it may not be all that would have been done
+		told = w.foresee(err)
 	}
 	// A parked or delayed request still expires on time.
 	if look := nextLook(*l); !look.IsZero() && (l.Due.IsZero() || look.Before(l.Due)) {
