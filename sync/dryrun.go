@@ -143,8 +143,17 @@ func (w *worker) glance(ctx context.Context) error {
 	return w.observeIssue(ctx, issues[0])
 }
 
+// leaveUndone notes what would have been done. Whoever does the work meanwhile may comment, so that the comments are looked at before the next one is added;
+// whatever else of this run is recorded, or fails, that is not to be forgotten.
+func (w *worker) leaveUndone(what string) {
+	w.undone = append(w.undone, what)
+	if w.link.Begun == "" && w.link.Bound.ID != "" {
+		w.link.Begun = EffectComment
+	}
+}
+
 // foresee tells what this run of the worker would have done, unless it was told before, and puts off the row. Whoever does the work meanwhile may
-// make the issue, which is looked for then whatever becomes of the request, or comment, so that the comments are looked at before the next one is added.
+// make the issue, which is looked for then whatever becomes of the request.
 func (w *worker) foresee(err error) []Activity {
 	what := strings.Join(w.undone, "; ")
 	w.link.LastError = DryRunError + what
@@ -153,12 +162,8 @@ func (w *worker) foresee(err error) []Activity {
 	} else {
 		w.link.LastError += "; failed: " + err.Error()
 	}
-	switch {
-	case w.link.Begun != "":
-	case w.link.Bound.ID == "":
+	if w.link.Begun == "" {
 		w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
-	default:
-		w.link.Begun = EffectComment
 	}
 	if before, _ := w.foreseen.Swap(w.link.RequestID, what); before == what {
 		return nil

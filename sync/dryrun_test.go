@@ -250,3 +250,30 @@ func TestARowThatIsParkedInADryRunGoesOnAtOnceAfterIt(t *testing.T) {
 		require.Equal(t, "approved", w.cluster.plugin[officialID]["resolution"])
 	})
 }
+
+func TestWhatIsSaidAfterADryRunHasFailedHalfWayIsNotSaidAgain(t *testing.T) {
+	t.Parallel()
+	inDryRun(t, func(*world) {}, func(t *testing.T, w *world) {
+		o := official{w}
+		o.asks(nil)
+		id := o.makes(agentAccount, true)
+		w.tracker.edit(id, func(i *memIssue) { i.Issue.RequestID = officialID })
+		w.after(time.Minute)
+		w.tracker.set(func(op string) error {
+			if op == "latest" { // before a move
+				return &Error{Side: "jira", Op: op, Scope: ScopeSide, Err: errLost}
+			}
+			return nil
+		}, nil)
+		w.cluster.change(officialID, func(r *Request) { r.State = StateApproved })
+		w.after(time.Minute)
+		w.stop()
+		w.tracker.set(nil, nil)
+		o.says(id, "Access request has been approved\n")
+		w.settings = nil
+		w.start()
+		w.after(time.Minute)
+		require.Equal(t, []string{""}, keysOf(w.issue(officialID)))
+		require.Equal(t, approvedStatus, w.issue(officialID).Issue.Status)
+	})
+}

@@ -92,7 +92,7 @@ func (w *worker) act(ctx context.Context, a Action) error {
 		w.link.IssueGone = true // to be read by id before anything is concluded
 	}
 	if errors.Is(err, ErrDryRun) {
-		w.undone = append(w.undone, asError(err).Op)
+		w.leaveUndone(asError(err).Op)
 		return err
 	}
 	err = w.suspectArchive(ctx, a.Kind, err)
