@@ -152,10 +152,14 @@ func (w *worker) leaveUndone(what string) {
 	}
 }
 
-// foresee tells what this run of the worker would have done, unless it was told before, and puts off the row. Whoever does the work meanwhile may
+// foresee tells what this run of the worker would have done, unless it was told before and has not been otherwise since, and puts off the row. Whoever does the work meanwhile may
 // make the issue, which is looked for then whatever becomes of the request.
 func (w *worker) foresee(err error) []Activity {
 	what := strings.Join(w.undone, "; ")
+	before := w.told // by an earlier term
+	if known, ok := w.foreseen.Swap(w.link.RequestID, what); ok {
+		before = DryRunError + known.(string)
+	}
 	w.link.LastError = DryRunError + what
 	if err == nil {
 		w.link.Due = time.Now().Add(dryRunAgain)
@@ -165,7 +169,7 @@ func (w *worker) foresee(err error) []Activity {
 	if w.link.Begun == "" {
 		w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
 	}
-	if before, _ := w.foreseen.Swap(w.link.RequestID, what); before == what {
+	if before == DryRunError+what {
 		return nil
 	}
 	told := make([]Activity, len(w.undone))

@@ -277,3 +277,33 @@ func TestWhatIsSaidAfterADryRunHasFailedHalfWayIsNotSaidAgain(t *testing.T) {
 		require.Equal(t, approvedStatus, w.issue(officialID).Issue.Status)
 	})
 }
+
+func TestADryRunTellsAgainWhatHappensAgain(t *testing.T) {
+	t.Parallel()
+	inDryRun(t, func(w *world) { w.policy.Approvers = []string{"bob@example.com"} }, func(t *testing.T, w *world) {
+		o := official{w}
+		o.asks(nil)
+		id := o.makes(agentAccount, true)
+		w.tracker.edit(id, func(i *memIssue) { i.Issue.RequestID = officialID })
+		eve := Person{AccountID: "acc-eve", Email: "eve@example.com", Active: true}
+		w.tracker.person(id, eve, approvedStatus)
+		w.after(2 * time.Minute)
+		w.tracker.person(id, bob, pendingStatus)
+		w.after(2 * time.Minute)
+		w.tracker.person(id, eve, approvedStatus)
+		w.after(2 * time.Minute)
+		require.Len(t, w.foretold(officialID), 2)
+	})
+}
+
+func TestADryRunTellsOnceThoughItIsStartedTwice(t *testing.T) {
+	t.Parallel()
+	inDryRun(t, func(*world) {}, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.after(5 * time.Minute)
+		w.stop()
+		w.start()
+		w.after(5 * time.Minute)
+		require.Len(t, w.foretold("req-1"), 1)
+	})
+}

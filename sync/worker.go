@@ -26,12 +26,13 @@ var errNoProgress = errors.New("the action succeeded without effect; both sides 
 type worker struct {
 	*Engine
 	link   Link
+	told   string   // Work.LastError as it was at first: in a dry run, what was told last
 	undone []string // in a dry run: what would have been done
 	log    *zap.Logger
 }
 
 func newWorker(e *Engine, l Link) *worker {
-	w := &worker{Engine: e, link: l, log: e.Log.With(zap.String("request_id", l.RequestID))}
+	w := &worker{Engine: e, link: l, told: l.LastError, log: e.Log.With(zap.String("request_id", l.RequestID))}
 	w.notePlaced()
 	return w
 }
@@ -189,6 +190,9 @@ func (w *worker) finish(ctx context.Context, err error) error {
 	case err == nil:
 		l.Attempts, l.LastError, l.Parked = 0, "", false
 		l.Due = nextLook(*l)
+		if len(w.undone) == 0 {
+			w.foreseen.Delete(l.RequestID)
+		}
 	case e.Scope == ScopeSide:
 		// The side is in trouble, not this request: no attempt is counted.
 		l.LastError = err.Error()
