@@ -220,7 +220,7 @@ func isDecision(s RequestState) bool {
 // toldOutcome is the outcome that the agent's newest closing comment tells; empty without one.
 func toldOutcome(newestFirst []Comment) Outcome {
 	for _, c := range newestFirst {
-		if outcome, closing := strings.CutPrefix(cmp.Or(c.Key, officialClosing(c.Body)), resolutionPrefix); closing && c.Author.Agent {
+		if outcome, closing := strings.CutPrefix(cmp.Or(c.Key, officialClosing(c)), resolutionPrefix); closing && c.Author.Agent {
 			return Outcome(outcome)
 		}
 	}

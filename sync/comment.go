@@ -41,28 +41,29 @@ func (w *worker) comment(ctx context.Context, key, body string) error {
 // noteComments records the comments by the agent's account that were seen on the issue: its own, and those of Teleport's own plugin.
 func (w *worker) noteComments(comments []Comment) {
 	for _, c := range comments {
-		key := cmp.Or(c.Key, officialClosing(c.Body), officialReview(c.Body, w.link.Request.Reviews))
+		key := cmp.Or(c.Key, officialClosing(c), officialReview(c, w.link.Request.Reviews))
 		if key != "" && c.Author.Agent && !w.link.HasComment(key) {
 			w.link.Commented = append(w.link.Commented, key)
 		}
 	}
 }
 
-// officialClosing is the key of the closing comment that Teleport's own plugin makes with this text, and leaves unmarked; empty if it is none.
+// officialClosing is the key of the closing comment that Teleport's own plugin makes with this text, and leaves unmarked; empty if it is none, or if
+// somebody else has written what it says now.
 // https://github.com/gravitational/teleport/blob/master/integrations/access/jira/client.go
-func officialClosing(body string) string {
-	first, _, _ := strings.Cut(body, "\n")
+func officialClosing(c Comment) string {
+	first, _, _ := strings.Cut(c.Body, "\n")
 	outcome, ok := strings.CutPrefix(strings.TrimSpace(first), "Access request has been ")
-	if !ok {
+	if !ok || c.Edited {
 		return ""
 	}
 	return resolutionKey(Outcome(outcome))
 }
 
 // officialReview is the same for its comment on one of the reviews.
-func officialReview(body string, reviews []Review) string {
-	author, _, ok := strings.Cut(body, " reviewed the request at ")
-	if !ok {
+func officialReview(c Comment, reviews []Review) string {
+	author, _, ok := strings.Cut(c.Body, " reviewed the request at ")
+	if !ok || c.Edited {
 		return ""
 	}
 	for _, r := range reviews {

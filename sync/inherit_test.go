@@ -264,3 +264,17 @@ func TestAnIssueThatTheIndexDoesNotShowYetIsWaitedFor(t *testing.T) {
 		require.Equal(t, pendingStatus, w.issue(officialID).Issue.Status)
 	})
 }
+
+func TestAnEditedCommentIsNoneOfTeleportsOwnPlugin(t *testing.T) {
+	t.Parallel()
+	inWorldWith(t, func(w *world) {
+		o := official{w}
+		o.asks(func(r *Request) { r.State = StateApproved })
+		id := o.makes(agentAccount, true)
+		o.says(id, "Access request has been approved")
+		w.tracker.edit(id, func(i *memIssue) { i.Comments[0].Edited = true })
+	}, func(t *testing.T, w *world) {
+		w.after(time.Minute)
+		require.Equal(t, []string{"", "resolution:approved"}, keysOf(w.issue(officialID)))
+	})
+}
