@@ -47,6 +47,9 @@ func (w *worker) find(ctx context.Context) error {
 		return err
 	}
 	if found != nil {
+		if asked, err := w.askAgain(ctx, *found, data); asked || err != nil {
+			return err
+		}
 		return w.bind(ctx, *found, data)
 	}
 	if waited := time.Since(w.begunAt(data)); waited < searchGrace {
@@ -155,6 +158,42 @@ func (w *worker) oneOf(ctx context.Context, oldestFirst []Issue) (first *Detail,
 		}
 	}
 	return first, nil
+}
+
+// refusedUnlinked: a move made before the issue was known to be the request's.
+const refusedUnlinked = "unlinked"
+
+// askAgain puts back an issue that was decided before it was found, of a request that Teleport's own plugin claimed and for which it names no issue. There
+// may never have been one, as the requester may have seen to, who can then write the ID into the issue of another request made meanwhile: what was
+// decided about that one must not count for this one. The plugin heeds no such move either. It is found again, under Pending.
+func (w *worker) askAgain(ctx context.Context, d Detail, data PluginData) (asked bool, err error) {
+	shown, known := w.Policy.Statuses.Outcome(d.Issue.Status)
+	if data.Mark != "" || OutcomeOf(w.link) != OutcomePending || !known || shown == OutcomePending {
+		return false, nil
+	}
+	v, err := w.Policy.Judge(w.link, d)
+	if err != nil {
+		return false, &Error{Side: "jira", Op: "read the history of issue " + d.Issue.Key, Err: err}
+	}
+	if v.Decision == nil {
+		return false, nil // it is refused in any case
+	}
+	v = v.refused(refusedUnlinked, "Teleport did not know this issue yet as that of the request "+plain(w.link.RequestID)+", and it may have been moved as that of another. "+
+		"Please look at the request in Teleport"+pageOf(w.link.Request)+", and move this issue again.")
+	told := func(c Comment) bool { return c.Author.Agent && c.Key == v.refusalKey() }
+	if body := refusalText(v); !slices.ContainsFunc(d.Comments, told) && !carries(d.Comments, body) {
+		if err := w.Tracker.Comment(ctx, d.Issue.ID, v.refusalKey(), body, w.checked); err != nil {
+			return false, err
+		}
+		w.Observer.Refused(v.Reason)
+		w.log.Warn("move refused", zap.String("issue_key", d.Issue.Key), zap.String("status", v.Status.Name), zap.String("reason", v.Reason),
+			zap.String("by", v.Move.Author.ID()))
+		if err := w.record(ctx, w.activity("refuse", v.Reason, v.moved()+": "+v.Refusal)); err != nil {
+			return false, err
+		}
+	}
+	_, err = w.Tracker.Move(ctx, d.Issue.ID, d.Issue.Status, w.Policy.Statuses[OutcomePending], w.checked)
+	return true, err
 }
 
 // bind makes an existing issue the request's, with the comments that it already carries.

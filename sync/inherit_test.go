@@ -85,7 +85,7 @@ func TestWhatTeleportsOwnPluginLeftIsTakenOver(t *testing.T) {
 		"an issue that it lost":                     {left: func(o official) { o.asks(nil); o.makes(agentAccount, false) }, status: pendingStatus},
 		"an issue that it lost and somebody has approved": {
 			left:   func(o official) { o.asks(nil); o.tracker().person(o.makes(agentAccount, false), bob, approvedStatus) },
-			status: approvedStatus, keys: []string{"resolution:approved"}, resolved: "approved", decided: true,
+			status: pendingStatus, keys: []string{"refused:2"},
 		},
 		"an approval in Jira whose webhook it missed": {
 			left:   func(o official) { o.asks(nil); o.tracker().person(o.makes(agentAccount, true), bob, approvedStatus) },
@@ -277,4 +277,38 @@ func TestAnEditedCommentIsNoneOfTeleportsOwnPlugin(t *testing.T) {
 		w.after(time.Minute)
 		require.Equal(t, []string{"", "resolution:approved"}, keysOf(w.issue(officialID)))
 	})
+}
+
+// TestAnApprovalOfAnotherRequestOfTheSameTimeCountsForNone lets a requester make one request that Teleport's own plugin can make no issue for, then another that is
+// approved, and write the first one's ID into the other's issue.
+func TestAnApprovalOfAnotherRequestOfTheSameTimeCountsForNone(t *testing.T) {
+	t.Parallel()
+	for name, held := range map[string]string{"in the field": officialID, "in the property alone": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorldWith(t, func(w *world) {
+				o := official{w}
+				o.asks(nil)
+				o.claims(nil)
+				other := w.tracker.forge(held, agentAccount, pendingStatus)
+				w.cluster.add(Request{
+					ID: "req-2", State: StateApproved, User: "alice@example.com",
+					Created: time.Now().Add(-30 * time.Minute).UTC(), Expires: time.Now().Add(time.Hour).UTC(),
+				})
+				w.cluster.plugin["req-2"] = map[string]string{"issue_id": other, "issue_key": "ACCESS-" + other, "resolution": "approved"}
+				w.tracker.person(other, bob, approvedStatus)
+				w.tracker.edit(other, func(i *memIssue) { i.Issue.Property, i.Issue.ByAgent = officialID, true })
+			}, func(t *testing.T, w *world) {
+				w.after(10 * time.Minute)
+				require.Empty(t, w.cluster.decided)
+				require.Equal(t, StatePending, w.cluster.requests[officialID].State)
+				require.Equal(t, []string{"refused:2"}, keysOf(w.issue(officialID)))
+				require.Equal(t, pendingStatus, w.issue(officialID).Issue.Status)
+
+				w.tracker.person(w.issue(officialID).Issue.ID, bob, approvedStatus)
+				w.after(time.Minute)
+				require.Equal(t, []string{"req-1 approved jira:bob@example.com"}, w.cluster.decided)
+			})
+		})
+	}
 }
