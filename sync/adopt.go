@@ -84,11 +84,19 @@ func (w *worker) searchMade(ctx context.Context, data PluginData) ([]Issue, erro
 }
 
 // begunAt is when the create that was never finished began, or somewhat later. Teleport's own plugin makes an issue as soon as it hears of the request,
-// or never: https://github.com/gravitational/teleport/blob/master/integrations/access/jira/app.go
+// be it new or only reviewed, or never: https://github.com/gravitational/teleport/blob/master/integrations/access/jira/app.go
 func (w *worker) begunAt(data PluginData) time.Time {
 	const late = time.Minute
-	created := w.link.Request.Created
-	if heard := created.Add(late); data.Claimed && data.Mark == "" && !created.IsZero() && heard.Before(w.link.BegunAt) {
+	told := w.link.Request.Created
+	if data.Mark != "" || !data.Claimed || told.IsZero() {
+		return w.link.BegunAt
+	}
+	for _, r := range w.link.Request.Reviews {
+		if r.Created.After(told) {
+			told = r.Created
+		}
+	}
+	if heard := told.Add(late); heard.Before(w.link.BegunAt) {
 		return heard
 	}
 	return w.link.BegunAt

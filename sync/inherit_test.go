@@ -312,3 +312,18 @@ func TestAnApprovalOfAnotherRequestOfTheSameTimeCountsForNone(t *testing.T) {
 		})
 	}
 }
+
+// TestAnIssueMadeOnAReviewIsWaitedForToo lets the plugin hear of an old request by its first review, having been down before.
+func TestAnIssueMadeOnAReviewIsWaitedForToo(t *testing.T) {
+	t.Parallel()
+	inWorldWith(t, func(w *world) {
+		w.tracker.lag = 2 * time.Minute
+		o := official{w}
+		o.asks(func(r *Request) { r.Reviews = []Review{{Author: "bob", Verdict: StateApproved, Created: time.Now().UTC()}} })
+		o.makes(agentAccount, false)
+	}, func(t *testing.T, w *world) {
+		w.after(4 * time.Minute)
+		require.Zero(t, w.tracker.count("create"))
+		require.Equal(t, pendingStatus, w.issue(officialID).Issue.Status)
+	})
+}
