@@ -319,7 +319,9 @@ func TestAnIssueMadeOnAReviewIsWaitedForToo(t *testing.T) {
 	inWorldWith(t, func(w *world) {
 		w.tracker.lag = 2 * time.Minute
 		o := official{w}
-		o.asks(func(r *Request) { r.Reviews = []Review{{Author: "bob", Verdict: StateApproved, Created: time.Now().UTC()}} })
+		o.asks(func(r *Request) {
+			r.Reviews = []Review{{Author: "bob", Verdict: StateApproved, Created: time.Now().UTC()}}
+		})
 		o.makes(agentAccount, false)
 	}, func(t *testing.T, w *world) {
 		w.after(4 * time.Minute)
