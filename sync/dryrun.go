@@ -158,7 +158,8 @@ func (w *worker) foresee(err error) []Activity {
 	what := strings.Join(w.undone, "; ")
 	before := w.told // by an earlier term
 	if known, ok := w.foreseen.Swap(w.link.RequestID, what); ok {
-		before = DryRunError + known.(string)
+		text, _ := known.(string)
+		before = DryRunError + text
 	}
 	w.link.LastError = DryRunError + what
 	if err == nil {
