@@ -118,32 +118,30 @@ func render(f Format, head string, entries []entry) string {
 }
 
 func writeEnv(b *strings.Builder, entries []entry) {
-	group := ""
-	for _, e := range entries {
-		if e.group != group {
-			group = e.group
-			b.WriteString("\n# ---- " + group + "\n")
-		}
-		b.WriteString("\n")
-		writeNotes(b, "", e)
-		b.WriteString(mark(e) + e.variable() + "=" + e.value + "\n")
-	}
+	writeGroups(b, entries, "\n# ---- %s\n", func(e entry) string { return e.variable() + "=" + e.value })
 }
 
 func writeTOML(b *strings.Builder, entries []entry) {
-	group := ""
-	for _, e := range entries {
-		if e.group != group {
-			group = e.group
-			b.WriteString("\n[" + group + "]\n")
-		}
-		b.WriteString("\n")
-		writeNotes(b, "", e)
+	writeGroups(b, entries, "\n[%s]\n", func(e entry) string {
 		key := e.key()
 		if e.file {
 			key += strings.ToLower(fileSuffix)
 		}
-		b.WriteString(mark(e) + key + " = " + e.literal() + "\n")
+		return key + " = " + e.literal()
+	})
+}
+
+// writeGroups prints each entry on a line below its notes, and a heading, with the group's name in place of %s, before each group.
+func writeGroups(b *strings.Builder, entries []entry, heading string, line func(entry) string) {
+	group := ""
+	for _, e := range entries {
+		if e.group != group {
+			group = e.group
+			fmt.Fprintf(b, heading, group)
+		}
+		b.WriteString("\n")
+		writeNotes(b, "", e)
+		b.WriteString(mark(e) + line(e) + "\n")
 	}
 }
 

@@ -10,6 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// readFirst would change something, and look whether it is so already: TestADryRunCountsWhatIsAlreadySo calls them.
+var readFirst = []string{"Claim", "Link", "Resolve", "Move"}
+
 // reads are the calls that change nothing.
 var reads = []string{
 	"Watch", "Requests", "Request", "Users", "Linked",
@@ -19,24 +22,20 @@ var reads = []string{
 // TestADryRunReachesNoWrite holds for methods that are added later, too: one that is no read has to have its own in the wrapper.
 func TestADryRunReachesNoWrite(t *testing.T) {
 	t.Parallel()
-	for side, wrapper := range map[reflect.Type]any{
-		reflect.TypeFor[Cluster](): dryCluster{newMemCluster()}, reflect.TypeFor[Tracker](): dryTracker{newMemTracker()},
+	for side, wrapper := range map[reflect.Type]reflect.Type{
+		reflect.TypeFor[Cluster](): reflect.TypeFor[dryCluster](), reflect.TypeFor[Tracker](): reflect.TypeFor[dryTracker](),
 	} {
 		for method := range side.Methods() {
-			if slices.Contains(reads, method.Name) {
+			if slices.Contains(slices.Concat(reads, readFirst), method.Name) {
 				continue
 			}
 			t.Run(method.Name, func(t *testing.T) {
 				t.Parallel()
 				// A wrapper that passes the call on does so through the embedded interface, which a nil one shows.
-				bare := reflect.New(reflect.TypeOf(wrapper)).Elem()
-				m := bare.MethodByName(method.Name)
+				m := reflect.New(wrapper).Elem().MethodByName(method.Name)
 				args := make([]reflect.Value, m.Type().NumIn())
 				for n := range args {
 					args[n] = reflect.Zero(m.Type().In(n))
-				}
-				if slices.Contains([]string{"Claim", "Link", "Resolve", "Move"}, method.Name) {
-					return // these read first; the tests below see that they do not write
 				}
 				results := m.Call(args)
 				require.ErrorIs(t, results[len(results)-1].Interface().(error), ErrDryRun)

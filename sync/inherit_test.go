@@ -21,7 +21,7 @@ func (t *memTracker) edit(id string, change func(*memIssue)) {
 	change(t.issues[id])
 }
 
-// claims is its first write for a request, made an hour ago. Where it failed after that, nothing else is there.
+// claims is its write into plugin data, for nil the first one for a request. Where it failed after that, nothing else is there.
 func (o official) claims(data map[string]string) {
 	o.w.cluster.mu.Lock()
 	defer o.w.cluster.mu.Unlock()
@@ -30,6 +30,7 @@ func (o official) claims(data map[string]string) {
 	}
 }
 
+// asks makes the request, an hour ago.
 func (o official) asks(edit func(*Request)) {
 	r := Request{
 		ID: officialID, State: StatePending, User: "alice@example.com", Roles: []string{"db-admin"},
