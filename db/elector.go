@@ -72,9 +72,11 @@ type ElectorConfig struct {
 	Log      *zap.Logger
 	// OnState is called with each change of state, heartbeats included, by the goroutine that calls Run; it must not block. Nil is allowed.
 	OnState func(State)
-	// OnHint is called, from the beginning of a term on, when there is a new hint (DB.Hint), or there may be: the same holds as for OnState.
+	// OnHint is called, from the beginning of a term on, when there is a new hint (DB.Hint) or a row that somebody else made due (View.Retry), or there may be: the same holds as for OnState.
 	// A hint whose call is lost, since the session that would have told was, is there when the next term begins.
 	OnHint func()
+	// OnAsk is called when an operator wants both sides compared now: the same holds as for OnHint. A term begins with that anyway.
+	OnAsk func()
 }
 
 // Elector takes part in the election of a scope's leader.

@@ -15,6 +15,10 @@ import (
 var (
 	// ErrNewerSchema means that the database was migrated by a newer release of this program.
 	ErrNewerSchema = errors.New("the database schema is newer than this program; run the release that migrated it, or a later one")
+	// ErrNoSchema means that no agent has made its tables in this database.
+	ErrNoSchema = errors.New("the database has no tables of the agent; `teleport-jira-agent start` makes them, with the same DATABASE_URL")
+	// ErrOlderSchema means that the tables are those of an earlier release.
+	ErrOlderSchema = errors.New("the tables are those of an earlier release; `teleport-jira-agent start` of this one brings them up to date")
 	// ErrUnsuitable means that a server, or what stands before it, cannot carry the leader's lock.
 	ErrUnsuitable = errors.New("this PostgreSQL connection is not suitable")
 	// ErrIssueTaken means that another request's row already names the issue. It is a kind of sync.ErrChanged.
@@ -51,7 +55,7 @@ func Retryable(err error) bool {
 
 // failure makes the driver's error one of this package; it is the only place that knows the driver's errors.
 func failure(op string, err error) error {
-	for _, condition := range []error{sync.ErrNotLeader, sync.ErrNotFound, sync.ErrChanged, ErrNewerSchema, ErrUnsuitable} {
+	for _, condition := range []error{sync.ErrNotLeader, sync.ErrNotFound, sync.ErrChanged, ErrNewerSchema, ErrNoSchema, ErrOlderSchema, ErrUnsuitable} {
 		if errors.Is(err, condition) {
 			return fmt.Errorf("%s: %w", op, err)
 		}

@@ -19,6 +19,11 @@ var migrations embed.FS
 // versionTable holds the number of the last migration, beside the tables themselves in the first schema of the search path.
 const versionTable = "agent_schema_version"
 
+// querier is a connection, a pool or a transaction.
+type querier interface {
+	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
+}
+
 // frozenMigrator is after how long PostgreSQL ends the session of a process that stood still amid a migration, and so frees
 // the lock for the next.
 const frozenMigrator = time.Minute
@@ -40,15 +45,10 @@ func (d *DB) migrate(ctx context.Context) error {
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) // all that matters is committed
 
-	files, err := fs.Sub(migrations, "migrations")
+	files, newest, err := embedded()
 	if err != nil {
 		return err
 	}
-	names, err := migrate.FindMigrations(files)
-	if err != nil {
-		return err
-	}
-	newest := int32(len(names)) //nolint:gosec // no program embeds 2^31 files
 	if version, err := schemaVersion(ctx, conn); err != nil || version == newest {
 		return err
 	} else if version > newest {
@@ -73,8 +73,17 @@ func (d *DB) migrate(ctx context.Context) error {
 	return err
 }
 
+// embedded are this program's migrations, and the number of the last.
+func embedded() (files fs.FS, newest int32, err error) {
+	if files, err = fs.Sub(migrations, "migrations"); err != nil {
+		return nil, 0, err
+	}
+	names, err := migrate.FindMigrations(files)
+	return files, int32(len(names)), err //nolint:gosec // no program embeds 2^31 files
+}
+
 // schemaVersion is the number of the last migration, zero for an empty database.
-func schemaVersion(ctx context.Context, conn *pgx.Conn) (version int32, err error) {
+func schemaVersion(ctx context.Context, conn querier) (version int32, err error) {
 	var exists bool
 	if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", versionTable).Scan(&exists); err != nil || !exists {
 		return 0, err

@@ -165,8 +165,8 @@ func (s *session) wait(ctx context.Context, until time.Time) (told bool, err err
 		switch {
 		case err == nil && notification.Channel == s.channel:
 			return true, nil
-		case err == nil && s.config.OnHint != nil:
-			s.config.OnHint()
+		case err == nil:
+			s.passOn(notification.Payload)
 		case err != nil && ctx.Err() != nil && !s.conn.IsClosed():
 			return false, nil
 		case err != nil:
@@ -175,6 +175,20 @@ func (s *session) wait(ctx context.Context, until time.Time) (told bool, err err
 		if ctx.Err() != nil || !time.Now().Before(until) { // notifications that are there already are told without a look at either
 			return false, nil
 		}
+	}
+}
+
+// asked is what a notification on the hints' channel says when it is no hint: an operator wants both sides compared (View.Ask).
+const asked = "compare"
+
+// passOn tells the process what the leader was told.
+func (s *session) passOn(payload string) {
+	tell := s.config.OnHint
+	if payload == asked {
+		tell = s.config.OnAsk
+	}
+	if tell != nil {
+		tell()
 	}
 }
 

@@ -37,8 +37,11 @@ type Engine struct {
 	Health   *Health
 	Observer Observer
 	Log      *zap.Logger
-	// Hinted is told when there may be a new hint in the store. Nil is allowed: they are looked for now and then in any case.
+	// Hinted is told when there may be a new hint in the store, or a row that somebody else made due. Nil is allowed: they are looked for now and
+	// then in any case.
 	Hinted <-chan struct{}
+	// Asked is told when an operator wants both sides compared at once. Nil is allowed.
+	Asked <-chan struct{}
 
 	listed   atomic.Bool   // a whole list of Teleport's requests is recorded
 	complete atomic.Bool   // the rows are known to be complete: there is a cursor
@@ -47,6 +50,7 @@ type Engine struct {
 	sides    sidePauses
 	resumed  bool        // what a dry run put off is due again; of the work loop alone
 	foreseen stdsync.Map // in a dry run: what was told last of each request
+	told     conditions
 }
 
 // drain is how long running steps may take to finish after the term has ended. What they begin after that is refused by the
@@ -151,7 +155,11 @@ func (e *Engine) dispatch(ctx context.Context, busy map[string]bool, start func(
 
 // condition records how a loop went, and logs when that changes.
 func (e *Engine) condition(ctx context.Context, loop string, err error) {
-	if ctx.Err() != nil || !e.Health.Set(loop, err) {
+	if ctx.Err() != nil {
+		return
+	}
+	e.told.record(ctx, e.Store, loop, err)
+	if !e.Health.Set(loop, err) {
 		return
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -70,6 +71,42 @@ func (h *Health) Problems() []string {
 		}
 	}
 	return problems
+}
+
+// conditions are what the store was told of each loop in this term. It is told only what is new: whether a loop works changes rarely, and a database
+// with nothing to do is to be left alone.
+type conditions struct {
+	mu   stdsync.Mutex
+	told map[string]toldCondition
+}
+
+type toldCondition struct {
+	problem string
+	at      time.Time
+}
+
+// retellEvery is how often, at most, another reason for the same failure is told: reasons hold details that change each time.
+const retellEvery = time.Minute
+
+// record tells the store how a loop goes. What it could not be told it is told the next time.
+func (c *conditions) record(ctx context.Context, store Store, loop string, err error) {
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, known := c.told[loop]
+	if known && (before.problem == problem || before.problem != "" && problem != "" && time.Since(before.at) < retellEvery) {
+		return
+	}
+	if store.Condition(ctx, loop, problem) != nil {
+		return // the work queue reports what keeps PostgreSQL from answering
+	}
+	if c.told == nil {
+		c.told = make(map[string]toldCondition)
+	}
+	c.told[loop] = toldCondition{problem: problem, at: time.Now()}
 }
 
 // sidePauses holds back all work while one side as a whole is in trouble: with requests in hand that fail one after the other nothing is

@@ -67,6 +67,7 @@ func (e *Engine) heed(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-e.Hinted:
+			notify(e.wakeWork)
 			due = time.Now()
 			continue
 		case <-after(due):

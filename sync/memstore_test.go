@@ -16,6 +16,7 @@ type memStore struct {
 	activity map[string][]Activity
 	hints    map[string]*memHint // by issue
 	cursor   time.Time
+	loops    map[string]string // what is wrong with each
 	epoch    int64
 	hinted   chan struct{}
 }
@@ -27,7 +28,8 @@ type memHint struct {
 
 func newMemStore() *memStore {
 	return &memStore{
-		links: make(map[string]*Link), activity: make(map[string][]Activity), hints: make(map[string]*memHint), hinted: make(chan struct{}, 1),
+		links: make(map[string]*Link), activity: make(map[string][]Activity), hints: make(map[string]*memHint),
+		loops: make(map[string]string), hinted: make(chan struct{}, 1),
 	}
 }
 
@@ -92,6 +94,15 @@ func (s termStore) Heeded(ctx context.Context, heeded []Heeded) error {
 			h.Looks, h.due = h.Looks+1, time.Now().Add(done.Again)
 		}
 	}
+	return nil
+}
+
+func (s termStore) Condition(ctx context.Context, loop, problem string) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	s.loops[loop] = problem
 	return nil
 }
 

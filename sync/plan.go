@@ -42,6 +42,10 @@ func (a Action) id() string { return string(a.Kind) + " " + a.Key }
 func Plan(l Link, p Policy, now time.Time) []Action {
 	target := OutcomeOf(l)
 	switch {
+	case l.Dropped && l.SettledAt.IsZero():
+		return []Action{{Kind: ActSettle, To: target, Cause: "an operator gave up on the request"}}
+	case l.Dropped:
+		return nil
 	case l.SuspectRequest && !l.Gone:
 		return []Action{{Kind: ActCheck, Cause: "Teleport may no longer have the request"}}
 	case l.Request.PastExpiry(now) && !l.Gone:
@@ -156,7 +160,7 @@ func resolutionKey(o Outcome) string { return resolutionPrefix + string(o) }
 
 // nextLook is when the row of a request needs another look although no fact changes: when the request expires.
 func nextLook(l Link) time.Time {
-	if OutcomeOf(l) == OutcomePending {
+	if OutcomeOf(l) == OutcomePending && !l.Dropped {
 		return l.Request.Expires
 	}
 	return time.Time{}

@@ -206,6 +206,10 @@ type Store interface {
 	// Prune deletes rows that were settled before the given time, with their activity, and returns how many.
 	Prune(ctx context.Context, settledBefore time.Time) (int, error)
 
+	// Condition records how one of the engine's loops goes, for those who ask the database: since when it works (problem is empty), or fails and
+	// why. What did not change keeps its time.
+	Condition(ctx context.Context, loop, problem string) error
+
 	// Stats counts rows, for metrics and readiness.
 	Stats(ctx context.Context, now time.Time) (Stats, error)
 }

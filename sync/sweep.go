@@ -19,6 +19,7 @@ func (e *Engine) sweep(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-e.Asked:
 		case <-after(due):
 		}
 		start := time.Now()
