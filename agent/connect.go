@@ -78,16 +78,7 @@ func retryable(err error) bool {
 }
 
 func (p *process) connectTeleport(ctx context.Context) error {
-	t := p.cfg.Teleport
-	cluster, err := teleport.Connect(ctx, teleport.Config{
-		Addr:            t.Addr,
-		IdentityFile:    t.IdentityFile,
-		KeyFile:         t.ClientKey,
-		CertFile:        t.ClientCrt,
-		RootCAsFile:     t.RootCAs,
-		RefreshIdentity: t.RefreshIdentity,
-		UserTrait:       t.UserTrait,
-	}, p.log.Named("teleport"))
+	cluster, err := teleport.Connect(ctx, p.cfg.teleport(), p.log.Named("teleport"))
 	if err != nil {
 		return err
 	}
@@ -97,7 +88,7 @@ func (p *process) connectTeleport(ctx context.Context) error {
 	p.metrics.watchIdentity(cluster.Expiry)
 	p.ready.identityUntil(cluster.Expiry)
 	p.log.Info("Teleport identity", zap.String("cluster", cluster.ClusterName()), zap.Time("expires", cluster.Expiry()))
-	if sync.DecisionMode(t.DecisionMode) == sync.ModeReview && !cluster.ReviewsOnBehalf() {
+	if sync.DecisionMode(p.cfg.Teleport.DecisionMode) == sync.ModeReview && !cluster.ReviewsOnBehalf() {
 		p.log.Error("TELEPORT_DECISION_MODE=review needs Teleport "+teleport.ReviewsSince+" or newer: verdicts from Jira will be refused and put back until Teleport is upgraded",
 			zap.String("server_version", cluster.ServerVersion()))
 	}
@@ -105,8 +96,48 @@ func (p *process) connectTeleport(ctx context.Context) error {
 }
 
 func (p *process) connectJira(ctx context.Context) error {
-	j := p.cfg.Jira
-	tracker, err := jira.Connect(ctx, jira.Config{
+	cfg := p.cfg.jira()
+	cfg.OnCall = p.metrics.jiraCalled
+	tracker, err := jira.Connect(ctx, cfg, p.log.Named("jira"))
+	if err != nil {
+		return err
+	}
+	p.tracker = tracker
+	return nil
+}
+
+func (p *process) connectDatabase(ctx context.Context) error {
+	if p.db == nil {
+		database, err := db.Open(ctx, p.cfg.database(instance(), p.log.Named("db")))
+		if err != nil {
+			return err
+		}
+		p.db = database
+	}
+	if err := p.db.Migrate(ctx); err != nil {
+		return fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	return nil
+}
+
+// teleport is the configuration in the words of the package teleport.
+func (c *Config) teleport() teleport.Config {
+	t := c.Teleport
+	return teleport.Config{
+		Addr:            t.Addr,
+		IdentityFile:    t.IdentityFile,
+		KeyFile:         t.ClientKey,
+		CertFile:        t.ClientCrt,
+		RootCAsFile:     t.RootCAs,
+		RefreshIdentity: t.RefreshIdentity,
+		UserTrait:       t.UserTrait,
+	}
+}
+
+// jira is the configuration in the words of the package jira.
+func (c *Config) jira() jira.Config {
+	j := c.Jira
+	return jira.Config{
 		URL:            j.URL,
 		BrowseURL:      j.BrowseURL,
 		Username:       j.Username,
@@ -119,30 +150,10 @@ func (p *process) connectJira(ctx context.Context) error {
 		Fields:         j.Fields,
 		MaxRPS:         j.MaxRPS,
 		Statuses:       slices.Concat(j.StatusPending, j.StatusApproved, j.StatusDenied, j.StatusExpired, j.StatusPromoted),
-		OnCall:         p.metrics.jiraCalled,
-	}, p.log.Named("jira"))
-	if err != nil {
-		return err
 	}
-	p.tracker = tracker
-	return nil
 }
 
-func (p *process) connectDatabase(ctx context.Context) error {
-	if p.db == nil {
-		database, err := db.Open(ctx, db.Config{
-			URL:      p.cfg.Database.URL.Value,
-			Instance: instance(),
-			Lease:    p.cfg.Leader.Lease,
-			Log:      p.log.Named("db"),
-		})
-		if err != nil {
-			return err
-		}
-		p.db = database
-	}
-	if err := p.db.Migrate(ctx); err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	return nil
+// database is the configuration in the words of the package db.
+func (c *Config) database(instance string, log *zap.Logger) db.Config {
+	return db.Config{URL: c.Database.URL.Value, Instance: instance, Lease: c.Leader.Lease, Log: log}
 }

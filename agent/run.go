@@ -29,6 +29,7 @@ type process struct {
 	metrics *metrics
 	webhook *webhook      // nil when it is off
 	hinted  chan struct{} // holds a value when there may be a new hint in the database
+	asked   chan struct{} // holds a value when an operator wants both sides compared
 
 	mu       stdsync.Mutex // guards cluster and identity, which a reload may ask for while Run still connects
 	cluster  *teleport.Client
@@ -40,7 +41,7 @@ type process struct {
 // Run is the agent: it connects to Teleport, Jira and PostgreSQL, waiting for those that do not answer, then stands by for or
 // holds the leadership until ctx ends. It returns nil after a clean stop, and an error for what only an operator can mend.
 func Run(ctx context.Context, cfg *Config, opts Options) error {
-	p := &process{cfg: cfg, opts: opts, log: opts.Log, ready: newReadiness(), hinted: make(chan struct{}, 1)}
+	p := &process{cfg: cfg, opts: opts, log: opts.Log, ready: newReadiness(), hinted: make(chan struct{}, 1), asked: make(chan struct{}, 1)}
 	p.metrics = newMetrics(opts.Version)
 	p.log.Info("starting", zap.String("version", opts.Version), zap.String("teleport", cfg.Teleport.Addr),
 		zap.String("jira", cfg.Jira.URL), zap.String("project", cfg.Jira.Project), zap.String("instance", instance()))
@@ -132,12 +133,8 @@ func (p *process) elect(ctx context.Context) error {
 		Lease:    p.cfg.Leader.Lease,
 		Log:      p.log.Named("leader"),
 		OnState:  p.electorChanged,
-		OnHint: func() {
-			select {
-			case p.hinted <- struct{}{}:
-			default: // the engine has not yet seen the last one
-			}
-		},
+		OnHint:   func() { leave(p.hinted) },
+		OnAsk:    func() { leave(p.asked) },
 	})
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
@@ -145,12 +142,20 @@ func (p *process) elect(ctx context.Context) error {
 	return elector.Run(ctx, func(ctx context.Context, term *db.Term) error { return p.lead(ctx, scope, term) })
 }
 
+// leave leaves a value, unless the last one was not seen yet.
+func leave(told chan struct{}) {
+	select {
+	case told <- struct{}{}:
+	default:
+	}
+}
+
 // lead runs the engine for one term.
 func (p *process) lead(ctx context.Context, scope db.Scope, term *db.Term) error {
 	store := p.db.Store(scope, term.Epoch)
 	p.ready.engine.Reset()
 	engine := &sync.Engine{
-		Settings: p.settings(),
+		Settings: p.cfg.settings(),
 		Store:    store,
 		Cluster:  p.cluster,
 		Tracker:  p.tracker,
@@ -159,6 +164,7 @@ func (p *process) lead(ctx context.Context, scope db.Scope, term *db.Term) error
 		Observer: p.metrics,
 		Log:      p.log.Named("sync").With(zap.Int64("epoch", term.Epoch)),
 		Hinted:   p.hinted,
+		Asked:    p.asked,
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.metrics.watchQueue(ctx, store) })
@@ -170,11 +176,11 @@ func (p *process) lead(ctx context.Context, scope db.Scope, term *db.Term) error
 }
 
 // settings are the configuration in the engine's words.
-func (p *process) settings() sync.Settings {
-	j, s := p.cfg.Jira, p.cfg.Sync
+func (c *Config) settings() sync.Settings {
+	j, s := c.Jira, c.Sync
 	return sync.Settings{
 		Policy: sync.Policy{
-			Mode:    sync.DecisionMode(p.cfg.Teleport.DecisionMode),
+			Mode:    sync.DecisionMode(c.Teleport.DecisionMode),
 			Project: j.Project,
 			Statuses: sync.Statuses{
 				sync.OutcomePending:  j.StatusPending,
@@ -183,10 +189,10 @@ func (p *process) settings() sync.Settings {
 				sync.OutcomeExpired:  j.StatusExpired,
 				sync.OutcomePromoted: j.StatusPromoted,
 			},
-			SelfApproval:   sync.SelfApproval(p.cfg.Policy.SelfApproval),
-			Approvers:      p.cfg.Policy.Approvers,
-			ApproverGroups: p.cfg.Policy.ApproverGroups,
-			EmailFallback:  p.cfg.Teleport.UserEmailFallback,
+			SelfApproval:   sync.SelfApproval(c.Policy.SelfApproval),
+			Approvers:      c.Policy.Approvers,
+			ApproverGroups: c.Policy.ApproverGroups,
+			EmailFallback:  c.Teleport.UserEmailFallback,
 		},
 		Poll:        s.PollSchedule,
 		Idle:        s.IdleSchedule,

@@ -32,7 +32,7 @@ func (w *worker) judge(ctx context.Context) error {
 		return &Error{Side: "jira", Op: "read the history of issue " + detail.Issue.Key, Err: err}
 	}
 	if verdict.Decision != nil {
-		known, err := w.lookUp(ctx, verdict.Move.Author)
+		known, err := inquiry{w.Policy, w.Cluster, w.Tracker}.about(ctx, w.link, verdict.Move.Author)
 		if err != nil {
 			return err
 		}
@@ -42,46 +42,6 @@ func (w *worker) judge(ctx context.Context) error {
 		return w.decide(ctx, verdict)
 	}
 	return w.refuse(ctx, verdict)
-}
-
-// lookUp learns what the policy asks about the person who moved the issue.
-func (w *worker) lookUp(ctx context.Context, p Person) (k Known, err error) {
-	if len(w.Policy.ApproverGroups) > 0 && !w.Policy.approves(p, nil) {
-		k.Groups, err = w.Tracker.Groups(ctx, p)
-		if k.GroupsHidden = errors.Is(err, ErrForbidden); err != nil && !k.GroupsHidden {
-			return k, err
-		}
-	}
-	if w.Policy.SelfApproval != SelfAllow {
-		found, err := w.Cluster.Users(ctx, UserQuery{Name: w.link.Request.User})
-		if err != nil && !errors.Is(err, ErrForbidden) {
-			return k, err
-		}
-		if len(found) == 1 {
-			k.Requester = found[0]
-		}
-	}
-	if w.Policy.Mode == ModeReview {
-		k.Users, err = w.usersOf(ctx, p)
-		if k.UsersHidden = errors.Is(err, ErrForbidden); err != nil && !k.UsersHidden {
-			return k, err
-		}
-	}
-	return k, nil
-}
-
-// usersOf finds who in Teleport a person of Jira is: by the trait, and only where no trait tells, and the operator allows it, by the user's name being
-// the e-mail address. A user whose trait names somebody else is not taken by name.
-func (w *worker) usersOf(ctx context.Context, p Person) ([]User, error) {
-	users, err := w.Cluster.Users(ctx, UserQuery{JiraID: p.ID()})
-	if err != nil || len(users) > 0 || !w.Policy.EmailFallback || p.Email == "" {
-		return users, err
-	}
-	users, err = w.Cluster.Users(ctx, UserQuery{Name: p.Email})
-	if len(users) == 1 && len(users[0].JiraIDs) > 0 {
-		users = nil
-	}
-	return users, err
 }
 
 // decide brings a person's verdict to Teleport, which has no precondition on the call: the request is read immediately before, and must

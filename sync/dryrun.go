@@ -180,3 +180,6 @@ func (w *worker) foresee(err error) []Activity {
 	}
 	return told
 }
+
+// IsDryRun reports whether a dry run put off the row.
+func IsDryRun(l Link) bool { return strings.HasPrefix(l.LastError, DryRunError) }

@@ -91,6 +91,12 @@ type Activity struct {
 	Attempt int
 }
 
+// Failed reports whether the line tells of an action that failed, whose outcome then is the error. All others tell of what was seen, concluded or done.
+func (a Activity) Failed() bool {
+	kind, _, _ := strings.Cut(a.Action, " ")
+	return a.Outcome != "ok" && slices.Contains(kinds, Kind(kind))
+}
+
 // DescribeRequest says in words what was new about a request.
 func DescribeRequest(old, now Request) string {
 	var news []string

@@ -25,6 +25,8 @@ const (
 	ActSettle  Kind = "settle"  // nothing is left to do
 )
 
+var kinds = []Kind{ActCheck, ActFind, ActCreate, ActRead, ActRestore, ActAnswer, ActLink, ActComment, ActMove, ActJudge, ActResolve, ActSettle}
+
 // Action is one step that brings the two sides closer.
 type Action struct {
 	Kind  Kind

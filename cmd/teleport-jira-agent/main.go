@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -27,8 +28,8 @@ var (
 	commit  = ""
 )
 
-// errLogged ends a command whose failure was logged already.
-var errLogged = errors.New("see the log")
+// errTold ends a command that has told already, in its log or its answer, what is wrong.
+var errTold = errors.New("told already")
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
@@ -41,10 +42,14 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	var failed failure
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errLogged):
+	case errors.Is(err, errTold):
+		return exitFailure
+	case errors.As(err, &failed):
+		_, _ = fmt.Fprintln(stderr, strings.ReplaceAll(failed.Error(), "\n", "; "))
 		return exitFailure
 	}
 	// What is left is about the command line or the configuration: cobra's own errors have no type.
@@ -63,7 +68,8 @@ func newRoot(environ []string) *cobra.Command {
 		DisableSuggestions: true, // they would take further lines
 		CompletionOptions:  cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(newStart(environ), newConfigure(), newVersion())
+	root.AddCommand(newStart(environ), newStatus(environ), newExplain(environ), newQueue(environ), newReconcile(environ),
+		newConfigure(), newVersion())
 	root.SetHelpCommand(newHelp(root))
 	return root
 }

@@ -60,7 +60,7 @@ func start(ctx context.Context, file string, environ []string) error {
 		return nil
 	}
 	log.Error("agent failed", zap.Error(err))
-	return errLogged
+	return errTold
 }
 
 // onHangup delivers a value for SIGHUP; several in quick succession may count as one. It never closes the channel.

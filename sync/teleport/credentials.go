@@ -256,3 +256,18 @@ func (id *identity) addSSH(file *identityfile.IdentityFile) error {
 	}
 	return nil
 }
+
+// ClusterOf is the name of the cluster that issued the credentials, as their files tell without asking anybody. It is the one that they lead to.
+func ClusterOf(cfg Config) (string, error) {
+	creds, err := loadCredentials(cfg)
+	if err != nil {
+		return "", sideError("load the credentials", err)
+	}
+	// Teleport names the organization of its certificate authorities after the cluster.
+	// https://github.com/gravitational/teleport/blob/master/lib/tlsca/ca.go (ClusterName)
+	issuer := creds.current.Load().leaf.Issuer.Organization
+	if len(issuer) == 0 || issuer[0] == "" {
+		return "", sideError("load the credentials", fmt.Errorf("the certificate in %s does not name the cluster that issued it", creds.files))
+	}
+	return issuer[0], nil
+}
