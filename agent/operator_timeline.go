@@ -39,11 +39,12 @@ func (s *story) inJira() []timelineReport {
 		return nil
 	}
 	var all []timelineReport
-	for _, m := range s.detail.Moves {
-		all = append(all, timelineReport{At: m.At, Source: "jira", Who: personName(m.Author), What: fmt.Sprintf("moves %s from %s to %s", s.detail.Issue.Key, m.From.Name, m.To.Name)})
-	}
-	for _, c := range slices.Backward(s.detail.Comments) {
+	for _, c := range slices.Backward(s.detail.Comments) { // of one moment they come before the move that they explain
 		all = append(all, timelineReport{At: c.Created, Source: "jira", Who: personName(c.Author), What: "comments: " + legible(c.Body)})
+	}
+	for _, m := range s.detail.Moves {
+		what := fmt.Sprintf("moves %s from %s to %s", s.detail.Issue.Key, m.From.Name, m.To.Name)
+		all = append(all, timelineReport{At: m.At, Source: "jira", Who: personName(m.Author), What: what})
 	}
 	return all
 }

@@ -130,7 +130,10 @@ func DescribeIssue(old, now Issue) string {
 	case now.Archived != Archived && old.Archived == Archived:
 		news = append(news, "no longer archived")
 	}
-	if old.Status != now.Status {
+	switch {
+	case old.Status == Status{}:
+		news = append(news, fmt.Sprintf("status %q", now.Status.Name))
+	case old.Status != now.Status:
 		news = append(news, fmt.Sprintf("status %q, was %q", now.Status.Name, old.Status.Name))
 	}
 	return strings.Join(news, "; ")
