@@ -14,7 +14,8 @@ func (s *Server) authenticate(q *request) *Refusal {
 		user := s.site.users[c.User]
 		ok := basic && c.Username != "" && c.Username == username && c.Token == password ||
 			bearer && c.Username == "" && c.Token == token
-		if ok && !user.Inactive {
+		expired := !c.Expires.IsZero() && !s.cfg.Now().Before(c.Expires)
+		if ok && !user.Inactive && !expired {
 			q.user = user
 			return nil
 		}

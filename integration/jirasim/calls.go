@@ -9,7 +9,7 @@ import (
 // Call is one call that came in.
 type Call struct {
 	Method   string
-	Endpoint string // the template, such as "issue/{issue}/transitions"; empty if there is no such endpoint
+	Endpoint string // the template, such as "issue/{issue}/transitions", below /rest/api/2/ unless it begins with a slash; empty if there is none
 	Path     string
 	Query    string
 	Body     []byte

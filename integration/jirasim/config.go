@@ -28,7 +28,10 @@ const (
 	TransitionIssues = "TRANSITION_ISSUES"
 	AddComments      = "ADD_COMMENTS"
 	DeleteIssues     = "DELETE_ISSUES"
-	Administer       = "ADMINISTER"
+	// Administer is the global permission "Administer Jira".
+	Administer = "ADMINISTER"
+	// AdministerProjects is the right of a project's administrators.
+	AdministerProjects = "ADMINISTER_PROJECTS"
 	// BrowseUsers is the global permission "Browse users and groups".
 	BrowseUsers = "USER_PICKER"
 )
@@ -46,7 +49,7 @@ type Config struct {
 	// BasePath is put before /rest/api/2: "" or, for example, "/ex/jira/<cloud id>".
 	BasePath string
 
-	// Projects: the first is the one that CreateIssue uses by default. All share issue types, workflows and fields.
+	// Projects: the first is the one that CreateIssue uses by default. All share issue types, workflows and, unless a field is limited, fields.
 	Projects   []Project
 	IssueTypes []IssueType
 	Statuses   []Status
@@ -55,6 +58,8 @@ type Config struct {
 	Transitions []Transition
 	// Fields are the custom fields.
 	Fields []Field
+	// Screens are those beside DefaultScreen.
+	Screens []Screen
 	// Required are ids of fields that must be set on creation, beside project, issuetype and summary.
 	Required []string
 
@@ -89,6 +94,24 @@ type Project struct {
 	ID, Key, Name string
 	// Type is the projectTypeKey: "software", "business" or "service_desk"; empty: "software".
 	Type string
+	// Screens say which screens the operations on the project's issues use; empty names: DefaultScreen, for creation without the fields that are OffScreen.
+	Screens ScreenScheme
+	// TypeScreens override Screens for issue types, by name.
+	TypeScreens map[string]ScreenScheme
+	// TeamManaged: people of the project run it (Cloud): it has no screens and no fields but the system's and those that are its own (Field.Project).
+	TeamManaged bool
+}
+
+// ScreenScheme names the screens of the three operations. An empty Create, Edit or View is DefaultScreen.
+type ScreenScheme struct{ Create, Edit, View string }
+
+// DefaultScreen is the screen that every Jira has. All fields are on it but those with NoScreen.
+const DefaultScreen = "Default Screen"
+
+// Screen is a screen with one tab. Fields are the ids of those on it, beside project and issuetype, which every screen has.
+type Screen struct {
+	Name   string
+	Fields []string
 }
 
 // ServiceDesk is the type of a project whose issues have customers, who see the public comments.
@@ -149,7 +172,11 @@ type Group struct {
 }
 
 // Credential lets a client in as User. With a Username it is basic authentication, without one a bearer token.
-type Credential struct{ User, Username, Token string }
+type Credential struct {
+	User, Username, Token string
+	// Expires is when it lets nobody in any more; the zero time: never.
+	Expires time.Time
+}
 
 // FieldType is the type of a custom field.
 type FieldType string
@@ -163,7 +190,7 @@ const (
 	Select    FieldType = "select"    // JQL: is
 )
 
-// Field is a custom field, global to the site.
+// Field is a custom field.
 type Field struct {
 	ID   string // customfield_N
 	Name string
@@ -172,8 +199,16 @@ type Field struct {
 	Options []string
 	// OffScreen: the field is not on the create screen, so it cannot be set on creation.
 	OffScreen bool
+	// NoScreen: the field is on no screen that Config does not put it on by name.
+	NoScreen bool
 	// Unsearchable: the field was made without a searcher, so JQL does not know it.
 	Unsearchable bool
+	// Projects are the keys of the projects that the field's one context is limited to; nil: the context is global; empty: there is none.
+	Projects []string
+	// Project is the key of the team-managed project that the field is a part of; empty: it belongs to the site.
+	Project string
+	// Default is what an issue gets that is created without a value; nil: nothing.
+	Default any
 }
 
 // Caps bound what one answer holds.
@@ -319,7 +354,9 @@ func (c Config) check() {
 	}
 	for _, p := range c.Projects {
 		must(slices.Contains([]string{"", "software", "business", ServiceDesk}, p.Type), "project %s is of type %q", p.Key, p.Type)
+		must(!p.TeamManaged || c.Deployment == Cloud, "project %s is team-managed, which only Cloud has", p.Key)
 	}
+	c.checkScreens(must)
 	for _, u := range c.Users {
 		for _, name := range u.Groups {
 			_, known := c.group(name)
@@ -333,6 +370,38 @@ func (c Config) check() {
 	for route := range c.EndpointLimits {
 		known := slices.ContainsFunc(endpoints(), func(e endpoint) bool { return e.route() == route })
 		must(known, "EndpointLimits: no endpoint %q", route)
+	}
+}
+
+// checkScreens checks what refers to projects and screens.
+func (c Config) checkScreens(must func(ok bool, format string, args ...any)) {
+	project := func(key string) (Project, bool) {
+		at := slices.IndexFunc(c.Projects, func(p Project) bool { return p.Key == key })
+		if at < 0 {
+			return Project{}, false
+		}
+		return c.Projects[at], true
+	}
+	screen := func(name string) bool {
+		return name == "" || name == DefaultScreen || slices.ContainsFunc(c.Screens, func(s Screen) bool { return s.Name == name })
+	}
+	for _, f := range c.Fields {
+		for _, key := range f.Projects {
+			_, known := project(key)
+			must(known, "field %s is limited to unknown project %q", f.ID, key)
+		}
+		owner, known := project(f.Project)
+		must(f.Project == "" || known && owner.TeamManaged, "field %s is a part of %q, which is no team-managed project", f.ID, f.Project)
+	}
+	for _, p := range c.Projects {
+		schemes := []ScreenScheme{p.Screens}
+		for typ, scheme := range p.TypeScreens {
+			must(slices.ContainsFunc(c.IssueTypes, func(t IssueType) bool { return t.Name == typ }), "project %s has screens for unknown issue type %q", p.Key, typ)
+			schemes = append(schemes, scheme)
+		}
+		for _, s := range schemes {
+			must(screen(s.Create) && screen(s.Edit) && screen(s.View), "project %s uses an unknown screen in %+v", p.Key, s)
+		}
 	}
 }
 

@@ -23,10 +23,13 @@ type field struct {
 	id, name string
 	typ      fieldKind
 	options  []string
-	onScreen bool // of creation
 	required bool // on creation
 	custom   bool
-	jql      bool // custom fields: there is a searcher
+	initial  any            // what a new issue gets without a value; nil: nothing
+	jql      bool           // custom fields: there is a searcher
+	owner    string         // custom fields: the key of the team-managed project that it is a part of, if any
+	contexts []fieldContext // custom fields that have no owner: where it is
+	offTeam  bool           // custom fields with an owner: it was not put on the issue types
 }
 
 type fieldKind string
@@ -46,21 +49,21 @@ const (
 // fields are all fields but project and issuetype, which cannot be changed by an edit.
 func (s *Server) fields() []field {
 	all := []field{
-		{id: "summary", name: "Summary", typ: kindSummary, onScreen: true, required: true},
-		{id: "description", name: "Description", typ: kindArea, onScreen: true},
-		{id: "environment", name: "Environment", typ: kindArea, onScreen: true},
-		{id: "labels", name: "Labels", typ: kindLabels, onScreen: true},
-		{id: "duedate", name: "Due date", typ: kindDate, onScreen: true},
-		{id: "priority", name: "Priority", typ: kindPriority, onScreen: true, options: []string{"Highest", "High", "Medium", "Low", "Lowest"}},
+		{id: "summary", name: "Summary", typ: kindSummary, required: true},
+		{id: "description", name: "Description", typ: kindArea},
+		{id: "environment", name: "Environment", typ: kindArea},
+		{id: "labels", name: "Labels", typ: kindLabels},
+		{id: "duedate", name: "Due date", typ: kindDate},
+		{id: "priority", name: "Priority", typ: kindPriority, options: []string{"Highest", "High", "Medium", "Low", "Lowest"}},
 	}
-	for _, f := range s.cfg.Fields {
+	for _, f := range s.setup.fields {
 		all = append(all, field{
-			id: f.ID, name: f.Name, typ: fieldKind(f.Type), options: f.Options,
-			onScreen: !f.OffScreen, custom: true, jql: !f.Unsearchable,
+			id: f.ID, name: f.Name, typ: fieldKind(f.Type), options: f.Options, initial: f.Default,
+			custom: true, jql: !f.Unsearchable, owner: f.Project, contexts: s.setup.contexts[f.ID], offTeam: f.OffScreen || f.NoScreen,
 		})
 	}
 	for i := range all {
-		all[i].required = all[i].required || slices.Contains(s.cfg.Required, all[i].id)
+		all[i].required = all[i].required || slices.Contains(s.setup.required, all[i].id)
 	}
 	return all
 }
@@ -230,17 +233,44 @@ func (s *Server) getFields(q *request) (answer, error) {
 	}
 	for _, f := range s.fields() {
 		// A custom field is hidden from those who can browse no project that has it.
-		if f.custom && !can(q.user, BrowseProjects) {
+		if f.custom && (!can(q.user, BrowseProjects) || !s.isSomewhere(f)) {
 			continue
 		}
-		names := []string{f.id}
-		if f.custom {
-			names = []string{"cf[" + customFieldNumber(f.id) + "]", f.name}
-		}
-		all = append(all, object{
-			"id": f.id, "key": f.id, "name": f.name, "custom": f.custom, "orderable": true, "navigable": true,
-			"searchable": !f.custom || f.jql, "clauseNames": names, "schema": f.schema(),
-		})
+		all = append(all, s.fieldJSON(f))
 	}
 	return answer{status: http.StatusOK, body: all}, nil
+}
+
+func (s *Server) fieldJSON(f field) object {
+	names := []string{f.id}
+	if f.custom {
+		names = []string{"cf[" + customFieldNumber(f.id) + "]", f.name}
+	}
+	o := object{
+		"id": f.id, "key": f.id, "name": f.name, "custom": f.custom, "orderable": true, "navigable": true,
+		"searchable": !f.custom || f.jql, "clauseNames": names, "schema": f.schema(),
+	}
+	if f.owner != "" {
+		p, _ := s.project(f.owner)
+		o["scope"] = object{"type": "PROJECT", "project": object{"id": p.ID}}
+	}
+	return o
+}
+
+// isSomewhere reports whether some project has the field.
+func (s *Server) isSomewhere(f field) bool {
+	return slices.ContainsFunc(s.setup.projects, func(p Project) bool {
+		return slices.ContainsFunc(s.setup.types, func(t IssueType) bool { return f.appliesTo(p, t) })
+	})
+}
+
+// appliesTo reports whether issues of the type have the field in the project.
+func (f field) appliesTo(p Project, t IssueType) bool {
+	switch {
+	case !f.custom:
+		return true
+	case f.owner != "" || p.TeamManaged:
+		return f.owner == p.Key
+	}
+	return slices.ContainsFunc(f.contexts, func(c fieldContext) bool { return c.covers(p, t) })
 }

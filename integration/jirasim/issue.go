@@ -45,7 +45,7 @@ func (s *Server) create(author *User, c creation) (*Issue, error) {
 	if !ok {
 		return nil, refuseField("issuetype", "Specify a valid issue type")
 	}
-	values, err := s.initialValues(c.Fields)
+	values, err := s.initialValues(project, typ, c.Fields)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (s *Server) create(author *User, c creation) (*Issue, error) {
 // chosenProject reads {"key": …} or {"id": …}.
 func (s *Server) chosenProject(given any) (Project, bool) {
 	choice, _ := given.(map[string]any)
-	for _, p := range s.cfg.Projects {
+	for _, p := range s.setup.projects {
 		if choice["key"] == p.Key || choice["id"] == p.ID {
 			return p, true
 		}
@@ -80,7 +80,7 @@ func (s *Server) chosenProject(given any) (Project, bool) {
 
 func (s *Server) chosenType(given any) (IssueType, bool) {
 	choice, _ := given.(map[string]any)
-	for _, t := range s.cfg.IssueTypes {
+	for _, t := range s.setup.types {
 		if choice["name"] == t.Name || choice["id"] == t.ID {
 			return t, true
 		}
@@ -89,14 +89,14 @@ func (s *Server) chosenType(given any) (IssueType, bool) {
 }
 
 // initialValues checks the fields of a new issue, all problems at once.
-func (s *Server) initialValues(given map[string]any) (map[string]any, error) {
+func (s *Server) initialValues(p Project, t IssueType, given map[string]any) (map[string]any, error) {
 	values, problems := map[string]any{}, map[string]string{}
 	for id, value := range given {
 		f, known := s.field(id)
 		switch {
 		case id == "project" || id == "issuetype":
 			continue
-		case !known || !f.onScreen:
+		case !known || !s.onCreateScreen(f, p, t):
 			problems[id] = cannotBeSet(id)
 			continue
 		}
@@ -109,7 +109,12 @@ func (s *Server) initialValues(given map[string]any) (map[string]any, error) {
 		}
 	}
 	for _, f := range s.fields() {
-		if _, ok := given[f.id]; !ok && f.missing() != "" {
+		_, ok := given[f.id]
+		switch {
+		case ok || !f.appliesTo(p, t):
+		case f.initial != nil:
+			values[f.id] = f.initial
+		case f.missing() != "":
 			problems[f.id] = f.missing()
 		}
 	}
@@ -179,15 +184,17 @@ func (s *Server) putIssue(q *request) (answer, error) {
 	return answer{status: http.StatusNoContent}, nil
 }
 
-// setFields edits fields. Screens are not asked: Jira stopped doing so on edits.
+// setFields edits fields. Cloud stopped asking screens on edits; Data Center asks the edit screen.
 func (s *Server) setFields(author *User, r *record, values map[string]any, properties map[string]json.RawMessage) error {
 	if err := may(author, EditIssues, "edit issues in this project"); err != nil {
 		return err
 	}
+	p, _ := s.project(r.now.Project)
+	t, _ := s.issueType(r.now.Type)
 	stored, problems := map[string]any{}, map[string]string{}
 	for id, value := range values {
 		f, known := s.field(id)
-		if !known {
+		if !known || !f.appliesTo(p, t) || s.cfg.Deployment == DataCenter && !s.onEditScreen(f, p, t) {
 			problems[id] = cannotBeSet(id)
 			continue
 		}

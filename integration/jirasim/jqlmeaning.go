@@ -111,13 +111,13 @@ func membership(c clause, values []string, of func(*Issue) string) (func(*Issue)
 func (in *interpreter) project(c clause) (func(*Issue) bool, error) {
 	var keys []string
 	for _, operand := range c.operands {
-		at := slices.IndexFunc(in.s.cfg.Projects, func(p Project) bool {
+		at := slices.IndexFunc(in.s.setup.projects, func(p Project) bool {
 			return strings.EqualFold(p.Key, operand.text) || strings.EqualFold(p.Name, operand.text) || p.ID == operand.text
 		})
 		if at < 0 || !can(in.user, BrowseProjects) {
 			return nil, refuse(http.StatusBadRequest, "The value '%s' does not exist for the field 'project'.", operand.text)
 		}
-		keys = append(keys, in.s.cfg.Projects[at].Key)
+		keys = append(keys, in.s.setup.projects[at].Key)
 	}
 	return membership(c, keys, func(i *Issue) string { return i.Project })
 }
@@ -143,13 +143,13 @@ func (in *interpreter) issue(c clause) (func(*Issue) bool, error) {
 func (in *interpreter) status(c clause) (func(*Issue) bool, error) {
 	var ids []string
 	for _, operand := range c.operands {
-		at := slices.IndexFunc(in.s.cfg.Statuses, func(s Status) bool {
+		at := slices.IndexFunc(in.s.setup.statuses, func(s Status) bool {
 			return strings.EqualFold(s.Name, operand.text) || s.ID == operand.text
 		})
 		if at < 0 {
 			return nil, refuse(http.StatusBadRequest, "The value '%s' does not exist for the field 'status'.", operand.text)
 		}
-		ids = append(ids, in.s.cfg.Statuses[at].ID)
+		ids = append(ids, in.s.setup.statuses[at].ID)
 	}
 	return membership(c, ids, func(i *Issue) string { return i.Status.ID })
 }

@@ -100,10 +100,11 @@ func (s *Server) statusJSON(q *request, status Status) object {
 }
 
 func (s *Server) projectJSON(q *request, p Project) object {
-	return object{
-		"self": s.self(q, "project/"+p.ID), "id": p.ID, "key": p.Key, "name": p.Name,
-		"projectTypeKey": cmp.Or(p.Type, "software"), "simplified": false,
+	o := object{"self": s.self(q, "project/"+p.ID), "id": p.ID, "key": p.Key, "name": p.Name, "projectTypeKey": cmp.Or(p.Type, "software")}
+	if s.cfg.Deployment == Cloud {
+		o["simplified"] = p.TeamManaged
 	}
+	return o
 }
 
 func (s *Server) typeJSON(q *request, t IssueType) object {
@@ -195,18 +196,20 @@ func (s *Server) allFields(q *request, i *Issue, v view) object {
 			o["archivedby"], o["archiveddate"] = s.userJSON(q, i.ArchivedBy), s.timestamp(i.ArchivedAt)
 		}
 	}
-	if p, ok := s.project(i.Project); ok {
+	p, ok := s.project(i.Project)
+	if ok {
 		o["project"] = s.projectJSON(q, p)
 	}
-	if t, ok := s.issueType(i.Type); ok {
+	t, ok := s.issueType(i.Type)
+	if ok {
 		o["issuetype"] = s.typeJSON(q, t)
 	}
+	// A field without a context here is hidden, whatever value it kept from before.
 	for _, f := range s.fields() {
-		if _, preset := o[f.id]; !preset {
-			o[f.id] = nil
+		if _, preset := o[f.id]; f.appliesTo(p, t) && (!preset || i.Fields[f.id] != nil) {
+			o[f.id] = i.Fields[f.id]
 		}
 	}
-	maps.Copy(o, i.Fields)
 	shown := i.Comments[:min(v.comments, len(i.Comments))]
 	comments := make([]any, 0, len(shown))
 	for _, c := range shown {

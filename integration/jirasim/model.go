@@ -227,7 +227,7 @@ func statusItem(from, to Status) ChangeItem {
 }
 
 func (s *Server) status(name string) (Status, bool) {
-	for _, status := range s.cfg.Statuses {
+	for _, status := range s.setup.statuses {
 		if strings.EqualFold(status.Name, name) {
 			return status, true
 		}
@@ -236,7 +236,7 @@ func (s *Server) status(name string) (Status, bool) {
 }
 
 func (s *Server) issueType(name string) (IssueType, bool) {
-	for _, t := range s.cfg.IssueTypes {
+	for _, t := range s.setup.types {
 		if t.Name == name {
 			return t, true
 		}
@@ -245,7 +245,7 @@ func (s *Server) issueType(name string) (IssueType, bool) {
 }
 
 func (s *Server) project(idOrKey string) (Project, bool) {
-	for _, p := range s.cfg.Projects {
+	for _, p := range s.setup.projects {
 		if p.ID == idOrKey || strings.EqualFold(p.Key, idOrKey) {
 			return p, true
 		}

@@ -47,21 +47,21 @@ func (s *Server) MoveWith(issue, user, status string, fields map[string]any) err
 func (s *Server) RenameStatus(old, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := slices.IndexFunc(s.cfg.Statuses, func(status Status) bool { return status.Name == old })
+	at := slices.IndexFunc(s.setup.statuses, func(status Status) bool { return status.Name == old })
 	if at < 0 {
 		return refuse(http.StatusNotFound, "There is no status %s.", old)
 	}
-	s.cfg.Statuses = slices.Clone(s.cfg.Statuses)
-	s.cfg.Statuses[at].Name = name
-	s.cfg.Transitions = slices.Clone(s.cfg.Transitions)
-	for i, t := range s.cfg.Transitions {
+	s.setup.statuses = slices.Clone(s.setup.statuses)
+	s.setup.statuses[at].Name = name
+	s.setup.transitions = slices.Clone(s.setup.transitions)
+	for i, t := range s.setup.transitions {
 		if t.To == old {
-			s.cfg.Transitions[i].To = name
+			s.setup.transitions[i].To = name
 		}
-		s.cfg.Transitions[i].From = slices.Clone(t.From)
+		s.setup.transitions[i].From = slices.Clone(t.From)
 		for j, from := range t.From {
 			if from == old {
-				s.cfg.Transitions[i].From[j] = name
+				s.setup.transitions[i].From[j] = name
 			}
 		}
 	}
@@ -156,10 +156,10 @@ func (s *Server) CreateIssue(user string, fields, properties map[string]any) (Is
 	defer s.mu.Unlock()
 	c := creation{Fields: normal(fields)}
 	if c.Fields["project"] == nil {
-		c.Fields["project"] = object{"key": s.cfg.Projects[0].Key}
+		c.Fields["project"] = object{"key": s.setup.projects[0].Key}
 	}
 	if c.Fields["issuetype"] == nil {
-		c.Fields["issuetype"] = object{"id": s.cfg.IssueTypes[0].ID}
+		c.Fields["issuetype"] = object{"id": s.setup.types[0].ID}
 	}
 	for key, value := range properties {
 		c.Properties = append(c.Properties, property{Key: key, Value: encode(value)})

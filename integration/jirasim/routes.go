@@ -11,7 +11,7 @@ const apiPath = "/rest/api/2/"
 // endpoint is one operation of the REST API. A template segment in braces takes any text.
 type endpoint struct {
 	method   string
-	template string // below /rest/api/2/
+	template string // below /rest/api/2/; one that begins with a slash is below Config.BasePath
 	only     Deployment
 	serve    func(*Server, *request) (answer, error)
 	// anonymous: it needs no authentication and is never limited.
@@ -19,6 +19,13 @@ type endpoint struct {
 }
 
 func (e endpoint) route() string { return e.method + " " + e.template }
+
+func (e endpoint) path() string {
+	if strings.HasPrefix(e.template, "/") {
+		return e.template
+	}
+	return apiPath + e.template
+}
 
 // endpoints are tried in order: a literal segment must come before a variable one.
 func endpoints() []endpoint {
@@ -32,6 +39,23 @@ func endpoints() []endpoint {
 		{method: get, template: "project/{project}", serve: (*Server).getProject},
 		{method: get, template: "project/{project}/statuses", serve: (*Server).getProjectStatuses},
 		{method: get, template: "field", serve: (*Server).getFields},
+		{method: post, template: "field", serve: (*Server).postField},
+		{method: get, template: "field/search", only: Cloud, serve: (*Server).searchFields},
+		{method: put, template: "field/{field}", only: Cloud, serve: (*Server).putField},
+		{method: get, template: "field/{field}/context", only: Cloud, serve: (*Server).getContexts},
+		{method: post, template: "field/{field}/context", only: Cloud, serve: (*Server).postContext},
+		{method: get, template: "field/{field}/context/projectmapping", only: Cloud, serve: (*Server).getContextProjects},
+		{method: put, template: "field/{field}/context/{context}/project", only: Cloud, serve: (*Server).putContextProjects},
+		{method: get, template: "customFields", only: DataCenter, serve: (*Server).getCustomFields},
+		{method: get, template: "screens", serve: (*Server).getScreens},
+		{method: post, template: "screens/addToDefault/{field}", serve: (*Server).postDefaultScreen},
+		{method: get, template: "screens/{screen}/tabs", serve: (*Server).getTabs},
+		{method: get, template: "screens/{screen}/tabs/{tab}/fields", serve: (*Server).getTabFields},
+		{method: post, template: "screens/{screen}/tabs/{tab}/fields", serve: (*Server).postTabField},
+		{method: get, template: "issuetypescreenscheme/project", only: Cloud, serve: (*Server).getProjectScreenSchemes},
+		{method: get, template: "issuetypescreenscheme/mapping", only: Cloud, serve: (*Server).getScreenSchemeMapping},
+		{method: get, template: "screenscheme", only: Cloud, serve: (*Server).getScreenSchemes},
+		{method: get, template: "/rest/pat/latest/tokens", only: DataCenter, serve: (*Server).getTokens},
 		{method: get, template: "issue/createmeta/{project}/issuetypes", serve: (*Server).getCreateMeta},
 		{method: get, template: "issue/createmeta/{project}/issuetypes/{type}", serve: (*Server).getCreateMetaFields},
 
@@ -59,7 +83,7 @@ func endpoints() []endpoint {
 
 // route finds the endpoint of a call. Where there is none, allowed are the methods that the path would take.
 func (s *Server) route(r *http.Request) (found *endpoint, vars map[string]string, allowed []string) {
-	path, ok := strings.CutPrefix(r.URL.EscapedPath(), s.cfg.BasePath+apiPath)
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), s.cfg.BasePath)
 	if !ok {
 		return nil, nil, nil
 	}
@@ -68,7 +92,7 @@ func (s *Server) route(r *http.Request) (found *endpoint, vars map[string]string
 		if e.only != "" && e.only != s.cfg.Deployment {
 			continue
 		}
-		vars, ok := match(strings.Split(e.template, "/"), segments)
+		vars, ok := match(strings.Split(e.path(), "/"), segments)
 		switch {
 		case !ok:
 		case e.method == r.Method:
@@ -89,7 +113,7 @@ func match(template, path []string) (vars map[string]string, ok bool) {
 		got, err := url.PathUnescape(path[i])
 		name, variable := strings.CutPrefix(want, "{")
 		switch {
-		case err != nil || got == "":
+		case err != nil || got == "" && want != "":
 			return nil, false
 		case variable:
 			vars[strings.TrimSuffix(name, "}")] = got

@@ -18,12 +18,14 @@ import (
 type Server struct {
 	cfg      Config
 	zone     *time.Location // of rendered timestamps
+	began    time.Time
 	calls    journal
 	faults   faults
 	webhooks webhooks
 
 	mu     sync.Mutex // guards all below
 	site   site
+	setup  setup
 	limits limits
 	lag    func() time.Duration
 	// address is where Start listened last.
@@ -37,9 +39,13 @@ func New(cfg Config) *Server {
 	if err != nil {
 		panic("jirasim: bad Config: " + err.Error())
 	}
+	setup := newSetup(cfg)
+	cfg.withoutSetup()
 	return &Server{
 		cfg:    cfg,
+		setup:  setup,
 		zone:   zone,
+		began:  cfg.Now(),
 		calls:  newJournal(cfg.OnCall),
 		site:   newSite(cfg),
 		limits: newLimits(cfg),

@@ -20,7 +20,7 @@ func (s *Server) getMyself(q *request) (answer, error) {
 }
 
 func (s *Server) getMyPermissions(q *request) (answer, error) {
-	known := append(AllPermissions(), Administer)
+	known := append(AllPermissions(), Administer, AdministerProjects)
 	asked := list(q.query["permissions"])
 	if len(asked) == 0 {
 		if s.cfg.Deployment == Cloud {
@@ -53,8 +53,11 @@ func (s *Server) getProject(q *request) (answer, error) {
 		return answer{}, err
 	}
 	o := s.projectJSON(q, p)
-	types := make([]any, 0, len(s.cfg.IssueTypes))
-	for _, t := range s.cfg.IssueTypes {
+	if s.cfg.Deployment == Cloud {
+		o["style"] = map[bool]string{false: "classic", true: "next-gen"}[p.TeamManaged]
+	}
+	types := make([]any, 0, len(s.setup.types))
+	for _, t := range s.setup.types {
 		types = append(types, s.typeJSON(q, t))
 	}
 	o["issueTypes"] = types
@@ -65,10 +68,10 @@ func (s *Server) getProjectStatuses(q *request) (answer, error) {
 	if _, err := s.visibleProject(q.user, q.vars["project"]); err != nil {
 		return answer{}, err
 	}
-	types := make([]any, 0, len(s.cfg.IssueTypes))
-	for _, t := range s.cfg.IssueTypes {
-		statuses := make([]any, 0, len(s.cfg.Statuses))
-		for _, status := range s.cfg.Statuses {
+	types := make([]any, 0, len(s.setup.types))
+	for _, t := range s.setup.types {
+		statuses := make([]any, 0, len(s.setup.statuses))
+		for _, status := range s.setup.statuses {
 			if t.has(status.Name) {
 				statuses = append(statuses, s.statusJSON(q, status))
 			}
@@ -84,18 +87,20 @@ func (s *Server) getCreateMeta(q *request) (answer, error) {
 	if _, err := s.visibleProject(q.user, q.vars["project"]); err != nil {
 		return answer{}, err
 	}
-	types := make([]object, 0, len(s.cfg.IssueTypes))
-	for _, t := range s.cfg.IssueTypes {
+	types := make([]object, 0, len(s.setup.types))
+	for _, t := range s.setup.types {
 		types = append(types, s.typeJSON(q, t))
 	}
 	return s.metaPage(q, "issueTypes", types)
 }
 
 func (s *Server) getCreateMetaFields(q *request) (answer, error) {
-	if _, err := s.visibleProject(q.user, q.vars["project"]); err != nil {
+	p, err := s.visibleProject(q.user, q.vars["project"])
+	if err != nil {
 		return answer{}, err
 	}
-	if !slices.ContainsFunc(s.cfg.IssueTypes, func(t IssueType) bool { return t.ID == q.vars["type"] }) {
+	at := slices.IndexFunc(s.setup.types, func(t IssueType) bool { return t.ID == q.vars["type"] })
+	if at < 0 {
 		return answer{}, refuse(http.StatusNotFound, "No issue type could be found with id '%s'.", q.vars["type"])
 	}
 	fields := []object{
@@ -103,7 +108,7 @@ func (s *Server) getCreateMetaFields(q *request) (answer, error) {
 		{"fieldId": "issuetype", "key": "issuetype", "name": "Issue Type", "required": true, "operations": []string{}, "schema": object{"type": "issuetype", "system": "issuetype"}},
 	}
 	for _, f := range s.fields() {
-		if f.onScreen {
+		if s.onCreateScreen(f, p, s.setup.types[at]) {
 			fields = append(fields, f.meta())
 		}
 	}
@@ -113,8 +118,11 @@ func (s *Server) getCreateMetaFields(q *request) (answer, error) {
 // meta describes the field on a screen.
 func (f field) meta() object {
 	o := object{
-		"fieldId": f.id, "key": f.id, "name": f.name, "required": f.required, "hasDefaultValue": false,
+		"fieldId": f.id, "key": f.id, "name": f.name, "required": f.required, "hasDefaultValue": f.initial != nil,
 		"operations": []string{"set"}, "schema": f.schema(),
+	}
+	if f.initial != nil {
+		o["defaultValue"] = f.initial
 	}
 	if len(f.options) > 0 {
 		o["allowedValues"] = f.options

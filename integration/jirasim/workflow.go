@@ -10,7 +10,7 @@ import (
 // available are the transitions that the user is offered: none without the permission, and none of an archived issue.
 func (s *Server) available(u *User, i *Issue) []Transition {
 	var offered []Transition
-	for _, t := range s.cfg.Transitions {
+	for _, t := range s.setup.transitions {
 		if can(u, TransitionIssues) && i.ArchivedBy == "" && s.leads(t, i) && (len(t.From) == 0 || slices.Contains(t.From, i.Status.Name)) {
 			offered = append(offered, t)
 		}

@@ -215,9 +215,11 @@ func newHTTPTransport(cfg Config) (*http.Transport, error) {
 type request struct {
 	op       string // what is tried, on what, for errors
 	method   string
-	endpoint string // below /rest/api/2/, with {id} and {project} in place of issue and project
+	// endpoint is below /rest/api/2/, or begins with a slash. {id} and {project} stand for issue and project, any other {name} for vars[name].
+	endpoint string
 	issue    string
 	project  string
+	vars     map[string]string
 	query    url.Values
 	body     any
 
@@ -230,14 +232,24 @@ type request struct {
 }
 
 // template is the endpoint as metrics name it.
-func (r *request) template() string { return "/rest/api/2/" + r.endpoint }
+func (r *request) template() string {
+	if strings.HasPrefix(r.endpoint, "/") {
+		return r.endpoint
+	}
+	return "/rest/api/2/" + r.endpoint
+}
 
+// url is relative to the base.
 func (r *request) url() string {
-	path := strings.NewReplacer("{id}", url.PathEscape(r.issue), "{project}", url.PathEscape(r.project)).Replace(r.endpoint)
+	names := []string{"{id}", url.PathEscape(r.issue), "{project}", url.PathEscape(r.project)}
+	for name, value := range r.vars {
+		names = append(names, "{"+name+"}", url.PathEscape(value))
+	}
+	path := strings.NewReplacer(names...).Replace(strings.TrimPrefix(r.template(), "/"))
 	if len(r.query) > 0 {
 		path += "?" + r.query.Encode()
 	}
-	return "rest/api/2/" + path
+	return path
 }
 
 type requestKey struct{}

@@ -38,6 +38,7 @@ type transport struct {
 	token    func() string
 	limiter  *rate.Limiter
 	pauses   pauses
+	limits   atomic.Pointer[rateLimit] // as the last answer that told of one
 	onCall   func(CallInfo)
 	log      *zap.Logger
 }
@@ -83,6 +84,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	info := CallInfo{Endpoint: r.template(), Method: r.method, Duration: time.Since(start), Waited: waited}
 	if resp != nil {
 		info.Code = resp.StatusCode
+		if limit, told := rateLimitOf(resp.Header); told {
+			t.limits.Store(&limit)
+		}
 		t.heed(r, resp)
 	}
 	t.onCall(info)
