@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -187,3 +188,14 @@ func (c *clock) advance(d time.Duration) {
 func examples() []jirasim.Config {
 	return []jirasim.Config{jirasim.Example(jirasim.Cloud), jirasim.Example(jirasim.DataCenter)}
 }
+
+// decodeList reads an answer that is a JSON list.
+func decodeList(t *testing.T, raw string) []any {
+	t.Helper()
+	var l []any
+	require.NoError(t, json.Unmarshal([]byte(raw), &l))
+	return l
+}
+
+// jsonNumber is a number of an answer as text.
+func jsonNumber(v any) string { return fmt.Sprint(v) }
