@@ -146,6 +146,13 @@ func TestContextsSayWhereAFieldIs(t *testing.T) {
 	require.True(t, c.offered("OPS", "10201", "customfield_10043"))
 	require.False(t, c.offered("OPS", "10200", "customfield_10043"))
 
+	bugs := at(t, made.body, "id").(string)
+	require.Contains(t, c.get("field/customfield_10043/context/issuetypemapping").raw, `"issueTypeId":"10201"`)
+	types := "field/customfield_10043/context/" + bugs + "/issuetype"
+	require.Equal(t, http.StatusBadRequest, c.do(http.MethodPut, types, object{"issueTypeIds": []string{"10201"}}).status, "it is there")
+	require.Equal(t, http.StatusNoContent, c.do(http.MethodPut, types, object{"issueTypeIds": []string{"10200"}}).status)
+	require.True(t, c.offered("OPS", "10200", "customfield_10043"))
+
 	global := at(t, c.get("field/customfield_10044/context/projectmapping").body, "values", 0).(object)
 	require.Equal(t, true, global["isGlobalContext"])
 	refusal(t, c.do(http.MethodPut, "field/customfield_10044/context/"+global["contextId"].(string)+"/project", object{"projectIds": []string{"10100"}}),

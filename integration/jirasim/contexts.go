@@ -54,6 +54,52 @@ func (s *Server) getContextProjects(q *request) (answer, error) {
 	return pageJSON(q, all, 50, 100)
 }
 
+// getContextTypes lists each issue type of each context; a context for all types is one entry without a type.
+func (s *Server) getContextTypes(q *request) (answer, error) {
+	contexts, err := s.contextsOf(q)
+	if err != nil {
+		return answer{}, err
+	}
+	all := []object{}
+	for _, c := range contexts {
+		if len(c.types) == 0 {
+			all = append(all, object{"contextId": c.id, "isAnyIssueType": true})
+		}
+		for _, id := range c.types {
+			all = append(all, object{"contextId": c.id, "issueTypeId": id})
+		}
+	}
+	return pageJSON(q, all, 50, 100)
+}
+
+// putContextTypes adds issue types to a context that is limited to some.
+func (s *Server) putContextTypes(q *request) (answer, error) {
+	contexts, err := s.contextsOf(q)
+	if err != nil {
+		return answer{}, err
+	}
+	var body struct {
+		IssueTypeIDs []string `json:"issueTypeIds"`
+	}
+	if err := decode(q.body, &body); err != nil {
+		return answer{}, err
+	}
+	at := slices.IndexFunc(contexts, func(c fieldContext) bool { return c.id == q.vars["context"] })
+	if at < 0 {
+		return answer{}, refuse(http.StatusNotFound, "The custom field context was not found.")
+	}
+	for _, id := range body.IssueTypeIDs {
+		known := slices.ContainsFunc(s.setup.types, func(t IssueType) bool { return t.ID == id })
+		if !known || contexts[at].global || slices.Contains(contexts[at].types, id) {
+			return answer{}, refuse(http.StatusBadRequest, "The issue type with id '%s' cannot be added to the context.", id)
+		}
+	}
+	if len(contexts[at].types) > 0 { // without any it is for all types already
+		contexts[at].types = append(slices.Clone(contexts[at].types), body.IssueTypeIDs...)
+	}
+	return answer{status: http.StatusNoContent}, nil
+}
+
 func (s *Server) postContext(q *request) (answer, error) {
 	contexts, err := s.contextsOf(q)
 	if err != nil {

@@ -81,6 +81,8 @@ func (in *interpreter) clause(c clause) (func(*Issue) bool, error) {
 		return in.issue(c)
 	case "status":
 		return in.status(c)
+	case "issuetype", "type":
+		return in.issueType(c)
 	case "updated", "updateddate", "created", "createddate":
 		return in.date(c, field)
 	case "creator":
@@ -152,6 +154,20 @@ func (in *interpreter) status(c clause) (func(*Issue) bool, error) {
 		ids = append(ids, in.s.setup.statuses[at].ID)
 	}
 	return membership(c, ids, func(i *Issue) string { return i.Status.ID })
+}
+
+func (in *interpreter) issueType(c clause) (func(*Issue) bool, error) {
+	var names []string
+	for _, operand := range c.operands {
+		at := slices.IndexFunc(in.s.setup.types, func(t IssueType) bool {
+			return strings.EqualFold(t.Name, operand.text) || t.ID == operand.text
+		})
+		if at < 0 {
+			return nil, refuse(http.StatusBadRequest, "The value '%s' does not exist for the field '%s'.", operand.text, c.field)
+		}
+		names = append(names, in.s.setup.types[at].Name)
+	}
+	return membership(c, names, func(i *Issue) string { return i.Type })
 }
 
 // creator takes currentUser() alone.

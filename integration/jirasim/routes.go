@@ -45,6 +45,8 @@ func endpoints() []endpoint {
 		{method: get, template: "field/{field}/context", only: Cloud, serve: (*Server).getContexts},
 		{method: post, template: "field/{field}/context", only: Cloud, serve: (*Server).postContext},
 		{method: get, template: "field/{field}/context/projectmapping", only: Cloud, serve: (*Server).getContextProjects},
+		{method: get, template: "field/{field}/context/issuetypemapping", only: Cloud, serve: (*Server).getContextTypes},
+		{method: put, template: "field/{field}/context/{context}/issuetype", only: Cloud, serve: (*Server).putContextTypes},
 		{method: put, template: "field/{field}/context/{context}/project", only: Cloud, serve: (*Server).putContextProjects},
 		{method: get, template: "customFields", only: DataCenter, serve: (*Server).getCustomFields},
 		{method: get, template: "screens", serve: (*Server).getScreens},

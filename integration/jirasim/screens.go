@@ -44,6 +44,9 @@ func (s *Server) getScreens(q *request) (answer, error) {
 	}
 	all := make([]object, 0, len(s.setup.screens))
 	for _, screen := range s.setup.screens {
+		if s.cfg.Deployment == Cloud && !wanted(q, "id", strconv.Itoa(screen.id)) {
+			continue
+		}
 		all = append(all, object{"id": screen.id, "name": screen.name, "description": ""})
 	}
 	if s.cfg.Deployment == Cloud {

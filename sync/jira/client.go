@@ -213,8 +213,8 @@ func newHTTPTransport(cfg Config) (*http.Transport, error) {
 
 // request is one call to be made.
 type request struct {
-	op       string // what is tried, on what, for errors
-	method   string
+	op     string // what is tried, on what, for errors
+	method string
 	// endpoint is below /rest/api/2/, or begins with a slash. {id} and {project} stand for issue and project, any other {name} for vars[name].
 	endpoint string
 	issue    string

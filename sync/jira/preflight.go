@@ -143,6 +143,8 @@ type projectJSON struct {
 	ID         string       `json:"id"`
 	Key        string       `json:"key"`
 	IssueTypes []statusJSON `json:"issueTypes"`
+	// Simplified is true of a team-managed project (Cloud).
+	Simplified bool `json:"simplified"`
 }
 
 func (c *Client) findProject(ctx context.Context) (projectJSON, error) {
@@ -172,6 +174,7 @@ type fieldJSON struct {
 	Searchable *bool  `json:"searchable"`
 	Schema     *struct {
 		Type     string `json:"type"`
+		Custom   string `json:"custom"` // com.atlassian.jira.plugin.system.customfieldtypes:textfield
 		CustomID int64  `json:"customId"`
 	} `json:"schema"`
 	// Scope is set on a field that belongs to one team-managed project.
@@ -206,6 +209,10 @@ func chooseField(all []fieldJSON, nameOrID, projectID string) (requestIDField, e
 		if customFieldID.MatchString(f.ID) && (f.ID == nameOrID || f.Name == nameOrID && !elsewhere) {
 			found = append(found, f)
 		}
+	}
+	// A team-managed project has fields of its own beside those of the site.
+	if own := slices.DeleteFunc(slices.Clone(found), func(f fieldJSON) bool { return f.Scope == nil }); len(own) > 0 {
+		found = own
 	}
 	switch len(found) {
 	case 0:

@@ -136,6 +136,7 @@ type transitionJSON struct {
 	To          statusJSON `json:"to"`
 	HasScreen   bool       `json:"hasScreen"`
 	IsAvailable *bool      `json:"isAvailable"` // Cloud only
+	IsGlobal    bool       `json:"isGlobal"`    // Cloud only: it is offered in every status
 	Fields      map[string]struct {
 		Required   bool `json:"required"`
 		HasDefault bool `json:"hasDefaultValue"`

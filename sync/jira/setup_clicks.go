@@ -1,0 +1,117 @@
+package jira
+
+import "fmt"
+
+// clicks are the ways through Jira's pages, which differ between Cloud, a team-managed project on Cloud, and Data Center. Cloud is renaming "issue" to "work
+// item" and "project" to "space", so that the older word stands in brackets.
+//
+// https://support.atlassian.com/jira-cloud-administration/docs/create-a-custom-field/
+// https://support.atlassian.com/jira-software-cloud/docs/customize-an-issues-fields-in-next-gen-projects/
+// https://support.atlassian.com/jira-software-cloud/docs/manage-how-work-flows-in-your-team-managed-project/
+// https://confluence.atlassian.com/adminjiraserver/adding-a-custom-field-1047552713.html
+// https://confluence.atlassian.com/adminjiraserver/configuring-a-custom-field-1047552716.html
+type clicks struct {
+	dataCenter, team     bool
+	project, kind, field string
+}
+
+func (s *Setup) clicks() clicks {
+	return clicks{
+		dataCenter: s.c.deployment == DataCenter, team: s.seen.project.Simplified,
+		project: s.c.cfg.Project, kind: s.c.cfg.IssueType, field: s.c.cfg.RequestIDField,
+	}
+}
+
+// fieldsPage is where the site's custom fields are.
+func (k clicks) fieldsPage() string {
+	if k.dataCenter {
+		return "Administration (cog) > Issues > Custom fields"
+	}
+	return "Settings (cog) > Work items (Issues) > Fields (Custom fields)"
+}
+
+// projectSettings is where the project's own settings begin.
+func (k clicks) projectSettings() string {
+	if k.dataCenter {
+		return "project " + k.project + " > Project settings"
+	}
+	return "project " + k.project + " > More actions (...) beside its name > Space settings (Project settings)"
+}
+
+func (k clicks) createField() string {
+	switch {
+	case k.team:
+		return fmt.Sprintf("%s > Work types (Issue types) > %s > Create field > Short text > name it %q > Save changes", k.projectSettings(), k.kind, k.field)
+	case k.dataCenter:
+		return fmt.Sprintf("%s > Add custom field > Text Field (single line) > name it %q > Create > tick the screens of project %s > Update; it comes with the Free Text "+
+			"Searcher and a global context", k.fieldsPage(), k.field, k.project)
+	}
+	return fmt.Sprintf("%s > Create new field > Short text (plain text only) > name it %q > Create > add it to the screens of project %s; it comes with the Free Text "+
+		"Searcher and a global context", k.fieldsPage(), k.field, k.project)
+}
+
+func (k clicks) makeSearchable() string {
+	if k.dataCenter {
+		return fmt.Sprintf("%s > cog beside %q > Edit > Search template: Free Text Searcher > Update; then Administration (cog) > System > Indexing > Re-index",
+			k.fieldsPage(), k.field)
+	}
+	return fmt.Sprintf("%s > (...) beside %q > Edit details > Search template: Free Text Searcher > Save", k.fieldsPage(), k.field)
+}
+
+func (k clicks) widenContext() string {
+	if k.dataCenter {
+		return fmt.Sprintf("%s > cog beside %q > Configure > Edit Configuration > choose issue type %s, and project %s or the global context > Modify",
+			k.fieldsPage(), k.field, k.kind, k.project)
+	}
+	return fmt.Sprintf("%s > (...) beside %q > Contexts and default value > Edit context (or Add new context) > choose project %s and issue type %s > Modify (Add)",
+		k.fieldsPage(), k.field, k.project, k.kind)
+}
+
+// putOnScreen needs no screen's name: the project's page of screens says which are used for what.
+func (k clicks) putOnScreen() string {
+	switch {
+	case k.team:
+		return fmt.Sprintf("%s > Work types (Issue types) > %s > drag the field %q from the right into the layout > Save changes", k.projectSettings(), k.kind, k.field)
+	case k.dataCenter:
+		return fmt.Sprintf("%s > Screens > the screens beside Create Issue and Edit Issue of %s > Select Field: %q", k.projectSettings(), k.kind, k.field)
+	}
+	return fmt.Sprintf("%s > Work items (Issues) > Screens > the screen beside Create Issue of %s > Select Field: %q", k.projectSettings(), k.kind, k.field)
+}
+
+func (k clicks) showInConfiguration() string {
+	if k.dataCenter {
+		return fmt.Sprintf("%s > Fields > the configuration of %s > pencil (edit) > Show beside %q", k.projectSettings(), k.kind, k.field)
+	}
+	return fmt.Sprintf("%s > Work items (Issues) > Fields > the configuration of %s > Actions > Edit fields > Show beside %q", k.projectSettings(), k.kind, k.field)
+}
+
+func (k clicks) addIssueType() string {
+	return fmt.Sprintf("%s > Work types (Issue types) > Actions > Edit > add %q; or set JIRA_ISSUE_TYPE to one that the project has", k.projectSettings(), k.kind)
+}
+
+// workflow leads to the editor of the workflow of the issue type; publish is how its changes are made to count.
+func (k clicks) workflow() (editor, publish string) {
+	switch {
+	case k.team:
+		return fmt.Sprintf("%s > Work types (Issue types) > %s > Edit workflow", k.projectSettings(), k.kind), "Update workflow"
+	case k.dataCenter:
+		return fmt.Sprintf("%s > Workflows > pencil (edit) beside the workflow of %s > Diagram", k.projectSettings(), k.kind), "Publish Draft"
+	}
+	return fmt.Sprintf("%s > Work items (Issues) > Workflows > pencil (edit) beside the workflow of %s", k.projectSettings(), k.kind), "Update workflow (Publish)"
+}
+
+func (k clicks) addStatuses(words string) string {
+	editor, publish := k.workflow()
+	if k.team {
+		return fmt.Sprintf("%s > Status > add %s, each with a transition from Any status > %s", editor, words, publish)
+	}
+	return fmt.Sprintf("%s > Add status > %s, each with the tick \"Allow all statuses to transition to this one\" > %s", editor, words, publish)
+}
+
+func (k clicks) addTransitions(words string) string {
+	editor, publish := k.workflow()
+	if k.team {
+		return fmt.Sprintf("%s > Transition > %s > %s", editor, words, publish)
+	}
+	return fmt.Sprintf("%s > Add transition > %s, without a screen that asks for fields > %s", editor, words, publish)
+}

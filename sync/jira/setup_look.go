@@ -1,0 +1,422 @@
+package jira
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"teleport-jira-agent/sync"
+)
+
+// sight is what a look at Jira has found.
+type sight struct {
+	project projectJSON
+	kind    statusJSON // the issue type; zero: the project has none of that name
+	admin   bool       // the account has the global permission Administer Jira
+	// fields are those that JIRA_REQUEST_ID_FIELD can mean. More than one, or one that holds no text, is for a person to sort out.
+	fields []fieldJSON
+	// hidden: the one field shows to administrators alone, so that no project that the account may browse has it.
+	hidden bool
+	// offered is whether the create screen shows the field. It does so only if all is well with context and screen.
+	offered answerOf
+	context contextSight
+	// screens are those that should show the field, as far as the account may see screens.
+	screens []screenSight
+	flow    workflowSight
+}
+
+// answerOf is an answer that Jira may not give.
+type answerOf string
+
+const (
+	unknown answerOf = ""
+	yes     answerOf = "yes"
+	no      answerOf = "no"
+)
+
+func answerIf(is bool) answerOf {
+	if is {
+		return yes
+	}
+	return no
+}
+
+// contextSight is whether the field is in the project, for the issue type.
+type contextSight struct {
+	covers answerOf
+	// limited is the id of a context that covers the project, but not the issue type.
+	limited string
+}
+
+// screenSight is a screen that should show the field.
+type screenSight struct {
+	id, tab int64
+	name    string
+	has     bool
+	create  bool // it is certain that issues are created on it
+}
+
+// one is the field, if there is exactly one that can be used.
+func (s *sight) one() (fieldJSON, bool) {
+	if len(s.fields) == 1 && s.fields[0].misfit() == "" {
+		return s.fields[0], true
+	}
+	return fieldJSON{}, false
+}
+
+// misfit says what is wrong with the field's type; empty: nothing.
+func (f fieldJSON) misfit() string {
+	switch {
+	case f.Schema == nil:
+		return ""
+	case f.Schema.Type != "" && f.Schema.Type != "string":
+		return f.Schema.Type
+	case strings.HasSuffix(f.Schema.Custom, ":url"):
+		return "a URL" // which JQL compares, and does not search for words
+	}
+	return ""
+}
+
+// look reads all anew.
+func (s *Setup) look(ctx context.Context) error {
+	var seen sight
+	var err error
+	if seen.project, err = s.c.findProject(ctx); err != nil {
+		return err
+	}
+	if at := slices.IndexFunc(seen.project.IssueTypes, func(t statusJSON) bool { return t.status().Is(s.c.cfg.IssueType) }); at >= 0 {
+		seen.kind = seen.project.IssueTypes[at]
+	}
+	if seen.admin, err = s.c.administers(ctx); err != nil {
+		return err
+	}
+	if err := s.lookAtField(ctx, &seen); err != nil {
+		return err
+	}
+	if err := s.lookAtWorkflow(ctx, &seen); err != nil {
+		return err
+	}
+	s.seen = seen
+	return nil
+}
+
+// administers reports whether the account may administer Jira. A Jira that does not say so is taken to say no.
+func (c *Client) administers(ctx context.Context) (bool, error) {
+	var answer struct {
+		Permissions map[string]struct {
+			Have bool `json:"havePermission"`
+		} `json:"permissions"`
+	}
+	_, err := c.do(ctx, request{
+		op: "read whether the account may administer Jira", method: http.MethodGet, endpoint: "mypermissions", scope: sync.ScopeSide,
+		query: url.Values{"permissions": {"ADMINISTER"}},
+	}, &answer)
+	if code := codeOf(err); code == http.StatusNotFound || code == http.StatusBadRequest {
+		return false, nil
+	}
+	return answer.Permissions["ADMINISTER"].Have, err
+}
+
+// lookAtField finds the field and where it is. What lies behind its not being offered can be told to administrators alone.
+func (s *Setup) lookAtField(ctx context.Context, seen *sight) error {
+	var err error
+	if seen.fields, seen.hidden, err = s.c.namedFields(ctx, *seen); err != nil {
+		return err
+	}
+	field, found := seen.one()
+	if found {
+		if seen.offered, err = s.c.offers(ctx, field.ID); err != nil {
+			return err
+		}
+	}
+	if !seen.admin || seen.project.Simplified || seen.kind.ID == "" || len(seen.fields) > 0 && !found {
+		return nil
+	}
+	dataCenter := s.c.deployment == DataCenter
+	if seen.offered != yes && found {
+		if seen.context, err = s.c.contextOf(ctx, field.ID, *seen); err != nil {
+			return err
+		}
+	}
+	// On Cloud the create screen is enough: edits do not ask screens. Data Center asks the edit screen, too.
+	if seen.offered == yes && !dataCenter {
+		return nil
+	}
+	seen.screens, err = s.c.screensFor(ctx, field.ID, *seen)
+	return err
+}
+
+// namedFields are the custom fields that JIRA_REQUEST_ID_FIELD can mean in the project. Administrators look also among those that no project shows.
+func (c *Client) namedFields(ctx context.Context, seen sight) (found []fieldJSON, hidden bool, err error) {
+	const op = "find the custom field for the request ID"
+	var all []fieldJSON
+	if _, err := c.do(ctx, request{op: op, method: http.MethodGet, endpoint: "field", scope: sync.ScopeSide}, &all); err != nil {
+		return nil, false, err
+	}
+	wanted := c.cfg.RequestIDField
+	var own []fieldJSON
+	for _, f := range all {
+		switch {
+		case !customFieldID.MatchString(f.ID) || f.ID != wanted && f.Name != wanted:
+		case f.Scope == nil:
+			found = append(found, f)
+		case f.Scope.Project.ID == seen.project.ID:
+			own = append(own, f)
+		}
+	}
+	if len(own) > 0 {
+		return own, false, nil
+	}
+	if len(found) > 0 || !seen.admin || seen.project.Simplified {
+		return found, false, nil
+	}
+	found, err = c.hiddenFields(ctx, op)
+	return found, len(found) > 0, err
+}
+
+// hiddenFields are the custom fields of that name or id in the lists for administrators. A Jira without such a list has none.
+func (c *Client) hiddenFields(ctx context.Context, op string) ([]fieldJSON, error) {
+	r := request{op: op, method: http.MethodGet, endpoint: "field/search", scope: sync.ScopeSide, query: url.Values{"type": {"custom"}}}
+	search := "query"
+	if c.deployment == DataCenter {
+		r.endpoint, r.query, search = "customFields", url.Values{}, "search"
+	}
+	if !customFieldID.MatchString(c.cfg.RequestIDField) {
+		r.query.Set(search, c.cfg.RequestIDField)
+	}
+	all, err := readPages[fieldJSON](ctx, c, r)
+	if codeOf(err) == http.StatusNotFound {
+		return nil, nil
+	}
+	return slices.DeleteFunc(all, func(f fieldJSON) bool { return f.ID != c.cfg.RequestIDField && f.Name != c.cfg.RequestIDField }), err
+}
+
+// offers reports whether the create screen shows the field to the account.
+func (c *Client) offers(ctx context.Context, fieldID string) (answerOf, error) {
+	fields, err := c.createFields(ctx)
+	var e *sync.Error
+	switch {
+	case errors.As(err, &e) && (e.Permanent || codeOf(err) == http.StatusForbidden):
+		return unknown, nil // the account may not create issues of this type: what permissions say is not setup's affair
+	case err != nil:
+		return unknown, err
+	case fields == nil:
+		return unknown, nil
+	}
+	return answerIf(slices.ContainsFunc(fields, func(f createField) bool { return f.ID == fieldID })), nil
+}
+
+// contextOf finds out whether the field has a context for the project and the issue type. Data Center says no more than whether it has one for all.
+func (c *Client) contextOf(ctx context.Context, fieldID string, seen sight) (contextSight, error) {
+	op := fmt.Sprintf("read where the custom field %s applies", fieldID)
+	if c.deployment == DataCenter {
+		fields, err := readPages[struct {
+			ID          string `json:"id"`
+			AllProjects bool   `json:"isAllProjects"`
+		}](ctx, c, request{op: op, method: http.MethodGet, endpoint: "customFields", query: url.Values{"search": {seen.fields[0].Name}}, scope: sync.ScopeSide})
+		if codeOf(err) == http.StatusNotFound {
+			return contextSight{}, nil
+		}
+		for _, f := range fields {
+			if f.ID == fieldID && f.AllProjects {
+				return contextSight{covers: yes}, nil
+			}
+		}
+		return contextSight{}, err
+	}
+	read := func(endpoint string) ([]contextEntry, error) {
+		return readPages[contextEntry](ctx, c, request{
+			op: op, method: http.MethodGet, endpoint: endpoint, vars: map[string]string{"field": fieldID}, scope: sync.ScopeSide,
+		})
+	}
+	projects, err := read("field/{field}/context/projectmapping")
+	if err != nil {
+		return contextSight{}, err
+	}
+	types, err := read("field/{field}/context/issuetypemapping")
+	if err != nil {
+		return contextSight{}, err
+	}
+	return covers(projects, types, seen.project.ID, seen.kind.ID), nil
+}
+
+// contextEntry ties a context to a project or to an issue type.
+type contextEntry struct {
+	ContextID string `json:"contextId"`
+	Global    bool   `json:"isGlobalContext"`
+	ProjectID string `json:"projectId"`
+	AnyType   bool   `json:"isAnyIssueType"`
+	TypeID    string `json:"issueTypeId"`
+}
+
+// covers reads the mappings: a context that names the project counts for it, whatever the global one says.
+func covers(projects, types []contextEntry, projectID, typeID string) contextSight {
+	context := ""
+	for _, p := range projects {
+		if p.ProjectID == projectID || p.Global && context == "" {
+			context = p.ContextID
+		}
+	}
+	if context == "" {
+		return contextSight{covers: no}
+	}
+	for _, t := range types {
+		if t.ContextID == context && (t.AnyType || t.TypeID == typeID) {
+			return contextSight{covers: yes}
+		}
+	}
+	return contextSight{covers: no, limited: context}
+}
+
+type namedJSON struct {
+	ID   int64  `json:"id"`
+	Name string `json:"name"`
+}
+
+// screensFor are the screens that should show the field, and whether they do.
+func (c *Client) screensFor(ctx context.Context, fieldID string, seen sight) ([]screenSight, error) {
+	if c.deployment == DataCenter {
+		return c.likelyScreens(ctx, fieldID)
+	}
+	screen, err := c.createScreen(ctx, seen.project.ID, seen.kind.ID)
+	if err != nil || screen.ID == 0 {
+		return nil, err
+	}
+	s, _, err := c.readScreen(ctx, screen, fieldID)
+	s.create = true
+	return []screenSight{s}, err
+}
+
+// createScreen goes Cloud's way from a project and an issue type to the screen on which issues are created.
+func (c *Client) createScreen(ctx context.Context, projectID, typeID string) (namedJSON, error) {
+	op := "find the create screen of project " + c.cfg.Project
+	r := request{op: op, method: http.MethodGet, scope: sync.ScopeSide}
+	r.endpoint, r.query = "issuetypescreenscheme/project", url.Values{"projectId": {projectID}}
+	schemes, err := readPages[struct {
+		Scheme struct {
+			ID string `json:"id"`
+		} `json:"issueTypeScreenScheme"`
+	}](ctx, c, r)
+	if err != nil || len(schemes) == 0 {
+		return namedJSON{}, err
+	}
+	r.endpoint, r.query = "issuetypescreenscheme/mapping", url.Values{"issueTypeScreenSchemeId": {schemes[0].Scheme.ID}}
+	entries, err := readPages[struct {
+		TypeID         string `json:"issueTypeId"`
+		ScreenSchemeID string `json:"screenSchemeId"`
+	}](ctx, c, r)
+	if err != nil {
+		return namedJSON{}, err
+	}
+	var scheme string
+	for _, e := range entries {
+		if e.TypeID == typeID || e.TypeID == "default" && scheme == "" {
+			scheme = e.ScreenSchemeID
+		}
+	}
+	r.endpoint, r.query = "screenscheme", url.Values{"id": {scheme}}
+	found, err := readPages[struct {
+		Screens map[string]int64 `json:"screens"`
+	}](ctx, c, r)
+	if err != nil || len(found) == 0 {
+		return namedJSON{}, err
+	}
+	id := found[0].Screens["create"]
+	if id == 0 {
+		id = found[0].Screens["default"]
+	}
+	r.endpoint, r.query = "screens", url.Values{"id": {strconv.FormatInt(id, 10)}}
+	named, err := readPages[namedJSON](ctx, c, r)
+	if err != nil || len(named) == 0 {
+		return namedJSON{ID: id, Name: strconv.FormatInt(id, 10)}, err
+	}
+	return named[0], nil
+}
+
+// defaultScreen is what Jira calls the screen of projects that have none of their own.
+const defaultScreen = "Default Screen"
+
+// likelyScreens are Data Center's, which does not tell which project uses which: those that Jira named after the project when it made them and that have
+// a summary, as create and edit screens must; without any, the default screen.
+func (c *Client) likelyScreens(ctx context.Context, fieldID string) ([]screenSight, error) {
+	all, err := c.allScreens(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var likely, fallback []screenSight
+	for _, screen := range all {
+		own := strings.HasPrefix(screen.Name, c.cfg.Project+": ")
+		if !own && screen.Name != defaultScreen {
+			continue
+		}
+		s, summary, err := c.readScreen(ctx, screen, fieldID)
+		switch {
+		case err != nil:
+			return nil, err
+		case own && summary:
+			likely = append(likely, s)
+		case !own:
+			fallback = append(fallback, s)
+		}
+	}
+	if len(likely) == 0 {
+		likely = fallback
+	}
+	return likely, nil
+}
+
+// allScreens reads Data Center's list, which comes by offset without a total.
+func (c *Client) allScreens(ctx context.Context) ([]namedJSON, error) {
+	r := request{op: "list the screens", method: http.MethodGet, endpoint: "screens", scope: sync.ScopeSide}
+	var all []namedJSON
+	for range maxListPages {
+		var some []namedJSON
+		r.query = url.Values{"startAt": {strconv.Itoa(len(all))}, "maxResults": {"100"}}
+		if _, err := c.do(ctx, r, &some); err != nil {
+			return nil, err
+		}
+		fresh := slices.DeleteFunc(some, func(n namedJSON) bool {
+			return slices.ContainsFunc(all, func(known namedJSON) bool { return known.ID == n.ID })
+		})
+		if all = append(all, fresh...); len(fresh) == 0 { // also where startAt is not heeded
+			return all, nil
+		}
+	}
+	return nil, failure(r, fmt.Errorf("the list has no end after %d pages", maxListPages))
+}
+
+// readScreen reads whether a screen shows the field, on whichever tab, and whether it shows a summary.
+func (c *Client) readScreen(ctx context.Context, screen namedJSON, fieldID string) (s screenSight, summary bool, err error) {
+	s = screenSight{id: screen.ID, name: screen.Name}
+	r := request{
+		op: fmt.Sprintf("read screen %q", screen.Name), method: http.MethodGet, endpoint: "screens/{screen}/tabs",
+		vars: map[string]string{"screen": strconv.FormatInt(screen.ID, 10)}, scope: sync.ScopeSide,
+	}
+	var tabs []namedJSON
+	if _, err := c.do(ctx, r, &tabs); err != nil {
+		return s, false, err
+	}
+	for n, tab := range tabs {
+		if n == 0 {
+			s.tab = tab.ID
+		}
+		r.endpoint = "screens/{screen}/tabs/{tab}/fields"
+		r.vars = map[string]string{"screen": r.vars["screen"], "tab": strconv.FormatInt(tab.ID, 10)}
+		var fields []struct {
+			ID string `json:"id"`
+		}
+		if _, err := c.do(ctx, r, &fields); err != nil {
+			return s, false, err
+		}
+		for _, f := range fields {
+			s.has = s.has || f.ID == fieldID && fieldID != ""
+			summary = summary || f.ID == "summary"
+		}
+	}
+	return s, summary, nil
+}
