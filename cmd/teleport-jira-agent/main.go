@@ -68,7 +68,7 @@ func newRoot(environ []string) *cobra.Command {
 		DisableSuggestions: true, // they would take further lines
 		CompletionOptions:  cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(newStart(environ), newStatus(environ), newExplain(environ), newQueue(environ), newReconcile(environ),
+	root.AddCommand(newStart(environ), newCheck(environ), newSetup(environ), newStatus(environ), newExplain(environ), newQueue(environ), newReconcile(environ),
 		newConfigure(), newVersion())
 	root.SetHelpCommand(newHelp(root))
 	return root

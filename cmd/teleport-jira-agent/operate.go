@@ -85,13 +85,17 @@ func newQueue(environ []string) *cobra.Command {
 			Use:   "list [REQUEST-ID|ISSUE-KEY]",
 			Short: "Shows the parked and delayed requests, those that are tried again soonest first",
 			Args:  cobra.MaximumNArgs(1),
-		}, environ, func(ctx context.Context, o *agent.Operator, args []string) error { return o.QueueList(ctx, optional(args)) }),
+		}, environ, func(ctx context.Context, o *agent.Operator, args []string) error {
+			return o.QueueList(ctx, optional(args))
+		}),
 		operates(&cobra.Command{
 			Use:   "retry [REQUEST-ID|ISSUE-KEY]",
 			Short: "Tries a request now, or all that are parked or delayed",
 			Long:  "Tries a request now, or all that are parked or delayed where none is named. A request that was dropped is taken up again. The leader does it.",
 			Args:  cobra.MaximumNArgs(1),
-		}, environ, func(ctx context.Context, o *agent.Operator, args []string) error { return o.QueueRetry(ctx, optional(args)) }),
+		}, environ, func(ctx context.Context, o *agent.Operator, args []string) error {
+			return o.QueueRetry(ctx, optional(args))
+		}),
 		operates(&cobra.Command{
 			Use:   "drop REQUEST-ID|ISSUE-KEY",
 			Short: "Gives up on a request that is parked or delayed",
@@ -121,5 +125,29 @@ func newReconcile(environ []string) *cobra.Command {
 		Args: cobra.NoArgs,
 	}, environ, func(ctx context.Context, o *agent.Operator, _ []string) error { return o.Reconcile(ctx, dryRun) })
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only list")
+	return cmd
+}
+
+func newCheck(environ []string) *cobra.Command {
+	return operates(&cobra.Command{
+		Use:   "check",
+		Short: "Verifies every precondition on Teleport, Jira and PostgreSQL",
+		Long: "Verifies every precondition on Teleport, Jira and PostgreSQL, one line each with the remedy, and changes nothing: rights to write are tried on what " +
+			"does not exist, or with what is refused. The exit code is 0 when all hold (✓; ! is to look at) and 1 when something fails (✗).",
+		Args: cobra.NoArgs,
+	}, environ, func(ctx context.Context, o *agent.Operator, _ []string) error { return o.Check(ctx) })
+}
+
+func newSetup(environ []string) *cobra.Command {
+	var apply bool
+	cmd := operates(&cobra.Command{
+		Use:   "setup",
+		Short: "Tells what Jira lacks, and with --apply does it; prints the Teleport role",
+		Long: "Tells what the Jira project lacks: the custom field, its searcher, its context, its place on the screens; the statuses and transitions. With --apply it does " +
+			"what the token may do, for which the account needs to administer Jira; the rest is told as a path of clicks. It prints the role, user, bot and tbot " +
+			"configuration for the configured decision mode, to be created in Teleport. It can be run again. The exit code is 1 while something is missing.",
+		Args: cobra.NoArgs,
+	}, environ, func(ctx context.Context, o *agent.Operator, _ []string) error { return o.Setup(ctx, apply) })
+	cmd.Flags().BoolVar(&apply, "apply", false, "do what the token may do")
 	return cmd
 }

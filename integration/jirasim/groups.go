@@ -1,8 +1,11 @@
 package jirasim
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 func (c Config) group(name string) (Group, bool) {
@@ -76,4 +79,44 @@ func (d *site) user(is func(*User) bool) *User {
 		}
 	}
 	return nil
+}
+
+// pickGroups finds groups by a part of their names. Who may not browse groups sees none.
+func (s *Server) pickGroups(q *request) (answer, error) {
+	limit, err := strconv.Atoi(q.query.Get("maxResults"))
+	if err != nil || limit <= 0 {
+		limit = 20
+	}
+	found := []object{}
+	if can(q.user, BrowseUsers) {
+		for _, g := range s.cfg.Groups {
+			if strings.Contains(strings.ToLower(g.Name), strings.ToLower(q.query.Get("query"))) && len(found) < limit {
+				found = append(found, s.groupJSON(g))
+			}
+		}
+	}
+	header := fmt.Sprintf("Showing %d of %d matching groups", len(found), len(found))
+	return answer{status: http.StatusOK, body: object{"header": header, "total": len(found), "groups": found}}, nil
+}
+
+// groupJSON is a group by itself. Only Cloud shows its id.
+func (s *Server) groupJSON(g Group) object {
+	if s.cfg.Deployment == Cloud {
+		return object{"name": g.Name, "groupId": g.ID}
+	}
+	return object{"name": g.Name}
+}
+
+// bulkGroups is Cloud's list of groups by their ids.
+func (s *Server) bulkGroups(q *request) (answer, error) {
+	if err := may(q.user, BrowseUsers, "browse users and groups"); err != nil {
+		return answer{}, err
+	}
+	found := []object{}
+	for _, g := range s.cfg.Groups {
+		if slices.Contains(q.query["groupId"], g.ID) {
+			found = append(found, s.groupJSON(g))
+		}
+	}
+	return answer{status: http.StatusOK, body: object{"startAt": 0, "maxResults": 50, "total": len(found), "isLast": true, "values": found}}, nil
 }

@@ -35,6 +35,8 @@ func endpoints() []endpoint {
 		{method: get, template: "myself", serve: (*Server).getMyself},
 		{method: get, template: "user", only: DataCenter, serve: (*Server).getUser},
 		{method: get, template: "user/groups", only: Cloud, serve: (*Server).getUserGroups},
+		{method: get, template: "groups/picker", serve: (*Server).pickGroups},
+		{method: get, template: "group/bulk", only: Cloud, serve: (*Server).bulkGroups},
 		{method: get, template: "mypermissions", serve: (*Server).getMyPermissions},
 		{method: get, template: "project/{project}", serve: (*Server).getProject},
 		{method: get, template: "project/{project}/statuses", serve: (*Server).getProjectStatuses},

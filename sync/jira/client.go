@@ -274,6 +274,9 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 	}
 	if err := refusal(resp.Response, err); err != nil {
 		err.message = c.transport.redact(err.message)
+		for i, words := range err.words {
+			err.words[i] = c.transport.redact(words)
+		}
 		return resp.Header, answered(r, err)
 	}
 	return resp.Header, nil

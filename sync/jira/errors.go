@@ -61,6 +61,7 @@ func noAnswer(ctx context.Context, err error) error {
 type answerError struct {
 	code       int
 	message    string
+	words      []string // Jira's own, one complaint each: "summary: You must specify …" where it is about a field
 	fields     []string // the fields that Jira complains of
 	retryAfter time.Duration
 	fromJira   bool // in Jira's own form, not a page of a proxy, a login or a server that is starting
@@ -188,13 +189,12 @@ func redirectHost(location string) string {
 func (e *answerError) read(resp *http.Response) {
 	status := strings.TrimSpace(fmt.Sprintf("HTTP %d %s", e.code, http.StatusText(e.code)))
 	body, err := io.ReadAll(resp.Body)
-	words := []string(nil)
 	if err == nil {
-		words, e.fields, e.fromJira = jiraWords(body)
+		e.words, e.fields, e.fromJira = jiraWords(body)
 	}
 	e.message = status
-	if len(words) > 0 {
-		e.message += ": " + bounded(strings.Join(words, "; "), maxMessage)
+	if len(e.words) > 0 {
+		e.message += ": " + bounded(strings.Join(e.words, "; "), maxMessage)
 	}
 }
 

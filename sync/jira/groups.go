@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	stdsync "sync"
@@ -68,6 +69,9 @@ type groupJSON struct {
 	Name string `json:"name"`
 	ID   string `json:"groupId"` // Cloud only
 }
+
+// groupID is the form of a group's id on Cloud.
+var groupID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 func (c *Client) readGroups(ctx context.Context, r request) ([]string, error) {
 	var found []groupJSON

@@ -20,6 +20,9 @@ import (
 // needed are the permissions of the project without which the agent cannot do its part.
 var needed = []string{"BROWSE_PROJECTS", "CREATE_ISSUES", "TRANSITION_ISSUES", "ADD_COMMENTS"}
 
+// editIssues is the permission to put back a request ID that somebody took out of its issue.
+const editIssues = "EDIT_ISSUES"
+
 // requestIDField is the custom field that holds the request ID.
 type requestIDField struct {
 	id     string // customfield_10042
@@ -143,6 +146,7 @@ type projectJSON struct {
 	ID         string       `json:"id"`
 	Key        string       `json:"key"`
 	IssueTypes []statusJSON `json:"issueTypes"`
+	TypeKey    string       `json:"projectTypeKey"`
 	// Simplified is true of a team-managed project (Cloud).
 	Simplified bool `json:"simplified"`
 }
@@ -245,15 +249,7 @@ func chooseField(all []fieldJSON, nameOrID, projectID string) (requestIDField, e
 
 func (c *Client) checkPermissions(ctx context.Context) error {
 	op := "check the agent's permissions in project " + c.cfg.Project
-	var answer struct {
-		Permissions map[string]struct {
-			Have bool `json:"havePermission"`
-		} `json:"permissions"`
-	}
-	_, err := c.do(ctx, request{
-		op: op, method: http.MethodGet, endpoint: "mypermissions", scope: sync.ScopeSide,
-		query: url.Values{"projectKey": {c.cfg.Project}, "permissions": {strings.Join(needed, ",")}},
-	}, &answer)
+	missing, err := c.missingPermissions(ctx, needed...)
 	if codeOf(err) == http.StatusNotFound {
 		c.log.Warn("permissions not checked", zap.Error(err))
 		return nil
@@ -261,16 +257,29 @@ func (c *Client) checkPermissions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var missing []string
-	for _, p := range needed {
-		if !answer.Permissions[p].Have {
-			missing = append(missing, p)
-		}
-	}
 	if len(missing) > 0 {
 		return misconfigured(op, fmt.Errorf("%s is missing; grant it to the account %s", strings.Join(missing, ", "), c.self.ID()))
 	}
 	return nil
+}
+
+// missingPermissions are those of the project that the account does not have.
+func (c *Client) missingPermissions(ctx context.Context, wanted ...string) (missing []string, err error) {
+	var answer struct {
+		Permissions map[string]struct {
+			Have bool `json:"havePermission"`
+		} `json:"permissions"`
+	}
+	_, err = c.do(ctx, request{
+		op: "read the agent's permissions in project " + c.cfg.Project, method: http.MethodGet, endpoint: "mypermissions", scope: sync.ScopeSide,
+		query: url.Values{"projectKey": {c.cfg.Project}, "permissions": {strings.Join(wanted, ",")}},
+	}, &answer)
+	for _, p := range wanted {
+		if !answer.Permissions[p].Have {
+			missing = append(missing, p)
+		}
+	}
+	return missing, err
 }
 
 // checkStatuses warns of configured statuses that the project does not have. A workflow can be changed at any time, so this is no
