@@ -157,6 +157,9 @@ func TestContextsSayWhereAFieldIs(t *testing.T) {
 	require.Equal(t, true, global["isGlobalContext"])
 	refusal(t, c.do(http.MethodPut, "field/customfield_10044/context/"+global["contextId"].(string)+"/project", object{"projectIds": []string{"10100"}}),
 		http.StatusBadRequest, "global context")
+	require.True(t, c.offered("OPS", "10200", "customfield_10044"))
+	require.Equal(t, http.StatusCreated, c.post("field/customfield_10044/context", object{"name": "Ops", "projectIds": []string{"10100"}, "issueTypeIds": []string{"10201"}}).status)
+	require.False(t, c.offered("OPS", "10200", "customfield_10044"), "the project's own context overrides the global one")
 	refusal(t, c.post("field/customfield_10044/context", object{"name": "Second"}), http.StatusBadRequest, "already has a global context")
 }
 

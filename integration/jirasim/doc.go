@@ -12,6 +12,7 @@
 //     everything it knew, so a test can make Jira unreachable.
 //   - People act through Go methods (Move, Comment, SetField, …) under the rules of the workflow and of their permissions;
 //     automation acts past them (ForceStatus).
+//   - Administrators act through the API, as Jira lets them (fields, contexts, screens), and past it through Go methods (AddStatus, AddFieldToScreen, …).
 //   - Each change is told to a registered webhook, signed, in the order in which the network takes it (SetWebhook).
 //   - Faults happen on demand: see Fault. Every call is counted: see Calls and Summary.
 //

@@ -272,5 +272,5 @@ func (f field) appliesTo(p Project, t IssueType) bool {
 	case f.owner != "" || p.TeamManaged:
 		return f.owner == p.Key
 	}
-	return slices.ContainsFunc(f.contexts, func(c fieldContext) bool { return c.covers(p, t) })
+	return covered(f.contexts, p, t)
 }

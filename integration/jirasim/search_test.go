@@ -232,6 +232,8 @@ func TestJQLFindsWhatItSays(t *testing.T) {
 				"id = " + first:                                    {"OPS-1"},
 				"id not in (" + first + ", OPS-3)":                 {"OPS-2"},
 				"project = OLD":                                    {},
+				"issuetype = 10201":                                {},
+				"type != bug AND status = Approved":                {"OPS-3"},
 				"issuekey in (OPS-2, OPS-1) ORDER BY issuekey asc": {"OPS-1", "OPS-2"},
 			} {
 				keys, a := c.find(cfg.Deployment, jql)

@@ -35,8 +35,14 @@ type fieldContext struct {
 	types    []string
 }
 
-func (c fieldContext) covers(p Project, t IssueType) bool {
-	return (c.global || slices.Contains(c.projects, p.ID)) && (len(c.types) == 0 || slices.Contains(c.types, t.ID))
+// covered reports whether a field with these contexts is in the project, for the issue type. A context that names the project overrides the global one.
+// https://confluence.atlassian.com/adminjiraserver/configuring-custom-field-contexts-1047552717.html
+func covered(contexts []fieldContext, p Project, t IssueType) bool {
+	at := slices.IndexFunc(contexts, func(c fieldContext) bool { return slices.Contains(c.projects, p.ID) })
+	if at < 0 {
+		at = slices.IndexFunc(contexts, func(c fieldContext) bool { return c.global })
+	}
+	return at >= 0 && (len(contexts[at].types) == 0 || slices.Contains(contexts[at].types, t.ID))
 }
 
 // createScreen is where issues are created by default, once a field is OffScreen.
