@@ -105,6 +105,7 @@ func (s *Setup) Apply(ctx context.Context, report func(done, total int, what str
 		}
 		if !s.needs(step) {
 			s.done = append(s.done, step.What)
+			s.c.log.Info("changed the setup of jira", zap.String("step", step.What))
 			continue
 		}
 		if err != nil {

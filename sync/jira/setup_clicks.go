@@ -5,11 +5,12 @@ import "fmt"
 // clicks are the ways through Jira's pages, which differ between Cloud, a team-managed project on Cloud, and Data Center. Cloud is renaming "issue" to "work
 // item" and "project" to "space", so that the older word stands in brackets.
 //
-// https://support.atlassian.com/jira-cloud-administration/docs/create-a-custom-field/
+// https://support.atlassian.com/jira-cloud-administration/docs/configure-a-custom-field/
+// https://support.atlassian.com/jira-cloud-administration/docs/work-with-issue-workflows/
 // https://support.atlassian.com/jira-software-cloud/docs/customize-an-issues-fields-in-next-gen-projects/
 // https://support.atlassian.com/jira-software-cloud/docs/manage-how-work-flows-in-your-team-managed-project/
-// https://confluence.atlassian.com/adminjiraserver/adding-a-custom-field-1047552713.html
-// https://confluence.atlassian.com/adminjiraserver/configuring-a-custom-field-1047552716.html
+// https://confluence.atlassian.com/adminjiraserver/configuring-custom-field-contexts-1047552717.html
+// https://confluence.atlassian.com/display/AdminJIRAServer072/Configuring+a+custom+field
 type clicks struct {
 	dataCenter, team     bool
 	project, kind, field string
@@ -52,18 +53,18 @@ func (k clicks) createField() string {
 
 func (k clicks) makeSearchable() string {
 	if k.dataCenter {
-		return fmt.Sprintf("%s > cog beside %q > Edit > Search template: Free Text Searcher > Update; then Administration (cog) > System > Indexing > Re-index",
+		return fmt.Sprintf("%s > Actions (cog) beside %q > Edit > Search template: Free Text Searcher > Update; then Administration (cog) > System > Indexing > Re-index",
 			k.fieldsPage(), k.field)
 	}
-	return fmt.Sprintf("%s > (...) beside %q > Edit details > Search template: Free Text Searcher > Save", k.fieldsPage(), k.field)
+	return fmt.Sprintf("%s > More (...) beside %q > Edit details > Search template: Free Text Searcher > Save", k.fieldsPage(), k.field)
 }
 
 func (k clicks) widenContext() string {
 	if k.dataCenter {
-		return fmt.Sprintf("%s > cog beside %q > Configure > Edit Configuration > choose issue type %s, and project %s or the global context > Modify",
+		return fmt.Sprintf("%s > Actions (cog) beside %q > Configure > Edit Configuration (or Add new context) > choose issue type %s, and project %s or the global context > Modify",
 			k.fieldsPage(), k.field, k.kind, k.project)
 	}
-	return fmt.Sprintf("%s > (...) beside %q > Contexts and default value > Edit context (or Add new context) > choose project %s and issue type %s > Modify (Add)",
+	return fmt.Sprintf("%s > More (...) beside %q > Contexts and default value > Edit context (or Add new context) > choose project %s and issue type %s > Modify (Add)",
 		k.fieldsPage(), k.field, k.project, k.kind)
 }
 
@@ -97,21 +98,22 @@ func (k clicks) workflow() (editor, publish string) {
 	case k.dataCenter:
 		return fmt.Sprintf("%s > Workflows > pencil (edit) beside the workflow of %s > Diagram", k.projectSettings(), k.kind), "Publish Draft"
 	}
-	return fmt.Sprintf("%s > Work items (Issues) > Workflows > pencil (edit) beside the workflow of %s", k.projectSettings(), k.kind), "Update workflow (Publish)"
+	return fmt.Sprintf("%s > Work items (Issues) > Workflows > pencil (edit) beside the workflow of %s", k.projectSettings(), k.kind), "Update workflow"
 }
 
 func (k clicks) addStatuses(words string) string {
 	editor, publish := k.workflow()
-	if k.team {
-		return fmt.Sprintf("%s > Status > add %s, each with a transition from Any status > %s", editor, words, publish)
+	if k.dataCenter {
+		return fmt.Sprintf("%s > Add status > %s, each with the tick \"Allow all statuses to transition to this one\" > %s", editor, words, publish)
 	}
-	return fmt.Sprintf("%s > Add status > %s, each with the tick \"Allow all statuses to transition to this one\" > %s", editor, words, publish)
+	return fmt.Sprintf("%s > Status > add %s > Transition > from Any status to each of them > %s", editor, words, publish)
 }
 
 func (k clicks) addTransitions(words string) string {
 	editor, publish := k.workflow()
-	if k.team {
-		return fmt.Sprintf("%s > Transition > %s > %s", editor, words, publish)
+	add := "Transition"
+	if k.dataCenter {
+		add = "Add transition"
 	}
-	return fmt.Sprintf("%s > Add transition > %s, without a screen that asks for fields > %s", editor, words, publish)
+	return fmt.Sprintf("%s > %s > %s, without a screen that asks for fields > %s", editor, add, words, publish)
 }

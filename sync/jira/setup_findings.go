@@ -36,7 +36,7 @@ func (s *Setup) remedied(f sync.Finding) sync.Finding {
 	case byToken:
 		f.Remedy = "teleport-jira-agent setup --apply; or by hand: " + f.Remedy
 	case !s.seen.admin && !s.seen.project.Simplified && f.Check != checkStatuses && f.Check != checkTransitions:
-		f.Remedy += " (setup --apply cannot: the agent's account lacks the global permission Administer Jira)"
+		f.Remedy += " (setup --apply cannot: the agent's account, or its token, lacks the global permission Administer Jira)"
 	}
 	return f
 }

@@ -121,10 +121,13 @@ func (s *Setup) contextSteps(field fieldJSON) []Step {
 func (s *Setup) screenSteps(fieldID string) []Step {
 	var steps []Step
 	k := s.clicks()
+	if fieldID == "" && customFieldID.MatchString(k.field) {
+		return nil // a field that is configured by an id is not made
+	}
 	for _, screen := range s.lackingScreens() {
 		what := fmt.Sprintf("put the custom field %q on screen %q", k.field, screen.name)
 		steps = append(steps, Step{
-			Check: checkScreen, What: what, ByToken: s.administered() && !customFieldIDMissing(fieldID, k.field), ByHand: k.putOnScreen(),
+			Check: checkScreen, What: what, ByToken: s.administered(), ByHand: k.putOnScreen(),
 			do: func(ctx context.Context) error { return s.putOnScreen(ctx, what, screen) },
 		})
 	}
@@ -141,11 +144,6 @@ func (s *Setup) screenSteps(fieldID string) []Step {
 		by += "; if it is there, " + k.widenContext() + "; if it applies to the project, " + k.showInConfiguration()
 	}
 	return []Step{{Check: checkScreen, What: where, ByHand: by}}
-}
-
-// customFieldIDMissing: a field that is configured by an id which Jira does not have is not made, so that no screen can take it.
-func customFieldIDMissing(found, configured string) bool {
-	return found == "" && customFieldID.MatchString(configured)
 }
 
 // lackingScreens are those that the field has to be put on. Once it is offered on creation, screens that are named for creating belong to other issue types.

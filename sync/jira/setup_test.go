@@ -1,9 +1,7 @@
 package jira
 
 import (
-	"context"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
@@ -13,147 +11,6 @@ import (
 	"teleport-jira-agent/integration/jirasim"
 	"teleport-jira-agent/sync"
 )
-
-var testStatuses = sync.Statuses{
-	sync.OutcomePending: {"Pending"}, sync.OutcomeApproved: {"Approved"}, sync.OutcomeDenied: {"Denied"},
-	sync.OutcomeExpired: {"Expired"}, sync.OutcomePromoted: {"Approved"},
-}
-
-const fieldName = "teleportAccessRequestId"
-
-// administeredJira is the example without the field, and with an agent that may administer Jira.
-func administeredJira(d jirasim.Deployment, change ...func(*jirasim.Config)) jirasim.Config {
-	sim := jirasim.Example(d)
-	sim.Fields = nil
-	sim.Users = slices.Clone(sim.Users)
-	sim.Users[0].Permissions = append(jirasim.AllPermissions(), jirasim.Administer)
-	for _, c := range change {
-		c(&sim)
-	}
-	return sim
-}
-
-func withFields(fields ...jirasim.Field) func(*jirasim.Config) {
-	return func(c *jirasim.Config) { c.Fields = fields }
-}
-
-func withoutAdministration(c *jirasim.Config) { c.Users[0].Permissions = nil }
-
-// ownScreens are those that Jira makes for a project of a template.
-func ownScreens(c *jirasim.Config) {
-	c.Screens = []jirasim.Screen{
-		{Name: "OPS: Task Management Create Issue Screen", Fields: []string{"summary", "description"}},
-		{Name: "OPS: Task Management Edit/View Issue Screen", Fields: []string{"summary", "description"}},
-		{Name: "OPS: Resolve", Fields: []string{"environment"}},
-		{Name: "OLD: Create", Fields: []string{"summary"}},
-	}
-	c.Projects[0].Screens = jirasim.ScreenScheme{
-		Create: "OPS: Task Management Create Issue Screen", Edit: "OPS: Task Management Edit/View Issue Screen", View: "OPS: Task Management Edit/View Issue Screen",
-	}
-}
-
-var textLine = jirasim.Field{ID: "customfield_10042", Name: fieldName, Type: jirasim.TextField}
-
-func changed(f jirasim.Field, change func(*jirasim.Field)) jirasim.Field {
-	change(&f)
-	return f
-}
-
-// planned is the plan for a simulated Jira, with an issue in each status so that the transitions can be told.
-func planned(t *testing.T, sim jirasim.Config, change ...func(*Config)) (*jirasim.Server, *Setup) {
-	t.Helper()
-	server := jirasim.New(sim)
-	url, stop := server.Start()
-	t.Cleanup(stop)
-	for _, status := range sim.Statuses {
-		issue, err := server.CreateIssue("alice", map[string]any{"summary": "sample", "project": map[string]any{"key": sim.Projects[0].Key}}, nil)
-		require.NoError(t, err)
-		require.NoError(t, server.ForceStatus(issue.ID, "", status.Name))
-	}
-	cfg := simulatedConfig(url)
-	cfg.Project = sim.Projects[0].Key
-	for _, c := range change {
-		c(&cfg)
-	}
-	s, err := PlanSetup(testContext(t), cfg, testStatuses, zap.NewNop())
-	require.NoError(t, err)
-	t.Cleanup(s.Close)
-	return server, s
-}
-
-// writes are the calls that are meant to change something, in order.
-func writes(server *jirasim.Server) []string {
-	var all []string
-	for _, c := range server.Calls() {
-		if c.Method != http.MethodGet && !strings.HasPrefix(c.Endpoint, "search") {
-			all = append(all, c.Route())
-		}
-	}
-	return all
-}
-
-func conditions(s *Setup) map[string]sync.Condition {
-	all := make(map[string]sync.Condition)
-	for _, f := range s.Findings() {
-		all[strings.TrimPrefix(f.Check, "jira.")] = f.Condition
-	}
-	return all
-}
-
-func found(t *testing.T, s *Setup, check string) sync.Finding {
-	t.Helper()
-	at := slices.IndexFunc(s.Findings(), func(f sync.Finding) bool { return f.Check == check })
-	require.GreaterOrEqual(t, at, 0)
-	return s.Findings()[at]
-}
-
-func whats(steps []Step) []string {
-	var all []string
-	for _, step := range steps {
-		all = append(all, step.What)
-	}
-	return all
-}
-
-func apply(ctx context.Context, s *Setup) ([]string, error) {
-	var reported []string
-	err := s.Apply(ctx, func(_, _ int, what string) { reported = append(reported, what) })
-	return reported, err
-}
-
-// allHolds is a project that lacks nothing, as far as setup looks.
-func allHolds(t *testing.T, s *Setup) {
-	t.Helper()
-	for check, condition := range conditions(s) {
-		require.Equal(t, sync.Holds, condition, check)
-	}
-	require.Empty(t, s.Steps())
-}
-
-// connects requires that the agent itself is content with the project.
-func connects(t *testing.T, s *Setup) {
-	t.Helper()
-	c, err := Connect(testContext(t), s.c.cfg, zap.NewNop())
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	nothing := func(context.Context) error { return nil }
-	issue, err := c.Create(testContext(t), sync.Draft{RequestID: "r1", Summary: "x"}, nothing)
-	require.NoError(t, err)
-	require.NoError(t, c.SetRequestID(testContext(t), issue.ID, "r2", nothing), "the edit screen is asked, too")
-	hits, err := c.Find(testContext(t), "r2")
-	require.NoError(t, err)
-	require.Len(t, hits, 1)
-}
-
-func onBoth(t *testing.T, test func(t *testing.T, d jirasim.Deployment)) {
-	t.Helper()
-	for _, d := range deployments {
-		t.Run(string(d), func(t *testing.T) {
-			t.Parallel()
-			test(t, d)
-		})
-	}
-}
 
 func TestSetupMakesTheFieldWhereThereIsNone(t *testing.T) {
 	t.Parallel()
@@ -215,38 +72,6 @@ func TestSetupDoesNothingWhereNothingLacks(t *testing.T) {
 		require.Equal(t, []string{""}, reported)
 		require.Empty(t, s.Done())
 		require.Empty(t, writes(server))
-	})
-}
-
-func TestSetupTwiceIsSetupOnce(t *testing.T) {
-	t.Parallel()
-	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
-		server, s := planned(t, administeredJira(d, ownScreens))
-		_, err := apply(testContext(t), s)
-		require.NoError(t, err)
-		before := writes(server)
-		again, err := PlanSetup(testContext(t), s.c.cfg, testStatuses, zap.NewNop())
-		require.NoError(t, err)
-		t.Cleanup(again.Close)
-		allHolds(t, again)
-		_, err = apply(testContext(t), again)
-		require.NoError(t, err)
-		_, err = apply(testContext(t), s)
-		require.NoError(t, err)
-		require.Equal(t, before, writes(server))
-		require.Equal(t, 1, server.CallCount("POST field"))
-	})
-}
-
-func TestSetupLooksForTheFieldRightBeforeItMakesOne(t *testing.T) {
-	t.Parallel()
-	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
-		server, s := planned(t, administeredJira(d))
-		server.AddField(textLine) // somebody else, since the plan
-		_, err := apply(testContext(t), s)
-		require.NoError(t, err)
-		allHolds(t, s)
-		require.Zero(t, server.CallCount("POST field"))
 	})
 }
 
@@ -317,7 +142,7 @@ func TestSetupBringsAFieldOfOtherProjectsIntoThisOne(t *testing.T) {
 				if d == jirasim.DataCenter { // has no call for it
 					require.Empty(t, writes(server))
 					require.NotEmpty(t, s.Steps())
-					require.Contains(t, found(t, s, "jira.field.context").Remedy+s.Steps()[0].ByHand, "Configure > Edit Configuration > choose issue type Task, and project OPS")
+					require.Contains(t, found(t, s, "jira.field.context").Remedy+s.Steps()[0].ByHand, "Configure > Edit Configuration (or Add new context) > choose issue type Task, and project OPS")
 					server.SetFieldProjects("customfield_10042", "OLD", "OPS")
 					require.NoError(t, s.look(testContext(t)))
 				}
@@ -384,6 +209,73 @@ func TestSetupLeavesAnUnfitFieldToPeople(t *testing.T) {
 	}
 }
 
+func TestSetupLeavesTheCreateScreensOfOtherIssueTypesAlone(t *testing.T) {
+	t.Parallel()
+	server, s := planned(t, administeredJira(jirasim.DataCenter, ownScreens, withFields(textLine), func(c *jirasim.Config) {
+		c.Screens = append(c.Screens, jirasim.Screen{Name: "OPS: Bug Create Screen", Fields: []string{"summary"}})
+		c.Screens[0].Fields = append(c.Screens[0].Fields, "customfield_10042")
+		c.Screens[1].Fields = append(c.Screens[1].Fields, "customfield_10042")
+	}))
+	allHolds(t, s)
+	require.Empty(t, writes(server))
+}
+
+func TestSetupTakesATokenThatMayNotAdministerForWhatItIs(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		endpoint string
+		fields   []jirasim.Field
+	}{
+		"screens":       {"screens/{screen}/tabs", nil},
+		"hidden fields": {"field/search", nil},
+		"contexts":      {"field/{field}/context/projectmapping", []jirasim.Field{changed(textLine, func(f *jirasim.Field) { f.NoScreen = true })}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, s := planned(t, administeredJira(jirasim.Cloud, withFields(test.fields...)))
+			server.Inject(jirasim.Fault{Method: http.MethodGet, Endpoint: test.endpoint, Effect: jirasim.Respond(http.StatusForbidden, `{"errorMessages":["scope"],"errors":{}}`)})
+			require.NoError(t, s.look(testContext(t)))
+			require.NotEmpty(t, s.Steps())
+			for _, step := range s.Steps() {
+				require.False(t, step.ByToken, step.What)
+			}
+		})
+	}
+}
+
+func TestAContextThatNamesTheProjectOverridesTheGlobalOne(t *testing.T) {
+	t.Parallel()
+	global, own, other := contextEntry{ContextID: "1", Global: true}, contextEntry{ContextID: "2", ProjectID: "10100"}, contextEntry{ContextID: "3", ProjectID: "10101"}
+	anyType := func(id string) contextEntry { return contextEntry{ContextID: id, AnyType: true} }
+	ofType := func(id, typ string) contextEntry { return contextEntry{ContextID: id, TypeID: typ} }
+	tests := map[string]struct {
+		projects, types []contextEntry
+		want            contextSight
+	}{
+		"none":                    {nil, nil, contextSight{covers: no}},
+		"global":                  {[]contextEntry{other, global}, []contextEntry{anyType("1"), anyType("3")}, contextSight{covers: yes}},
+		"its own":                 {[]contextEntry{other, own}, []contextEntry{ofType("2", "10201"), ofType("2", "10200")}, contextSight{covers: yes}},
+		"another project's":       {[]contextEntry{other}, []contextEntry{anyType("3")}, contextSight{covers: no}},
+		"global, of other types":  {[]contextEntry{global}, []contextEntry{ofType("1", "10201")}, contextSight{covers: no}},
+		"its own, of other types": {[]contextEntry{own, global}, []contextEntry{anyType("1"), ofType("2", "10201")}, contextSight{covers: no, limited: "2"}},
+	}
+	for name, test := range tests {
+		require.Equal(t, test.want, covers(test.projects, test.types, "10100", "10200"), name)
+	}
+}
+
+func TestSetupDoubtsWhatJiraDoesNotTell(t *testing.T) {
+	t.Parallel()
+	server, s := planned(t, administeredJira(jirasim.DataCenter, withFields(textLine), withoutAdministration))
+	server.Inject(jirasim.Fault{Endpoint: "issue/createmeta/{project}/issuetypes", Effect: jirasim.Respond(http.StatusNotFound, "<status/>")}) // before 8.4
+	require.NoError(t, s.look(testContext(t)))
+	require.Equal(t, sync.Doubt, found(t, s, "jira.field.screen").Condition)
+	require.Equal(t, sync.Doubt, found(t, s, "jira.field.context").Condition)
+	require.Contains(t, found(t, s, "jira.field.screen").Remedy, "see that it is: project OPS > Project settings > Screens")
+	require.Empty(t, s.Steps())
+}
+
 func TestSetupMakesNoFieldForAnID(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
@@ -405,7 +297,7 @@ func TestSetupWithoutAdministerJiraTellsTheClicks(t *testing.T) {
 			jirasim.Cloud: "Settings (cog) > Work items (Issues) > Fields", jirasim.DataCenter: "Administration (cog) > Issues > Custom fields",
 		}[d]
 		require.True(t, strings.HasPrefix(f.Remedy, where), f.Remedy)
-		require.Contains(t, f.Remedy, "lacks the global permission Administer Jira")
+		require.Contains(t, f.Remedy, "or its token, lacks the global permission Administer Jira")
 
 		server.AddField(changed(textLine, func(f *jirasim.Field) { f.NoScreen = true })) // a person follows
 		require.NoError(t, s.look(testContext(t)))
@@ -443,77 +335,6 @@ func TestSetupOfATeamManagedProjectIsByHand(t *testing.T) {
 	allHolds(t, s)
 	connects(t, s)
 	require.Zero(t, server.CallCount("GET screens"), "a team-managed project has none")
-}
-
-func TestSetupThatBreaksOffIsFinishedByTheNext(t *testing.T) {
-	t.Parallel()
-	breaks := map[string]jirasim.Effect{
-		"refused":     jirasim.Respond(http.StatusForbidden, `{"errorMessages":["no"],"errors":{}}`),
-		"no answer":   jirasim.DropBefore(),
-		"answer lost": jirasim.LoseAnswer(),
-	}
-	for name, effect := range breaks {
-		for _, route := range []string{"field", "screens/{screen}/tabs/{tab}/fields"} {
-			t.Run(name+" at "+route[:5], func(t *testing.T) {
-				t.Parallel()
-				onBoth(t, func(t *testing.T, d jirasim.Deployment) {
-					server, s := planned(t, administeredJira(d, ownScreens))
-					server.Inject(jirasim.Fault{Method: http.MethodPost, Endpoint: route, Times: 1, Effect: effect})
-					_, err := apply(testContext(t), s)
-					if name == "answer lost" {
-						require.NoError(t, err, "the look after it shows that it is done")
-					} else {
-						require.ErrorContains(t, err, "by hand: ")
-						require.NotEmpty(t, s.Steps())
-						_, err = apply(testContext(t), s)
-						require.NoError(t, err)
-					}
-					allHolds(t, s)
-					connects(t, s)
-					made := 0
-					for _, c := range server.Calls() {
-						if c.Route() == "POST field" && c.Fault != string("drop before") && c.Fault != "status" {
-							made++
-						}
-					}
-					require.Equal(t, 1, made, "one field")
-				})
-			})
-		}
-	}
-}
-
-func TestSetupSaysWhereJiraIsLost(t *testing.T) {
-	t.Parallel()
-	server, s := planned(t, administeredJira(jirasim.Cloud, ownScreens))
-	server.Inject(jirasim.Fault{Method: http.MethodPost, Endpoint: "field", Times: 1, Effect: jirasim.LoseAnswer()})
-	server.Inject(jirasim.Fault{Method: http.MethodGet, Endpoint: "project/{project}", Times: 1, Effect: jirasim.DropBefore()})
-	_, err := apply(testContext(t), s)
-	require.ErrorContains(t, err, `create the custom field "teleportAccessRequestId"`)
-	_, err = apply(testContext(t), s)
-	require.NoError(t, err)
-	allHolds(t, s)
-	require.Equal(t, 1, server.CallCount("POST field"), "the one whose answer was lost is found")
-}
-
-func TestSetupEndsWhereJiraTakesAStepWithoutEffect(t *testing.T) {
-	t.Parallel()
-	server, s := planned(t, administeredJira(jirasim.Cloud, ownScreens))
-	server.Inject(jirasim.Fault{Method: http.MethodPost, Endpoint: "field", Effect: jirasim.Respond(http.StatusCreated, `{}`)})
-	_, err := apply(testContext(t), s)
-	require.ErrorIs(t, err, errStillLacking)
-}
-
-func TestSetupSeesDuplicatesThatTwoMadeAtOnce(t *testing.T) {
-	t.Parallel()
-	server, s := planned(t, administeredJira(jirasim.Cloud, ownScreens))
-	server.AddField(changed(textLine, func(f *jirasim.Field) { f.ID = "customfield_10700" }))
-	server.AddField(changed(textLine, func(f *jirasim.Field) { f.ID = "customfield_10701" }))
-	_, err := apply(testContext(t), s)
-	require.NoError(t, err)
-	require.Equal(t, sync.Fails, found(t, s, "jira.field").Condition)
-	require.Contains(t, found(t, s, "jira.field").Found, "customfield_10700, customfield_10701")
-	require.Empty(t, writes(server))
 }
 
 func TestSetupFailsWhereItCannotLook(t *testing.T) {

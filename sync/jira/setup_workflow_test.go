@@ -18,7 +18,11 @@ func TestSetupNamesTheStatusesThatPeopleHaveToAdd(t *testing.T) {
 		f := found(t, s, "jira.statuses")
 		require.Equal(t, sync.Fails, f.Condition)
 		require.Equal(t, `the workflow of issue type "Task" lacks "Pending", "Approved", "Denied", "Expired"`, f.Found)
-		require.Contains(t, f.Remedy, `"Pending", "Approved", "Denied", "Expired", each with the tick "Allow all statuses to transition to this one"`)
+		tick := map[jirasim.Deployment]string{
+			jirasim.Cloud: "Transition > from Any status to each of them", jirasim.DataCenter: `each with the tick "Allow all statuses to transition to this one"`,
+		}[d]
+		require.Contains(t, f.Remedy, `"Pending", "Approved", "Denied", "Expired"`)
+		require.Contains(t, f.Remedy, tick)
 		require.Equal(t, sync.Skipped, found(t, s, "jira.transitions").Condition)
 		require.Len(t, s.Steps(), 1)
 		require.False(t, s.Steps()[0].ByToken)
@@ -47,7 +51,7 @@ func TestSetupNamesTheTransitionsThatPeopleHaveToAdd(t *testing.T) {
 		f := found(t, s, "jira.transitions")
 		require.Equal(t, sync.Fails, f.Condition)
 		require.Equal(t, `the workflow offers the agent's account no transition from "Pending" to "Approved", "Expired" to "Pending"`, f.Found)
-		require.Contains(t, f.Remedy, `Add transition > "Pending" to "Approved", "Expired" to "Pending"`)
+		require.Contains(t, f.Remedy, `ransition > "Pending" to "Approved", "Expired" to "Pending"`)
 		require.Equal(t, []string{`add transitions: "Pending" to "Approved", "Expired" to "Pending"`}, whats(s.Steps()))
 
 		server.AddTransition(jirasim.Transition{ID: "91", Name: "a", From: []string{"Pending"}, To: "Approved"})
