@@ -139,7 +139,7 @@ func (t *terminal) findings(findings []sync.Finding) {
 		if _, rest, found := strings.Cut(f.Check, "."); found {
 			name = rest
 		}
-		line := fmt.Sprintf("  %s %-20s %s", t.painted(sign.paint, sign.text), strings.ReplaceAll(name, "_", " "), legible(f.Found))
+		line := fmt.Sprintf("  %s %-22s %s", t.painted(sign.paint, sign.text), strings.ReplaceAll(name, "_", " "), legible(f.Found))
 		if f.Remedy != "" {
 			line += t.painted(bold, " → ") + legible(f.Remedy)
 		}

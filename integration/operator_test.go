@@ -44,7 +44,7 @@ func (s *system) commandWith(changes []string, args ...string) ran {
 		require.NoError(s.t, err)
 	}
 	r := ran{code: cmd.ProcessState.ExitCode(), out: out.String(), errors: errs.String()}
-	for _, secret := range []string{jirasim.AgentToken, "DATA RACE", "panic:", "\x1b"} {
+	for _, secret := range []string{jirasim.AgentToken, "hunter2", "DATA RACE", "panic:", "\x1b"} {
 		require.NotContains(s.t, r.out+r.errors, secret)
 	}
 	return r

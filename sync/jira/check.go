@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpproxy"
 
 	"teleport-jira-agent/sync"
 )
@@ -74,12 +75,19 @@ func checkNetwork(cfg Config, f *sync.Findings) {
 	if err != nil {
 		return // newClient says so
 	}
-	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: u})
+	// As net/http does it, which leaves out an address that it cannot read without a word.
+	env := httpproxy.FromEnvironment()
+	proxy, _ := env.ProxyFunc()(u)
+	env.NoProxy = ""
+	meant, _ := env.ProxyFunc()(u)
+	local := u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback()
 	switch {
-	case err != nil:
-		f.Fails(checkProxy, "correct HTTPS_PROXY, HTTP_PROXY and NO_PROXY", "the proxy of the environment cannot be read: %s", withoutURL(err))
 	case proxy != nil:
 		f.Holds(checkProxy, "calls to %s go through the proxy %s (HTTPS_PROXY, HTTP_PROXY)", u.Hostname(), proxy.Host)
+	case meant == nil && !local && (u.Scheme == "https" && env.HTTPSProxy != "" || u.Scheme == "http" && env.HTTPProxy != ""):
+		f.Fails(checkProxy, "correct HTTPS_PROXY: http://proxy.example.com:3128", "the proxy's address in the environment is none") // it may hold a password
+	case meant != nil:
+		f.Holds(checkProxy, "calls to %s go without a proxy, as NO_PROXY says", u.Hostname())
 	default:
 		f.Holds(checkProxy, "calls to %s go without a proxy", u.Hostname())
 	}
@@ -93,14 +101,6 @@ func checkNetwork(cfg Config, f *sync.Findings) {
 	f.Holds(checkCA, "%s is trusted, beside the system's certificate authorities", cfg.CAFile)
 }
 
-// withoutURL is the cause in an error of net/url, whose text repeats the URL, perhaps with a password.
-func withoutURL(err error) error {
-	if ue := (*url.Error)(nil); errors.As(err, &ue) {
-		return ue.Err
-	}
-	return err
-}
-
 // reachRemedy is what to do where Jira does not answer, or something else does.
 func reachRemedy(cfg Config, err error) string {
 	text := err.Error()
@@ -111,6 +111,8 @@ func reachRemedy(cfg Config, err error) string {
 		return "set JIRA_CA_FILE to a PEM file with the certificate of the authority that signed Jira's, or of the proxy that opens TLS on the way"
 	case strings.Contains(text, "x509: certificate"), strings.Contains(text, "failed to verify certificate"):
 		return "Jira's certificate is not for this name, or not valid any more: correct the name in JIRA_URL, or have the certificate renewed"
+	case errors.As(err, &dns) && !strings.Contains(cfg.URL, dns.Name):
+		return "correct the name of the proxy in HTTPS_PROXY, or the DNS of this machine: getent hosts " + dns.Name
 	case errors.As(err, &dns):
 		return "correct the name in JIRA_URL, or the DNS of this machine: getent hosts " + dns.Name
 	case errors.As(err, &answer) && answer.code == http.StatusNotFound:
@@ -140,7 +142,7 @@ func (k *checking) findURL(ctx context.Context, network *sync.Findings) {
 	case err != nil:
 		network.Fails(checkURL, reachRemedy(k.cfg, err), "%s", err)
 	case said != k.deployment:
-		network.Doubt(checkURL, "set JIRA_DEPLOYMENT=auto", "this is Jira %s %s, and JIRA_DEPLOYMENT says %s", said, info.Version, k.deployment)
+		network.Fails(checkURL, "set JIRA_DEPLOYMENT=auto", "this is Jira %s %s, and JIRA_DEPLOYMENT says %s", said, info.Version, k.deployment)
 	default:
 		network.Holds(checkURL, "Jira %s %s answers at %s", info.DeploymentType, info.Version, k.cfg.URL)
 	}
