@@ -81,6 +81,7 @@ func TestTokenExpiryIsTheFirstThatComes(t *testing.T) {
 		jirasim.Credential{User: "agent", Token: "old", Expires: now.Add(-time.Hour)},
 		jirasim.Credential{User: "agent", Token: "later", Expires: now.Add(200 * time.Hour)},
 		jirasim.Credential{User: "agent", Token: "soon", Expires: now.Add(100 * time.Hour)},
+		jirasim.Credential{User: "agent", Token: "much later", Expires: now.Add(300 * time.Hour)},
 		jirasim.Credential{User: "bob", Token: "his", Expires: now.Add(time.Hour)})
 	_, c := simulated(t, sim, func(c *Config) { c.Username = "" })
 	ends, known, err := c.tokenExpiry(testContext(t))

@@ -21,7 +21,7 @@ const (
 )
 
 // Setup is what the agent needs of a Jira project and the project lacks: the custom field for the request ID, with a searcher, with a context for the
-// project and on its screens; the statuses and the transitions between them.
+// project and on its screens, beside the description; the statuses and the transitions between them.
 //
 // A plan only reads. Apply does what the token may do through Jira's API, one step after the other, and looks again after each, so that it is safe to
 // repeat, to break off, and to run beside a person who does the same. The rest is told as a path of clicks.
@@ -100,7 +100,7 @@ func (s *Setup) Apply(ctx context.Context, report func(done, total int, what str
 		tried[step.What] = true
 		err := step.do(ctx)
 		// Whether it is done is for Jira to say: an answer can be lost, and another can have done it.
-		if lookErr := s.look(ctx); lookErr != nil {
+		if lookErr := s.lookAgain(ctx); lookErr != nil {
 			return s.failed(step, errors.Join(err, lookErr))
 		}
 		if !s.needs(step) {

@@ -85,7 +85,7 @@ func TestSetupSaysWhereJiraIsLost(t *testing.T) {
 	t.Parallel()
 	server, s := planned(t, administeredJira(jirasim.Cloud, ownScreens))
 	server.Inject(jirasim.Fault{Method: http.MethodPost, Endpoint: "field", Times: 1, Effect: jirasim.LoseAnswer()})
-	server.Inject(jirasim.Fault{Method: http.MethodGet, Endpoint: "project/{project}", Times: 1, Effect: jirasim.DropBefore()})
+	server.Inject(jirasim.Fault{Method: http.MethodGet, Endpoint: "field", Skip: 1, Times: 1, Effect: jirasim.DropBefore()})
 	_, err := apply(testContext(t), s)
 	require.ErrorContains(t, err, `create the custom field "teleportAccessRequestId"`)
 	_, err = apply(testContext(t), s)

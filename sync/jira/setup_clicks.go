@@ -69,14 +69,14 @@ func (k clicks) widenContext() string {
 }
 
 // putOnScreen needs no screen's name: the project's page of screens says which are used for what.
-func (k clicks) putOnScreen() string {
+func (k clicks) putOnScreen(field string) string {
 	switch {
 	case k.team:
-		return fmt.Sprintf("%s > Work types (Issue types) > %s > drag the field %q from the right into the layout > Save changes", k.projectSettings(), k.kind, k.field)
+		return fmt.Sprintf("%s > Work types (Issue types) > %s > drag the field %q from the right into the layout > Save changes", k.projectSettings(), k.kind, field)
 	case k.dataCenter:
-		return fmt.Sprintf("%s > Screens > the screens beside Create Issue and Edit Issue of %s > Select Field: %q", k.projectSettings(), k.kind, k.field)
+		return fmt.Sprintf("%s > Screens > the screens beside Create Issue and Edit Issue of %s > Select Field: %q", k.projectSettings(), k.kind, field)
 	}
-	return fmt.Sprintf("%s > Work items (Issues) > Screens > the screen beside Create Issue of %s > Select Field: %q", k.projectSettings(), k.kind, k.field)
+	return fmt.Sprintf("%s > Work items (Issues) > Screens > the screen beside Create Issue of %s > Select Field: %q", k.projectSettings(), k.kind, field)
 }
 
 func (k clicks) showInConfiguration() string {

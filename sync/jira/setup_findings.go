@@ -120,6 +120,9 @@ func (s *Setup) screenFinding() sync.Finding {
 	switch {
 	case !found:
 		return s.skipped(checkScreen)
+	case s.seen.offered == yes && s.seen.described == no:
+		return s.remedied(finding(checkScreen, sync.Fails, fmt.Sprintf("%s is offered when issues of type %q are created in project %s, but the description, which the agent "+
+			"fills in, is not", field.ID, k.kind, k.project)))
 	case s.seen.offered == yes && lacking != "":
 		return s.remedied(finding(checkScreen, sync.Doubt, fmt.Sprintf("%s is offered on creation, but is not on %s, which the project may edit issues on", field.ID, lacking)))
 	case s.seen.offered == yes:
@@ -132,7 +135,7 @@ func (s *Setup) screenFinding() sync.Finding {
 		return s.remedied(finding(checkScreen, sync.Fails, fmt.Sprintf("%s is not offered when issues of type %q are created in project %s", field.ID, k.kind, k.project)))
 	}
 	f := finding(checkScreen, sync.Doubt, fmt.Sprintf("Jira does not tell the agent's account whether %s is on the create screen of project %s", field.ID, k.project))
-	f.Remedy = "see that it is: " + k.putOnScreen()
+	f.Remedy = "see that it is: " + k.putOnScreen(k.field)
 	return f
 }
 

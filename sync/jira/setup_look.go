@@ -24,7 +24,9 @@ type sight struct {
 	hidden bool
 	// offered is whether the create screen shows the field. It does so only if all is well with context and screen.
 	offered answerOf
-	context contextSight
+	// described is whether the create screen shows the description, which the agent fills in with the field.
+	described answerOf
+	context   contextSight
 	// screens are those that should show the field, as far as the account may see screens.
 	screens []screenSight
 	flow    workflowSight
@@ -38,13 +40,6 @@ const (
 	yes     answerOf = "yes"
 	no      answerOf = "no"
 )
-
-func answerIf(is bool) answerOf {
-	if is {
-		return yes
-	}
-	return no
-}
 
 // contextSight is whether the field is in the project, for the issue type.
 type contextSight struct {
@@ -105,6 +100,16 @@ func (s *Setup) look(ctx context.Context) error {
 	return nil
 }
 
+// lookAgain reads the field and its surroundings anew, which is all that steps change. The workflow stays as it was seen: asking for it takes most calls.
+func (s *Setup) lookAgain(ctx context.Context) error {
+	seen := sight{project: s.seen.project, kind: s.seen.kind, admin: s.seen.admin, flow: s.seen.flow}
+	if err := s.lookAtField(ctx, &seen); err != nil {
+		return err
+	}
+	s.seen = seen
+	return nil
+}
+
 // administers reports whether the account may administer Jira. A Jira that does not say so is taken to say no.
 func (c *Client) administers(ctx context.Context) (bool, error) {
 	var answer struct {
@@ -133,10 +138,11 @@ func (s *Setup) lookAtField(ctx context.Context, seen *sight) error {
 		return err
 	}
 	field, found := seen.one()
-	if found {
-		if seen.offered, err = s.c.offers(ctx, field.ID); err != nil {
-			return err
-		}
+	if seen.offered, seen.described, err = s.c.offers(ctx, field.ID); err != nil {
+		return err
+	}
+	if !found {
+		seen.offered = unknown
 	}
 	if !seen.admin || seen.project.Simplified || seen.kind.ID == "" || len(seen.fields) > 0 && !found {
 		return nil
@@ -223,19 +229,25 @@ func (c *Client) hiddenFields(ctx context.Context, op string) ([]fieldJSON, erro
 	return slices.DeleteFunc(all, func(f fieldJSON) bool { return f.ID != c.cfg.RequestIDField && f.Name != c.cfg.RequestIDField }), err
 }
 
-// offers reports whether the create screen shows the field to the account.
-func (c *Client) offers(ctx context.Context, fieldID string) (answerOf, error) {
+// offers reports whether the create screen shows the field and the description to the account.
+func (c *Client) offers(ctx context.Context, fieldID string) (field, description answerOf, err error) {
 	fields, err := c.createFields(ctx)
 	var e *sync.Error
 	switch {
 	case errors.As(err, &e) && (e.Permanent || codeOf(err) == http.StatusForbidden):
-		return unknown, nil // the account may not create issues of this type: what permissions say is not setup's affair
+		return unknown, unknown, nil // the account may not create issues of this type: what permissions say is not setup's affair
 	case err != nil:
-		return unknown, err
+		return unknown, unknown, err
 	case fields == nil:
-		return unknown, nil
+		return unknown, unknown, nil
 	}
-	return answerIf(slices.ContainsFunc(fields, func(f createField) bool { return f.ID == fieldID })), nil
+	shows := func(id string) answerOf {
+		if slices.ContainsFunc(fields, func(f createField) bool { return f.ID == id }) {
+			return yes
+		}
+		return no
+	}
+	return shows(fieldID), shows("description"), nil
 }
 
 // contextOf finds out whether the field has a context for the project and the issue type. Data Center says no more than whether it has one for all.

@@ -38,6 +38,13 @@ func (s *Setup) steps() []Step {
 	default:
 		add(Step{Check: checkField, What: "settle which custom field holds the request ID", ByHand: s.whichField()})
 	}
+	if s.seen.described == no {
+		add(Step{
+			Check:  checkScreen,
+			What:   fmt.Sprintf("show the description when issues of type %q are created in project %s", k.kind, k.project),
+			ByHand: k.putOnScreen("Description"),
+		})
+	}
 	if words := s.seen.flow.lacking(); len(words) > 0 {
 		joined := strings.Join(words, ", ")
 		add(Step{
@@ -127,7 +134,7 @@ func (s *Setup) screenSteps(fieldID string) []Step {
 	for _, screen := range s.lackingScreens() {
 		what := fmt.Sprintf("put the custom field %q on screen %q", k.field, screen.name)
 		steps = append(steps, Step{
-			Check: checkScreen, What: what, ByToken: s.administered(), ByHand: k.putOnScreen(),
+			Check: checkScreen, What: what, ByToken: s.administered(), ByHand: k.putOnScreen(k.field),
 			do: func(ctx context.Context) error { return s.putOnScreen(ctx, what, screen) },
 		})
 	}
@@ -135,7 +142,7 @@ func (s *Setup) screenSteps(fieldID string) []Step {
 		return steps
 	}
 	where := fmt.Sprintf("show the custom field %s when issues of type %q are created in project %s", fieldID, k.kind, k.project)
-	by := k.putOnScreen()
+	by := k.putOnScreen(k.field)
 	certain := s.seen.context.covers == yes && slices.ContainsFunc(s.seen.screens, func(on screenSight) bool { return on.create })
 	switch {
 	case certain: // it is there and hidden

@@ -209,6 +209,24 @@ func TestSetupLeavesAnUnfitFieldToPeople(t *testing.T) {
 	}
 }
 
+func TestSetupWantsTheDescriptionOnTheCreateScreen(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
+		server, s := planned(t, administeredJira(d, ownScreens, func(c *jirasim.Config) { c.Screens[0].Fields = []string{"summary"} }))
+		require.Contains(t, whats(s.Steps()), `show the description when issues of type "Task" are created in project OPS`)
+		_, err := apply(testContext(t), s)
+		require.NoError(t, err)
+		f := found(t, s, "jira.field.screen")
+		require.Equal(t, sync.Fails, f.Condition)
+		require.Contains(t, f.Found, "but the description, which the agent fills in, is not")
+		require.Contains(t, f.Remedy, `Select Field: "Description"`)
+		server.AddFieldToScreen("description", "OPS: Task Management Create Issue Screen")
+		require.NoError(t, s.look(testContext(t)))
+		allHolds(t, s)
+		connects(t, s)
+	})
+}
+
 func TestSetupLeavesTheCreateScreensOfOtherIssueTypesAlone(t *testing.T) {
 	t.Parallel()
 	server, s := planned(t, administeredJira(jirasim.DataCenter, ownScreens, withFields(textLine), func(c *jirasim.Config) {
