@@ -26,45 +26,45 @@ func (s *Setup) clicks() clicks {
 // fieldsPage is where the site's custom fields are.
 func (k clicks) fieldsPage() string {
 	if k.dataCenter {
-		return "Administration (cog) > Issues > Custom fields"
+		return "Administration (cog) → Issues → Custom fields"
 	}
-	return "Settings (cog) > Work items (Issues) > Fields (Custom fields)"
+	return "Settings (cog) → Work items (Issues) → Fields (Custom fields)"
 }
 
 // projectSettings is where the project's own settings begin.
 func (k clicks) projectSettings() string {
 	if k.dataCenter {
-		return "project " + k.project + " > Project settings"
+		return "project " + k.project + " → Project settings"
 	}
-	return "project " + k.project + " > More actions (...) beside its name > Space settings (Project settings)"
+	return "project " + k.project + " → More actions (...) beside its name → Space settings (Project settings)"
 }
 
 func (k clicks) createField() string {
 	switch {
 	case k.team:
-		return fmt.Sprintf("%s > Work types (Issue types) > %s > Create field > Short text > name it %q > Save changes", k.projectSettings(), k.kind, k.field)
+		return fmt.Sprintf("%s → Work types (Issue types) → %s → Create field → Short text → name it %q → Save changes", k.projectSettings(), k.kind, k.field)
 	case k.dataCenter:
-		return fmt.Sprintf("%s > Add custom field > Text Field (single line) > name it %q > Create > tick the screens of project %s > Update; it comes with the Free Text "+
+		return fmt.Sprintf("%s → Add custom field → Text Field (single line) → name it %q → Create → tick the screens of project %s → Update; it comes with the Free Text "+
 			"Searcher and a global context", k.fieldsPage(), k.field, k.project)
 	}
-	return fmt.Sprintf("%s > Create new field > Short text (plain text only) > name it %q > Create > add it to the screens of project %s; it comes with the Free Text "+
+	return fmt.Sprintf("%s → Create new field → Short text (plain text only) → name it %q → Create → add it to the screens of project %s; it comes with the Free Text "+
 		"Searcher and a global context", k.fieldsPage(), k.field, k.project)
 }
 
 func (k clicks) makeSearchable() string {
 	if k.dataCenter {
-		return fmt.Sprintf("%s > Actions (cog) beside %q > Edit > Search template: Free Text Searcher > Update; then Administration (cog) > System > Indexing > Re-index",
+		return fmt.Sprintf("%s → Actions (cog) beside %q → Edit → Search template: Free Text Searcher → Update; then Administration (cog) → System → Indexing → Re-index",
 			k.fieldsPage(), k.field)
 	}
-	return fmt.Sprintf("%s > More (...) beside %q > Edit details > Search template: Free Text Searcher > Save", k.fieldsPage(), k.field)
+	return fmt.Sprintf("%s → More (...) beside %q → Edit details → Search template: Free Text Searcher → Save", k.fieldsPage(), k.field)
 }
 
 func (k clicks) widenContext() string {
 	if k.dataCenter {
-		return fmt.Sprintf("%s > Actions (cog) beside %q > Configure > Edit Configuration (or Add new context) > choose issue type %s, and project %s or the global context > Modify",
+		return fmt.Sprintf("%s → Actions (cog) beside %q → Configure → Edit Configuration (or Add new context) → choose issue type %s, and project %s or the global context → Modify",
 			k.fieldsPage(), k.field, k.kind, k.project)
 	}
-	return fmt.Sprintf("%s > More (...) beside %q > Contexts and default value > Edit context (or Add new context) > choose project %s and issue type %s > Modify (Add)",
+	return fmt.Sprintf("%s → More (...) beside %q → Contexts and default value → Edit context (or Add new context) → choose project %s and issue type %s → Modify (Add)",
 		k.fieldsPage(), k.field, k.project, k.kind)
 }
 
@@ -72,41 +72,48 @@ func (k clicks) widenContext() string {
 func (k clicks) putOnScreen(field string) string {
 	switch {
 	case k.team:
-		return fmt.Sprintf("%s > Work types (Issue types) > %s > drag the field %q from the right into the layout > Save changes", k.projectSettings(), k.kind, field)
+		return fmt.Sprintf("%s → Work types (Issue types) → %s → drag the field %q from the right into the layout → Save changes", k.projectSettings(), k.kind, field)
 	case k.dataCenter:
-		return fmt.Sprintf("%s > Screens > the screens beside Create Issue and Edit Issue of %s > Select Field: %q", k.projectSettings(), k.kind, field)
+		return fmt.Sprintf("%s → Screens → the screens beside Create Issue and Edit Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
 	}
-	return fmt.Sprintf("%s > Work items (Issues) > Screens > the screen beside Create Issue of %s > Select Field: %q", k.projectSettings(), k.kind, field)
+	return fmt.Sprintf("%s → Work items (Issues) → Screens → the screen beside Create Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
 }
 
 func (k clicks) showInConfiguration() string {
 	if k.dataCenter {
-		return fmt.Sprintf("%s > Fields > the configuration of %s > pencil (edit) > Show beside %q", k.projectSettings(), k.kind, k.field)
+		return fmt.Sprintf("%s → Fields → the configuration of %s → pencil (edit) → Show beside %q", k.projectSettings(), k.kind, k.field)
 	}
-	return fmt.Sprintf("%s > Work items (Issues) > Fields > the configuration of %s > Actions > Edit fields > Show beside %q", k.projectSettings(), k.kind, k.field)
+	return fmt.Sprintf("%s → Work items (Issues) → Fields → the configuration of %s → Actions → Edit fields → Show beside %q", k.projectSettings(), k.kind, k.field)
 }
 
 func (k clicks) addIssueType() string {
-	return fmt.Sprintf("%s > Work types (Issue types) > Actions > Edit > add %q; or set JIRA_ISSUE_TYPE to one that the project has", k.projectSettings(), k.kind)
+	return fmt.Sprintf("%s → Work types (Issue types) → Actions → Edit → add %q; or set JIRA_ISSUE_TYPE to one that the project has", k.projectSettings(), k.kind)
 }
 
 // workflow leads to the editor of the workflow of the issue type; publish is how its changes are made to count.
 func (k clicks) workflow() (editor, publish string) {
 	switch {
 	case k.team:
-		return fmt.Sprintf("%s > Work types (Issue types) > %s > Edit workflow", k.projectSettings(), k.kind), "Update workflow"
+		return fmt.Sprintf("%s → Work types (Issue types) → %s → Edit workflow", k.projectSettings(), k.kind), "Update workflow"
 	case k.dataCenter:
-		return fmt.Sprintf("%s > Workflows > pencil (edit) beside the workflow of %s > Diagram", k.projectSettings(), k.kind), "Publish Draft"
+		return fmt.Sprintf("%s → Workflows → pencil (edit) beside the workflow of %s → Diagram", k.projectSettings(), k.kind), "Publish Draft"
 	}
-	return fmt.Sprintf("%s > Work items (Issues) > Workflows > pencil (edit) beside the workflow of %s", k.projectSettings(), k.kind), "Update workflow"
+	return fmt.Sprintf("%s → Work items (Issues) → Workflows → pencil (edit) beside the workflow of %s", k.projectSettings(), k.kind), "Update workflow"
 }
 
-func (k clicks) addStatuses(words string) string {
+// addStatuses gives the new statuses transitions from all others, and those of back, which are there, transitions from the new ones.
+func (k clicks) addStatuses(words, back string) string {
 	editor, publish := k.workflow()
 	if k.dataCenter {
-		return fmt.Sprintf("%s > Add status > %s, each with the tick \"Allow all statuses to transition to this one\" > %s", editor, words, publish)
+		if back != "" {
+			back = "; tick it for " + back + ", too"
+		}
+		return fmt.Sprintf("%s → Add status → %s, each with the tick \"Allow all statuses to transition to this one\"%s → %s", editor, words, back, publish)
 	}
-	return fmt.Sprintf("%s > Status > add %s > Transition > from Any status to each of them > %s", editor, words, publish)
+	if back != "" {
+		back = " and to " + back
+	}
+	return fmt.Sprintf("%s → Status → add %s → Transition → from Any status to each of them%s → %s", editor, words, back, publish)
 }
 
 func (k clicks) addTransitions(words string) string {
@@ -115,5 +122,5 @@ func (k clicks) addTransitions(words string) string {
 	if k.dataCenter {
 		add = "Add transition"
 	}
-	return fmt.Sprintf("%s > %s > %s, without a screen that asks for fields > %s", editor, add, words, publish)
+	return fmt.Sprintf("%s → %s → %s, without a screen that asks for fields → %s", editor, add, words, publish)
 }

@@ -49,7 +49,7 @@ func (s *Setup) steps() []Step {
 		joined := strings.Join(words, ", ")
 		add(Step{
 			Check: checkStatuses, What: fmt.Sprintf("add to the workflow of issue type %q: %s", k.kind, joined),
-			ByHand: k.addStatuses(joined),
+			ByHand: k.addStatuses(joined, s.seen.flow.pending),
 		})
 	}
 	if words := s.seen.flow.movesThatAre(no); len(words) > 0 {

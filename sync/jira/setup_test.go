@@ -85,7 +85,7 @@ func TestSetupGivesASearcher(t *testing.T) {
 		require.NoError(t, err)
 		if d == jirasim.DataCenter { // has no call for it
 			require.Empty(t, writes(server))
-			require.Contains(t, found(t, s, "jira.field.searchable").Remedy, "System > Indexing")
+			require.Contains(t, found(t, s, "jira.field.searchable").Remedy, "System → Indexing")
 			require.NotContains(t, found(t, s, "jira.field.searchable").Remedy, "--apply")
 			server.MakeSearchable("customfield_10042")
 			require.NoError(t, s.look(testContext(t)))
@@ -142,7 +142,7 @@ func TestSetupBringsAFieldOfOtherProjectsIntoThisOne(t *testing.T) {
 				if d == jirasim.DataCenter { // has no call for it
 					require.Empty(t, writes(server))
 					require.NotEmpty(t, s.Steps())
-					require.Contains(t, found(t, s, "jira.field.context").Remedy+s.Steps()[0].ByHand, "Configure > Edit Configuration (or Add new context) > choose issue type Task, and project OPS")
+					require.Contains(t, found(t, s, "jira.field.context").Remedy+s.Steps()[0].ByHand, "Configure → Edit Configuration (or Add new context) → choose issue type Task, and project OPS")
 					server.SetFieldProjects("customfield_10042", "OLD", "OPS")
 					require.NoError(t, s.look(testContext(t)))
 				}
@@ -290,7 +290,7 @@ func TestSetupDoubtsWhatJiraDoesNotTell(t *testing.T) {
 	require.NoError(t, s.look(testContext(t)))
 	require.Equal(t, sync.Doubt, found(t, s, "jira.field.screen").Condition)
 	require.Equal(t, sync.Doubt, found(t, s, "jira.field.context").Condition)
-	require.Contains(t, found(t, s, "jira.field.screen").Remedy, "see that it is: project OPS > Project settings > Screens")
+	require.Contains(t, found(t, s, "jira.field.screen").Remedy, "see that it is: project OPS → Project settings → Screens")
 	require.Empty(t, s.Steps())
 }
 
@@ -312,7 +312,7 @@ func TestSetupWithoutAdministerJiraTellsTheClicks(t *testing.T) {
 		f := found(t, s, "jira.field")
 		require.Equal(t, sync.Fails, f.Condition)
 		where := map[jirasim.Deployment]string{
-			jirasim.Cloud: "Settings (cog) > Work items (Issues) > Fields", jirasim.DataCenter: "Administration (cog) > Issues > Custom fields",
+			jirasim.Cloud: "Settings (cog) → Work items (Issues) → Fields", jirasim.DataCenter: "Administration (cog) → Issues → Custom fields",
 		}[d]
 		require.True(t, strings.HasPrefix(f.Remedy, where), f.Remedy)
 		require.Contains(t, f.Remedy, "or its token, lacks the global permission Administer Jira")
@@ -321,7 +321,7 @@ func TestSetupWithoutAdministerJiraTellsTheClicks(t *testing.T) {
 		require.NoError(t, s.look(testContext(t)))
 		require.Equal(t, sync.Fails, found(t, s, "jira.field.screen").Condition)
 		require.Equal(t, sync.Doubt, found(t, s, "jira.field.context").Condition)
-		require.Contains(t, found(t, s, "jira.field.screen").Remedy, "Screens > the screen")
+		require.Contains(t, found(t, s, "jira.field.screen").Remedy, "Screens → the screen")
 		_, err := apply(testContext(t), s)
 		require.NoError(t, err)
 		require.Empty(t, writes(server))
@@ -338,7 +338,7 @@ func TestSetupOfATeamManagedProjectIsByHand(t *testing.T) {
 	server, s := planned(t, administeredJira(jirasim.Cloud, func(c *jirasim.Config) {
 		c.Projects = append([]jirasim.Project{{ID: "10109", Key: "TEAM", Name: "Team", TeamManaged: true}}, c.Projects...)
 	}))
-	require.Contains(t, found(t, s, "jira.field").Remedy, "Space settings (Project settings) > Work types (Issue types) > Task > Create field > Short text")
+	require.Contains(t, found(t, s, "jira.field").Remedy, "Space settings (Project settings) → Work types (Issue types) → Task → Create field → Short text")
 	_, err := apply(testContext(t), s)
 	require.NoError(t, err)
 	require.Empty(t, writes(server))

@@ -17,6 +17,8 @@ type workflowSight struct {
 	// missing are, by outcome, the configured statuses where the workflow has none of them; spare are those that it lacks beside one that it has.
 	missing map[sync.Outcome][]string
 	spare   []string
+	// pending is the status for pending requests, in quotes; empty where the workflow has none.
+	pending string
 	moves   []moveSight
 }
 
@@ -61,6 +63,9 @@ func (s *Setup) lookAtWorkflow(ctx context.Context, seen *sight) error {
 	}
 	for _, lacking := range seen.flow.missing {
 		seen.flow.spare = slices.DeleteFunc(seen.flow.spare, func(name string) bool { return slices.Contains(lacking, name) })
+	}
+	if pending := known[sync.OutcomePending]; len(pending) > 0 {
+		seen.flow.pending = fmt.Sprintf("%q", pending[0].Name)
 	}
 	seen.flow.moves = s.movesBetween(known)
 	return s.askForMoves(ctx, seen)

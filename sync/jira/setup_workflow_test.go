@@ -19,7 +19,7 @@ func TestSetupNamesTheStatusesThatPeopleHaveToAdd(t *testing.T) {
 		require.Equal(t, sync.Fails, f.Condition)
 		require.Equal(t, `the workflow of issue type "Task" lacks "Pending", "Approved", "Denied", "Expired"`, f.Found)
 		tick := map[jirasim.Deployment]string{
-			jirasim.Cloud: "Transition > from Any status to each of them", jirasim.DataCenter: `each with the tick "Allow all statuses to transition to this one"`,
+			jirasim.Cloud: "Transition → from Any status to each of them", jirasim.DataCenter: `each with the tick "Allow all statuses to transition to this one"`,
 		}[d]
 		require.Contains(t, f.Remedy, `"Pending", "Approved", "Denied", "Expired"`)
 		require.Contains(t, f.Remedy, tick)
@@ -41,6 +41,17 @@ func TestSetupNamesTheStatusesThatPeopleHaveToAdd(t *testing.T) {
 	})
 }
 
+func TestNewStatusesLeadBackToPending(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
+		_, s := planned(t, administeredJira(d, withFields(textLine), func(c *jirasim.Config) {
+			c.Statuses, c.Transitions = c.Statuses[:2], nil
+		}))
+		back := map[jirasim.Deployment]string{jirasim.Cloud: `to each of them and to "Pending" →`, jirasim.DataCenter: `tick it for "Pending", too →`}[d]
+		require.Contains(t, found(t, s, "jira.statuses").Remedy, back)
+	})
+}
+
 func TestSetupNamesTheTransitionsThatPeopleHaveToAdd(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
@@ -51,7 +62,7 @@ func TestSetupNamesTheTransitionsThatPeopleHaveToAdd(t *testing.T) {
 		f := found(t, s, "jira.transitions")
 		require.Equal(t, sync.Fails, f.Condition)
 		require.Equal(t, `the workflow offers the agent's account no transition from "Pending" to "Approved", "Expired" to "Pending"`, f.Found)
-		require.Contains(t, f.Remedy, `ransition > "Pending" to "Approved", "Expired" to "Pending"`)
+		require.Contains(t, f.Remedy, `ransition → "Pending" to "Approved", "Expired" to "Pending"`)
 		require.Equal(t, []string{`add transitions: "Pending" to "Approved", "Expired" to "Pending"`}, whats(s.Steps()))
 
 		server.AddTransition(jirasim.Transition{ID: "91", Name: "a", From: []string{"Pending"}, To: "Approved"})
