@@ -78,7 +78,9 @@ func retryable(err error) bool {
 }
 
 func (p *process) connectTeleport(ctx context.Context) error {
-	cluster, err := teleport.Connect(ctx, p.cfg.teleport(), p.log.Named("teleport"))
+	cfg := p.cfg.teleport()
+	cfg.OnCall = p.metrics.teleportCalled
+	cluster, err := teleport.Connect(ctx, cfg, p.log.Named("teleport"))
 	if err != nil {
 		return err
 	}
@@ -108,7 +110,9 @@ func (p *process) connectJira(ctx context.Context) error {
 
 func (p *process) connectDatabase(ctx context.Context) error {
 	if p.db == nil {
-		database, err := db.Open(ctx, p.cfg.database(instance(), p.log.Named("db")))
+		cfg := p.cfg.database(instance(), p.log.Named("db"))
+		cfg.OnStatement = p.metrics.stated
+		database, err := db.Open(ctx, cfg)
 		if err != nil {
 			return err
 		}

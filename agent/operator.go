@@ -90,7 +90,7 @@ func (o *Operator) view(ctx context.Context) (view *db.View, scope db.Scope, sto
 
 // sides connects to Jira and Teleport, both at once, as a replica does. What could not be reached is nil, and in the error of its side.
 func (o *Operator) sides(ctx context.Context) (p *process, teleportErr, jiraErr error) {
-	p = &process{cfg: o.cfg, log: zap.NewNop(), ready: newReadiness(), metrics: newMetrics("")}
+	p = &process{cfg: o.cfg, log: zap.NewNop(), ready: newReadiness(), metrics: newMetrics("", o.cfg.Sync)}
 	reached := make(chan error, 1)
 	go func() { reached <- p.connectTeleport(ctx) }()
 	jiraErr = p.connectJira(ctx)

@@ -102,7 +102,7 @@ func (o *Operator) Status(ctx context.Context) error {
 
 func newStatusReport(scope db.Scope, o db.Overview, stuck []sync.Link) statusReport {
 	r := statusReport{
-		Project: scope.Project, Cluster: scope.Cluster, Time: o.Now, Replicas: o.Replicas, Cursor: cursorReport{LagSeconds: lag(o).Seconds()},
+		Project: scope.Project, Cluster: scope.Cluster, Time: o.Now, Replicas: o.Replicas, Cursor: cursorReport{LagSeconds: unread(o).Seconds()},
 		Requests: requestsReport{Open: o.Open, Pending: o.Pending, Due: o.Due, Delayed: o.Delayed, Parked: o.Parked},
 		Loops:    []loopReport{}, Stuck: requestReports(stuck), Errors: []errorReport{},
 	}
@@ -133,8 +133,8 @@ func newStatusReport(scope db.Scope, o db.Overview, stuck []sync.Link) statusRep
 	return r
 }
 
-// lag is how long Jira has not been read.
-func lag(o db.Overview) time.Duration {
+// unread is how long Jira has not been read.
+func unread(o db.Overview) time.Duration {
 	last := o.Since
 	i := slices.IndexFunc(o.Loops, func(l db.Loop) bool { return l.Name == sync.LoopPoll && l.Epoch == o.Epoch })
 	switch {

@@ -42,7 +42,8 @@ type process struct {
 // holds the leadership until ctx ends. It returns nil after a clean stop, and an error for what only an operator can mend.
 func Run(ctx context.Context, cfg *Config, opts Options) error {
 	p := &process{cfg: cfg, opts: opts, log: opts.Log, ready: newReadiness(), hinted: make(chan struct{}, 1), asked: make(chan struct{}, 1)}
-	p.metrics = newMetrics(opts.Version)
+	p.metrics = newMetrics(opts.Version, cfg.Sync)
+	p.metrics.watchReadiness(p.ready)
 	p.log.Info("starting", zap.String("version", opts.Version), zap.String("teleport", cfg.Teleport.Addr),
 		zap.String("jira", cfg.Jira.URL), zap.String("project", cfg.Jira.Project), zap.String("instance", instance()))
 	p.log.Info("who may decide", zap.String("mode", cfg.Teleport.DecisionMode), zap.String("self_approval", cfg.Policy.SelfApproval),

@@ -44,7 +44,9 @@ type Config struct {
 	// Lease is the elector's. No transaction is left open or at work for longer than 1.5 times this, so that one whose process is gone
 	// or frozen does not hold up the next leader's term.
 	Lease time.Duration
-	Log   *zap.Logger
+	// OnStatement, if not nil, is told of each statement of the pool's. It is called from many goroutines and must not block.
+	OnStatement func(StatementInfo)
+	Log         *zap.Logger
 }
 
 // DB is a pool of connections. It is safe for concurrent use.
@@ -69,6 +71,9 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 		settings.MaxConns = poolSize
 	}
 	prepare(settings.ConnConfig, config.Instance)
+	if config.OnStatement != nil {
+		settings.ConnConfig.Tracer = statementTracer(config.OnStatement)
+	}
 	settings.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
 		now, err := pgx.ParseConfig(config.URL())
 		if err != nil {

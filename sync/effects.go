@@ -39,6 +39,9 @@ func (w *worker) create(ctx context.Context) error {
 	}
 	w.link.Bound = IssueRef{ID: issue.ID, Key: issue.Key}
 	w.link.Begun = ""
+	if made := w.link.Request.Created; made.After(w.began) {
+		w.Observer.Created(time.Since(made))
+	}
 	w.log.Info("issue created", zap.String("issue_key", issue.Key))
 	return nil
 }

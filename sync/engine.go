@@ -43,6 +43,7 @@ type Engine struct {
 	// Asked is told when an operator wants both sides compared at once. Nil is allowed.
 	Asked <-chan struct{}
 
+	began    time.Time     // when Run was called
 	listed   atomic.Bool   // a whole list of Teleport's requests is recorded
 	complete atomic.Bool   // the rows are known to be complete: there is a cursor
 	wakeWork chan struct{} // a row may have become due
@@ -60,6 +61,7 @@ const drain = 2 * time.Second
 // Run works until ctx ends, which is the end of the term, and returns nil then; or ErrNotLeader when the store says that another
 // term has begun. Failures of Jira, Teleport and PostgreSQL are waited out.
 func (e *Engine) Run(ctx context.Context) error {
+	e.began = time.Now()
 	e.wakeWork, e.wakePoll = make(chan struct{}, 1), make(chan struct{}, 1)
 	if e.DryRun {
 		e.Cluster, e.Tracker, e.Store = dryCluster{e.Cluster}, dryTracker{e.Tracker}, &dryStore{Store: e.Store}

@@ -24,8 +24,9 @@ type world struct {
 	policy  Policy
 	// settings changes those of the terms that begin from then on.
 	settings func(*Settings)
-	cancel   func() // ends the term
-	stop     func() // ends it and waits
+	cancel   func()   // ends the term
+	stop     func()   // ends it and waits
+	observer Observer // nil: nobody looks
 }
 
 type memLease struct{ lost atomic.Bool }
@@ -41,6 +42,8 @@ type nopObserver struct{}
 
 func (nopObserver) Acted(Kind, error, time.Duration)    {}
 func (nopObserver) Looped(string, error, time.Duration) {}
+func (nopObserver) Watching(bool, error)                {}
+func (nopObserver) Created(time.Duration)               {}
 func (nopObserver) Decided(RequestState, time.Duration) {}
 func (nopObserver) Refused(string)                      {}
 
@@ -78,6 +81,9 @@ func (w *world) start() {
 		},
 		Store: w.store.term(), Cluster: w.cluster, Tracker: w.tracker, Lease: w.lease,
 		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(), Hinted: w.store.hinted,
+	}
+	if w.observer != nil {
+		engine.Observer = w.observer
 	}
 	if w.settings != nil {
 		w.settings(&engine.Settings)

@@ -15,6 +15,12 @@ type Observer interface {
 	Acted(kind Kind, err error, took time.Duration)
 	// Looped: a whole poll, list or sweep ended.
 	Looped(loop string, err error, took time.Duration)
+	// Watching: Teleport confirmed a watch, which is open from now on; or there is none, because it broke or could not be opened, which is
+	// err, or because the term is over, and err is nil.
+	Watching(open bool, err error)
+	// Created: a request's issue was made, this long after the request. Told only of requests of this term: for others the time would be
+	// that since a first start on an old cluster, or that in which nobody led, and not the agent's own.
+	Created(lag time.Duration)
 	// Decided: a verdict from Jira was set in Teleport, this long after the person's move.
 	Decided(state RequestState, lag time.Duration)
 	// Refused: a move was refused, for a Verdict.Reason.

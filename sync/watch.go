@@ -14,12 +14,17 @@ func (e *Engine) follow(ctx context.Context) error {
 	for failures := 0; ctx.Err() == nil; {
 		opened, err := e.watch(ctx)
 		if errors.Is(err, ErrNotLeader) {
+			e.Observer.Watching(false, nil)
 			return err
 		}
 		if failures++; opened {
 			failures = 1
 		}
 		e.condition(ctx, LoopWatch, err)
+		if ctx.Err() != nil {
+			err = nil
+		}
+		e.Observer.Watching(false, err)
 		pause(ctx, e.retryAfter(err, failures))
 	}
 	return nil
@@ -33,6 +38,7 @@ func (e *Engine) watch(ctx context.Context) (opened bool, err error) {
 	}
 	defer w.Close()
 	e.condition(ctx, LoopWatch, nil)
+	e.Observer.Watching(true, nil)
 
 	ctx, broken := context.WithCancelCause(ctx)
 	told := &toldResolved{ids: make(map[string]bool)}

@@ -68,6 +68,9 @@ type Config struct {
 	// UserTrait names the trait of Teleport users that holds their Jira account id; "jira_account_id" by default.
 	UserTrait string
 
+	// OnCall, if not nil, is told of each remote call; a watch is none. It is called from many goroutines and must not block.
+	OnCall func(CallInfo)
+
 	// The rest has defaults, too: 10 s, 10 s, 15 s, 30 s and 5 s.
 	DialTimeout     time.Duration
 	CallTimeout     time.Duration
@@ -135,7 +138,10 @@ func (c *Client) dial(ctx context.Context) error {
 		KeepAliveCount:  keepAliveCount,
 		// The client's own breaker would go on refusing calls for a minute after Teleport is back.
 		CircuitBreakerConfig: breaker.NoopBreakerConfig(),
-		DialOpts:             []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageSize))},
+		DialOpts: []grpc.DialOption{
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageSize)),
+			grpc.WithChainUnaryInterceptor(told(c.cfg.OnCall)),
+		},
 	})
 	if err != nil {
 		return sideError(op, dialError(err))
