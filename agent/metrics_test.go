@@ -85,9 +85,7 @@ func TestThePageOfTheMetricsTellsWhatThereIs(t *testing.T) {
 	for _, columns := range row.FindAllStringSubmatch(string(page), -1) {
 		var labels []string
 		for _, several := range regexp.MustCompile("((?:`\\w+`, )*`\\w+`): ").FindAllStringSubmatch(columns[3], -1) {
-			for _, label := range regexp.MustCompile(`\w+`).FindAllString(several[1], -1) {
-				labels = append(labels, label)
-			}
+			labels = append(labels, regexp.MustCompile(`\w+`).FindAllString(several[1], -1)...)
 		}
 		slices.Sort(labels)
 		require.NotContains(t, onPage, columns[1])

@@ -311,31 +311,3 @@ severity = "INFO"
 	pod = podOf(t, objects)
 	configured(t, objects, pod, container(t, pod, "agent"))
 }
-
-// TestAlertsAndDashboardAskForMetricsThatThereAre looks each name up where the agent makes its metrics.
-func TestAlertsAndDashboardAskForMetricsThatThereAre(t *testing.T) {
-	t.Parallel()
-	source, err := os.ReadFile("../agent/metrics.go")
-	require.NoError(t, err)
-	for _, file := range []string{"alerts.yaml", "dashboards/teleport-jira-agent.json"} {
-		text, err := os.ReadFile(filepath.Join(chart, file))
-		require.NoError(t, err)
-		names := regexp.MustCompile(`teleport_jira_agent_(\w+?)(_bucket|_sum|_count)?\b`).FindAllStringSubmatch(string(text), -1)
-		require.Greater(t, len(names), 5, file)
-		for _, name := range names {
-			require.Contains(t, string(source), `"`+name[1]+`"`, file)
-		}
-	}
-}
-
-// TestAlertsTellInstallationsApart: one Prometheus may watch several, and one that leads must not hide another that does not.
-func TestAlertsTellInstallationsApart(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(chart, "alerts.yaml"))
-	require.NoError(t, err)
-	aggregations := regexp.MustCompile(`\b(sum|max|min) ?(by )?\(([^)]*)`).FindAllStringSubmatch(string(text), -1)
-	require.NotEmpty(t, aggregations)
-	for _, aggregation := range aggregations {
-		require.Regexp(t, `by \(namespace, job(, \w+)?$`, aggregation[0])
-	}
-}
