@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -132,6 +133,19 @@ func (s *system) metrics(r *replica.Replica) map[string]float64 {
 	return series
 }
 
+// documented fails the test if a replica shows a metric of its own that METRICS.md does not tell of.
+func (s *system) documented(shown map[string]float64) {
+	s.t.Helper()
+	page, err := os.ReadFile("../deploy/METRICS.md")
+	require.NoError(s.t, err)
+	for series := range shown {
+		name := regexp.MustCompile(`(_bucket|_sum|_count)?(\{.*)?$`).ReplaceAllString(series, "")
+		if strings.HasPrefix(name, "teleport_jira_agent_") {
+			require.Contains(s.t, string(page), "| `"+name+"` |")
+		}
+	}
+}
+
 func TestTheAdminListenerTellsHealthReadinessAndMetrics(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
 		s := newSystem(t, on{deployment: d})
@@ -165,8 +179,18 @@ func TestTheAdminListenerTellsHealthReadinessAndMetrics(t *testing.T) {
 			`teleport_jira_agent_actions_total{action="create",outcome="ok"}`:                             2,
 			`teleport_jira_agent_jira_calls_total{code="201",endpoint="/rest/api/2/issue",method="POST"}`: 2,
 		})
+		require.InDelta(t, 5, lead["teleport_jira_agent_leader_lease_left_seconds"], 5)
+		require.Positive(t, lead["teleport_jira_agent_leader_lease_left_seconds"])
+		require.InDelta(t, 2, lead["teleport_jira_agent_issue_lag_seconds_count"], 0)
+		require.InDelta(t, float64(time.Now().Unix()), lead[`teleport_jira_agent_loop_last_success_timestamp_seconds{loop="teleport watch"}`], 60)
+		require.Positive(t, lead[`teleport_jira_agent_teleport_calls_total{code="OK",method="SetAccessRequestState"}`])
+		require.Positive(t, lead[`teleport_jira_agent_postgresql_statement_duration_seconds_count{outcome="ok"}`])
+		s.documented(lead)
+		s.documented(stand)
 		require.Contains(t, stand, "teleport_jira_agent_leader")
 		require.Zero(t, stand["teleport_jira_agent_leader"])
+		require.Zero(t, stand["teleport_jira_agent_leader_lease_left_seconds"])
+		require.InDelta(t, 1, stand["teleport_jira_agent_ready"], 0)
 		for series := range stand {
 			require.NotRegexp(t, `^teleport_jira_agent_(decisions|refusals|actions)_total`, series, "a standby did something")
 		}
