@@ -24,6 +24,12 @@ func shippedRole(t *testing.T, mode string) teleportsim.Role {
 	t.Helper()
 	file, err := os.ReadFile("../deploy/teleport/role-" + mode + ".yaml")
 	require.NoError(t, err)
+	return roleOf(t, file)
+}
+
+// roleOf is what `tctl create -f` makes of a role's file.
+func roleOf(t *testing.T, file []byte) teleportsim.Role {
+	t.Helper()
 	var content map[string]any
 	require.NoError(t, yaml.UnmarshalStrict(file, &content))
 	role := teleportsim.Role{Rules: make(map[string][]string)}
