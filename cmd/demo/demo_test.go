@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -90,7 +91,10 @@ func TestDemo(t *testing.T) {
 		defer interrupt()
 		out := &output{text: "Everything stays up until Ctrl-C", seen: interrupt}
 		require.NoError(t, run(ctx, out, options{agent: agent}), out)
-		for _, told := range []string{"/rest/api/2/issue/OPS-4/transitions", "/readyz", "/metrics", "kill -9 ", "has stopped with exit code 0"} {
+		page := regexp.MustCompile(`Open (http://127\.0\.0\.1:\d+/) in a browser`).FindStringSubmatch(out.String())
+		require.Len(t, page, 2, out)
+		require.Equal(t, 2, strings.Count(out.String(), page[1]), "at the start and at the end of the tour")
+		for _, told := range []string{"/rest/api/2/issue/OPS-1", "/readyz", "/metrics", "psql ", "has stopped with exit code 0"} {
 			require.Contains(t, out.String(), told)
 		}
 	})
@@ -121,8 +125,9 @@ func TestFailureSaysWhatAndShowsTheLogs(t *testing.T) {
 func requireNothingLeft(t *testing.T, w *world) {
 	t.Helper()
 	require.NoDirExists(t, w.dir)
-	require.Len(t, w.agents, 2)
-	for _, agent := range w.agents {
+	require.Len(t, w.slots, 2)
+	for _, s := range w.slots {
+		agent, _, _ := s.now()
 		code, err := agent.Wait(t.Context())
 		require.NoError(t, err)
 		require.Zero(t, code)

@@ -1,6 +1,6 @@
 // Command demo shows the agent at work on one machine, without an account or any configuration. It starts a throwaway PostgreSQL, a
 // simulated Teleport, a simulated Jira and two replicas of the real agent as processes of their own; drives one request through each way
-// that a request can end; and tells in plain words what happens.
+// that a request can end; tells in plain words what happens; and serves one page on which a visitor sees both sides and both replicas, and acts on them.
 //
 //	demo [AGENT]
 //	demo simulators DIR
@@ -9,7 +9,10 @@
 // runs only the simulators, at fixed addresses, for agents that are started elsewhere with the credentials that it writes into DIR.
 //
 // What it tells is what was observed: changes in the two simulators and lines of the agents' logs. The tour only acts and waits. So what a
-// visitor does afterwards, over Jira's REST interface or with a signal to an agent, is told just the same.
+// visitor does, on the page, over Jira's REST interface or with a signal to an agent, is told just the same. The visitor's first act on the page ends the
+// tour, unless the demo is to end with the tour.
+//
+// The page is served at a free port of 127.0.0.1, or at DEMO_ADDR.
 //
 // After the tour the demo stays up until Ctrl-C; with DEMO_ONCE=1 it ends. The exit code is 0, or 1 if something did not happen in time; it
 // then says what, and how the agents' logs end. However it ends, its processes and files end with it.
@@ -37,6 +40,7 @@ type options struct {
 	once   bool          // end after the tour
 	colour bool          // escape sequences are understood
 	pace   time.Duration // before each act of a person
+	addr   string        // of the page; empty: any free port
 }
 
 func main() {
@@ -52,7 +56,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: demo [AGENT]\n       demo simulators DIR")
 		os.Exit(2)
 	}
-	o := options{once: os.Getenv("DEMO_ONCE") == "1", colour: coloured(os.Stdout), pace: readingTime}
+	o := options{once: os.Getenv("DEMO_ONCE") == "1", colour: coloured(os.Stdout), pace: readingTime, addr: os.Getenv("DEMO_ADDR")}
 	if len(os.Args) == 2 {
 		o.agent = os.Args[1]
 	}
@@ -74,7 +78,7 @@ func untilInterrupted() context.Context {
 func run(ctx context.Context, out io.Writer, o options) error {
 	s := newScreen(out, o.colour)
 	s.title("teleport-jira-agent: a demonstration on this machine, gone when it ends")
-	w := &world{screen: s}
+	w := &world{screen: s, boardAddr: o.addr}
 	err := show(ctx, w, o)
 	switch {
 	case err == nil:
@@ -97,12 +101,27 @@ func show(ctx context.Context, w *world, o options) error {
 	if err := w.start(ctx, o.agent); err != nil {
 		return err
 	}
-	if err := takeTour(ctx, w, o.pace); err != nil || o.once {
+	w.screen.title("Open " + w.board.url + " in a browser: the board, Teleport and both agents, to play with")
+	if o.once {
+		return takeTour(ctx, w, o.pace)
+	}
+	touring, takeOver := context.WithCancel(ctx)
+	defer takeOver()
+	w.board.touring(takeOver)
+	err := takeTour(touring, w, o.pace)
+	if err == nil {
+		err = leaveRequest(w)
+	}
+	w.board.touring(nil)
+	switch {
+	case ctx.Err() != nil:
+		return err
+	case touring.Err() != nil:
+		w.screen.title("You have taken over on the page, so the tour ends here")
+	case err != nil:
 		return err
 	}
-	if err := invite(ctx, w); err != nil {
-		return err
-	}
-	<-ctx.Done()
+	invite(w)
+	w.expireDue(ctx)
 	return nil
 }

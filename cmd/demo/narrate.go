@@ -197,6 +197,8 @@ func (n *narrator) meaning(l replica.Line) string {
 		return fmt.Sprintf("notes %v in Teleport's plugin data of %s", l.Fields["issue_key"], request)
 	case l.Is("done", "action", "settle"):
 		return fmt.Sprintf("is done with %v: %v", l.Fields["issue_key"], l.Fields["cause"])
+	case l.Is("move refused"):
+		return fmt.Sprintf("refuses the move of %v, and puts it back", l.Fields["issue_key"])
 	case l.Fields == nil:
 		return l.Text // no log line: a problem of the configuration, or a crash
 	case l.Fields["level"] == "warn" || l.Fields["level"] == "error":
@@ -224,6 +226,10 @@ func because(reason string) string {
 
 // quote shows a text of a person's, or of the agent's in wiki markup, on one line.
 func quote(text string) string {
-	text = strings.NewReplacer("*", "", `\\`, " ").Replace(text)
-	return `"` + strings.Join(strings.Fields(html.UnescapeString(text)), " ") + `"`
+	return `"` + strings.Join(strings.Fields(unmarked(text)), " ") + `"`
+}
+
+// unmarked is a text without the wiki markup that the agent uses.
+func unmarked(text string) string {
+	return html.UnescapeString(strings.NewReplacer("*", "", `\\`, " ").Replace(text))
 }

@@ -35,9 +35,24 @@ type screen struct {
 	colour bool
 	began  time.Time
 
-	mu  sync.Mutex
-	out io.Writer
+	said bell // at each line of the story
+
+	mu    sync.Mutex
+	out   io.Writer
+	story []storyLine // how the story goes on; of a long one only the end
+	lines int         // how many lines the story has had
 }
+
+// storyLine is a line of the story as the page shows it.
+type storyLine struct {
+	Number int       `json:"number"` // from 1
+	At     time.Time `json:"at"`
+	Who    string    `json:"who"` // empty: a title
+	Text   string    `json:"text"`
+}
+
+// keptLines is how much of the story is kept for the page.
+const keptLines = 80
 
 func newScreen(out io.Writer, colour bool) *screen {
 	return &screen{out: out, colour: colour, began: time.Now()}
@@ -51,14 +66,32 @@ func coloured(f *os.File) bool {
 
 // title prints a line that stands by itself.
 func (s *screen) title(text string) {
+	s.keep("", text)
 	s.print("\n" + s.paint(bold, text) + "\n\n")
 }
 
 // say prints a line of the story.
 func (s *screen) say(who, text string) {
+	s.keep(who, text)
 	clock := fmt.Sprintf("%6.1fs", time.Since(s.began).Seconds())
 	name := fmt.Sprintf("%-*s", whoWidth, who)
 	s.print(s.paint(dim, clock) + "  " + s.paint(colourOf(who), name) + "  " + wrap(text) + "\n")
+}
+
+func (s *screen) keep(who, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines++
+	s.story = append(s.story, storyLine{Number: s.lines, At: time.Now(), Who: who, Text: text})
+	s.story = s.story[max(0, len(s.story)-keptLines):]
+	s.said.ring()
+}
+
+// kept is the end of the story.
+func (s *screen) kept() []storyLine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]storyLine{}, s.story...)
 }
 
 // print writes text as it is. A reader who has gone away is no reason to stop before everything is cleaned up.

@@ -77,6 +77,9 @@ func (v visit) take(ctx context.Context, w *world, pace time.Duration) error {
 	}
 	if v.act != nil {
 		hesitate(ctx, pace)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := v.act(w, id, issue.Key); err != nil {
 			return err
 		}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"teleport-jira-agent/integration/jirasim"
@@ -21,6 +20,12 @@ const (
 	// project and field are those of jirasim.Example.
 	project = "OPS"
 	field   = "customfield_10042"
+
+	// approvers is the Jira group whose members may decide: bob and alice are in it, mallory is not.
+	approvers = "approvers"
+
+	// agentAccount is the account of the agent in Jira.
+	agentAccount = "agent"
 
 	// approver may log in to the simulated Jira with this password, for the visitor's own calls.
 	approver         = "bob"
@@ -44,16 +49,19 @@ type world struct {
 	screen *screen
 	story  *narrator
 
-	// Where the simulators listen; empty: at any free port.
-	teleportAddr, jiraAddr string
+	// Where the simulators and the page listen; empty: at any free port.
+	teleportAddr, jiraAddr, boardAddr string
 
 	dir         string // all files but PostgreSQL's
 	binary      string
 	jira        *jirasim.Server
 	jiraURL     string
 	teleport    *teleportsim.Server
+	database    *pgtest.Server
 	databaseURL string
-	agents      []*replica.Replica
+	slots       []*slot // of the replicas; complete once start has returned
+	logged      agentLog
+	board       *board
 
 	undo []func() error // in the order of the doing
 }
@@ -82,7 +90,10 @@ func (w *world) start(ctx context.Context, agent string) (err error) {
 	}
 	w.story = newNarrator(w.screen, w.jira, w.teleport)
 	w.undo = append(w.undo, w.story.follow())
-	return w.startAgents(ctx)
+	if err := w.startAgents(ctx); err != nil {
+		return err
+	}
+	return w.startBoard()
 }
 
 func (w *world) startDatabase(ctx context.Context) error {
@@ -94,6 +105,7 @@ func (w *world) startDatabase(ctx context.Context) error {
 		return err
 	}
 	w.undo = append(w.undo, server.Close)
+	w.database = server
 	w.databaseURL = server.URL("postgres")
 	return nil
 }
@@ -114,6 +126,9 @@ func (w *world) identity() string { return filepath.Join(w.dir, "identity") }
 
 func (w *world) startJira() error {
 	cfg := jirasim.Example(jirasim.Cloud)
+	for i := range cfg.Users {
+		cfg.Users[i].HideEmail = false // that Alice is the requester shows by her address
+	}
 	cfg.Credentials = append(cfg.Credentials, jirasim.Credential{User: approver, Username: approverUsername, Token: approverPassword})
 	w.jira = jirasim.New(cfg)
 	url, stop, err := w.jira.StartAt(cmp.Or(w.jiraAddr, anyPort))
@@ -132,56 +147,18 @@ func (w *world) startAgents(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for i, ready := range []string{"leading", "standing by"} {
-		if err := w.startAgent(fmt.Sprintf("agent %d", i+1)); err != nil {
+		s := &slot{name: fmt.Sprintf("agent %d", i+1), world: w}
+		w.slots = append(w.slots, s)
+		w.undo = append(w.undo, s.close)
+		if err := s.start(); err != nil {
 			return err
 		}
-		if _, err := w.agents[i].WaitLog(ctx, ready); err != nil {
+		agent, _, _ := s.now()
+		if _, err := agent.WaitLog(ctx, ready); err != nil {
 			return fmt.Errorf("an agent does not come up: %w", err)
 		}
 	}
 	return nil
-}
-
-func (w *world) startAgent(name string) error {
-	log, err := os.Create(w.logFile(name))
-	if err != nil {
-		return err
-	}
-	w.undo = append(w.undo, log.Close)
-	agent, err := replica.Start(name, w.binary, w.environ(), func(l replica.Line) {
-		fmt.Fprintln(log, l.Text)
-		w.story.agentSays(name, l)
-	})
-	if err != nil {
-		return fmt.Errorf("start %s: %w", name, err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		code, _ := agent.Wait(context.Background()) // fails only if the context ends
-		w.story.agentEnded(name, code)
-	}()
-	w.agents = append(w.agents, agent)
-	w.undo = append(w.undo, func() error {
-		defer func() { <-ended }()
-		return stop(agent)
-	})
-	return nil
-}
-
-// stop asks an agent to end, and kills it if it does not.
-func stop(agent *replica.Replica) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
-	defer cancel()
-	_, err := agent.Stop(ctx)
-	if err != nil {
-		agent.Kill()
-	}
-	return err
-}
-
-func (w *world) logFile(name string) string {
-	return filepath.Join(w.dir, strings.ReplaceAll(name, " ", "-")+".log")
 }
 
 // environ is the whole configuration of an agent. Polls are tight and the lease is short, so that nobody waits for the demo.
@@ -194,38 +171,46 @@ func (w *world) environ() []string {
 		"JIRA_API_TOKEN=" + jirasim.AgentToken,
 		"JIRA_PROJECT=" + project,
 		"DATABASE_URL=" + w.databaseURL,
+		"POLICY_APPROVER_GROUPS=" + approvers,
 		"SYNC_POLL_SCHEDULE=@every 1s",
+		"SYNC_IDLE_SCHEDULE=@every 1s", // a decided card may be moved, too
 		"LEADER_LEASE=5s",
 		"ADMIN_LISTEN_ADDR=127.0.0.1:0",
 		"HOME=" + w.dir, // no ~/.pgpass of the visitor's
 	}
 }
 
-// waitLog waits until one of the agents logs the message with these fields.
+// waitLog waits until one of the agents logs the message with these fields, or has done so.
 func (w *world) waitLog(ctx context.Context, message string, pairs ...string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	results := make(chan error, len(w.agents))
-	for _, agent := range w.agents {
-		go func() {
-			_, err := agent.WaitLog(ctx, message, pairs...)
-			results <- err
-		}()
-	}
-	var err error
-	for range w.agents {
-		if err = <-results; err == nil {
-			return nil
+	for seen := 0; ; {
+		changed := w.logged.changed.next()
+		alive := slices.ContainsFunc(w.slots, func(s *slot) bool { _, running, _ := s.now(); return running })
+		lines := w.logged.all()
+		for ; seen < len(lines); seen++ {
+			if lines[seen].Is(message, pairs...) {
+				return nil
+			}
+		}
+		if !alive {
+			return fmt.Errorf("%q %v: no agent runs any more, and none has logged it", message, pairs)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%q %v: no agent logs it: %w", message, pairs, ctx.Err())
 		}
 	}
-	return err
 }
 
 // printLogs shows how the agents' logs end.
 func (w *world) printLogs(lines int) {
-	for _, agent := range w.agents {
+	for _, s := range w.slots {
+		agent, _, _ := s.now()
+		if agent == nil {
+			continue
+		}
 		log := agent.Lines()
-		w.screen.print(fmt.Sprintf("The last lines of the log of %s:\n", agent.Name))
+		w.screen.print(fmt.Sprintf("The last lines of the log of %s:\n", s.name))
 		for _, line := range log[max(0, len(log)-lines):] {
 			w.screen.print("  " + line.Text + "\n")
 		}
