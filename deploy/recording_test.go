@@ -258,11 +258,12 @@ func TestTheDashboardShowsSenseOfARecordedRun(t *testing.T) {
 	t.Parallel()
 	r := recorded(t, *recordFor)
 	s, engine, end := r.samples(), newEngine(t), time.Now()
+	begin := end.Add(-end.Sub(r.begun).Truncate(r.interval)) // so that the last step is the end
 	shown := make(map[string]promql.Matrix)
 	for _, p := range readDashboard(t).Panels {
 		for _, target := range p.Targets {
 			query := r.filled(target.Expr)
-			q, err := engine.NewRangeQuery(t.Context(), s, nil, query, r.begun, end, r.interval)
+			q, err := engine.NewRangeQuery(t.Context(), s, nil, query, begin, end, r.interval)
 			require.NoError(t, err, query)
 			result := q.Exec(t.Context())
 			require.NoError(t, result.Err, query)
