@@ -73,13 +73,14 @@ func TestHangEndsWithTheClientOrWithTheFault(t *testing.T) {
 	cfg.OnCall = func(c jirasim.Call) { ended <- c }
 	s, c := start(t, cfg)
 
-	s.Inject(onCreate(jirasim.Hang()))
-	s.Inject(onCreate(jirasim.HangAnswer()))
-	for issues := range 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	for issues, effect := range []jirasim.Effect{jirasim.Hang(), jirasim.HangAnswer()} {
+		ctx, giveUp := context.WithCancel(t.Context())
+		f := onCreate(effect)
+		f.When = func(*http.Request) bool { giveUp(); return true } // the call has arrived
+		s.Inject(f)
 		_, err := c.try(ctx, http.MethodPost, "issue", draft(nil))
-		cancel()
-		require.ErrorIs(t, err, context.DeadlineExceeded)
+		giveUp()
+		require.ErrorIs(t, err, context.Canceled)
 		require.Zero(t, (<-ended).Status)
 		require.Len(t, s.Issues(), issues, "Hang has no effect, HangAnswer has")
 	}
