@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,7 +144,7 @@ func brokenConfiguration() map[string]broken {
 }
 
 // elsewhere is a server that is no Jira.
-func elsewhere(t *testing.T, answer http.HandlerFunc, encrypted bool) (url string) {
+func elsewhere(t *testing.T, answer http.HandlerFunc, encrypted bool) (base string) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(answer)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -437,12 +438,13 @@ func brokenPostgreSQL() map[string]broken {
 		},
 		"the user may create no tables": {
 			more: func(t *testing.T, s *system) []string {
-				u, err := pgx.ParseConfig(s.database)
+				u, err := url.Parse(s.database)
 				require.NoError(t, err)
-				poor := "poor_" + u.Database // roles are the whole server's
+				poor := "poor_" + strings.TrimPrefix(u.Path, "/") // roles are the whole server's
 				statement(`CREATE ROLE `+poor+` LOGIN PASSWORD 'poor'; REVOKE CREATE ON SCHEMA public FROM PUBLIC`)(t, s)
 				t.Cleanup(func() { statement(`DROP OWNED BY `+poor+`; DROP ROLE `+poor)(t, s) })
-				return []string{"DATABASE_URL=" + fmt.Sprintf("postgres://%s:poor@%s:%d/%s?sslmode=disable", poor, u.Host, u.Port, u.Database)}
+				u.User = url.UserPassword(poor, "poor")
+				return []string{"DATABASE_URL=" + u.String()}
 			},
 			check: "postgresql.rights", condition: sync.Fails, found: "may create no tables", remedy: "GRANT USAGE, CREATE ON SCHEMA public",
 		},

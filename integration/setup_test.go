@@ -80,8 +80,8 @@ func (s *system) byHand(what string) {
 }
 
 func TestAFreshProjectIsBroughtToWorkByWhatCheckAndSetupPrint(t *testing.T) {
-	for _, administers := range []bool{true, false} {
-		name := map[bool]string{true: "with a token that administers Jira", false: "by hand"}[administers]
+	t.Parallel()
+	for name, administers := range map[string]bool{"with a token that administers Jira": true, "by hand": false} {
 		t.Run(name, func(t *testing.T) {
 			eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
 				s := newSystem(t, fresh(d, administers))

@@ -93,6 +93,7 @@ func (e *Engine) work(ctx context.Context) error {
 
 	busy := make(map[string]bool)
 	done := make(chan string, e.Concurrency)
+	var backlog backlog
 	for {
 		next, err := e.dispatch(ctx, busy, func(l Link) {
 			busy[l.RequestID] = true
@@ -111,13 +112,16 @@ func (e *Engine) work(ctx context.Context) error {
 		if err != nil {
 			next = time.Now().Add(sideBackoff)
 		}
+		backlog.tell(ctx, e, len(busy) == e.Concurrency)
 		select {
 		case <-ctx.Done():
 			return nil
 		case id := <-done:
 			delete(busy, id)
+			backlog.done++
 			for range len(done) {
 				delete(busy, <-done)
+				backlog.done++
 			}
 		case <-e.wakeWork:
 		case <-after(next):

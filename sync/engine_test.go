@@ -24,9 +24,10 @@ type world struct {
 	policy  Policy
 	// settings changes those of the terms that begin from then on.
 	settings func(*Settings)
-	cancel   func()   // ends the term
-	stop     func()   // ends it and waits
-	observer Observer // nil: nobody looks
+	cancel   func()      // ends the term
+	stop     func()      // ends it and waits
+	observer Observer    // nil: nobody looks
+	log      *zap.Logger // nil: nobody reads it
 }
 
 type memLease struct{ lost atomic.Bool }
@@ -84,6 +85,9 @@ func (w *world) start() {
 	}
 	if w.observer != nil {
 		engine.Observer = w.observer
+	}
+	if w.log != nil {
+		engine.Log = w.log
 	}
 	if w.settings != nil {
 		w.settings(&engine.Settings)

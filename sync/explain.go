@@ -69,6 +69,7 @@ func (p Policy) whoDecides() string {
 		who += ", but not the requester"
 	case SelfStrict:
 		who += ", but not who might be the requester"
+	case SelfAllow:
 	}
 	if p.Mode == ModeReview {
 		who += "; it counts as the review of the person's own user in Teleport"

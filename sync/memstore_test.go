@@ -394,7 +394,21 @@ func (s termStore) Prune(ctx context.Context, before time.Time) (int, error) {
 	return len(old), nil
 }
 
-func (s termStore) Stats(context.Context, time.Time) (Stats, error) { return Stats{}, nil }
+func (s termStore) Stats(ctx context.Context, now time.Time) (stats Stats, err error) {
+	if err := s.begin(ctx); err != nil {
+		return stats, err
+	}
+	defer s.mu.Unlock()
+	for _, l := range s.links {
+		if l.SettledAt.IsZero() {
+			stats.Open++
+		}
+		if !l.Due.IsZero() && !l.Due.After(now) {
+			stats.Due++
+		}
+	}
+	return stats, nil
+}
 
 // row returns a copy of a row.
 func (s *memStore) row(id string) Link {

@@ -184,6 +184,7 @@ func (e *Engine) recoverMoved(ctx context.Context, moved []Issue) error {
 
 // search hands each page to record and returns the latest time of change among all.
 func (e *Engine) search(ctx context.Context, q Query, record func([]Issue) error) (latest time.Time, err error) {
+	progress := e.progress(LoopPoll, 0)
 	err = e.Tracker.Search(ctx, q, func(page []Issue) error {
 		for _, issue := range page {
 			if issue.Updated.After(latest) {
@@ -191,6 +192,7 @@ func (e *Engine) search(ctx context.Context, q Query, record func([]Issue) error
 			}
 		}
 		defer notify(e.wakeWork)
+		defer progress.add(len(page))
 		return record(page)
 	})
 	if err == nil {

@@ -57,7 +57,13 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 			return err
 		}
 	}
-	err := e.eachOpen(ctx, func(links []Link) error {
+	stats, err := e.Store.Stats(ctx, time.Now())
+	if err != nil {
+		return err
+	}
+	progress := e.progress(LoopSweep, stats.Open)
+	err = e.eachOpen(ctx, func(links []Link) error {
+		defer progress.add(len(links))
 		gone := make(map[string]bool, len(links))
 		for _, l := range links {
 			if l.Bound.ID != "" {

@@ -126,10 +126,12 @@ func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 		return err
 	}
 	listed := make(map[string]bool)
+	progress := e.progress(LoopList, 0)
 	err = e.Cluster.Requests(ctx, func(page []Request) error {
 		for _, r := range page {
 			listed[r.ID] = true
 		}
+		defer progress.add(len(page))
 		return record(ctx, told.without(page))
 	})
 	if err != nil {

@@ -24,8 +24,16 @@ func TestWrongCommandLineIsExit2WithOneLineOnStderr(t *testing.T) {
 		args, want string
 	}{
 		{"sart", `unknown command "sart" for "teleport-jira-agent"`},
-		{"check", `unknown command "check" for "teleport-jira-agent"`},
-		{"status", `unknown command "status" for "teleport-jira-agent"`},
+		{"check now", `unknown command "now" for "teleport-jira-agent check"`},
+		{"status --verbose", "unknown flag: --verbose"},
+		{"explain", "accepts 1 arg(s), received 0"},
+		{"explain OPS-1 OPS-2", "accepts 1 arg(s), received 2"},
+		{"queue", "queue: say what to do: list, retry or drop"},
+		{"queue show", "queue: show is none of list, retry, drop"},
+		{"queue drop", "accepts 1 arg(s), received 0"},
+		{"queue retry OPS-1 OPS-2", "accepts at most 1 arg(s), received 2"},
+		{"reconcile --dryrun", "unknown flag: --dryrun"},
+		{"setup --apply=perhaps", `invalid argument "perhaps" for "--apply" flag: strconv.ParseBool: parsing "perhaps": invalid syntax`},
 		{"completion bash", `unknown command "completion" for "teleport-jira-agent"`},
 		{"help sart", `unknown command "sart" for "teleport-jira-agent"`},
 		{"start now", `unknown command "now" for "teleport-jira-agent start"`},
@@ -49,7 +57,10 @@ func TestWrongCommandLineIsExit2WithOneLineOnStderr(t *testing.T) {
 
 func TestEveryCommandHasHelp(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"--help", "start --help", "configure --help", "version --help", "help start"} {
+	for _, args := range []string{
+		"--help", "start --help", "check --help", "setup --help", "status --help", "explain --help", "queue --help", "queue list --help", "queue retry --help",
+		"queue drop --help", "reconcile --help", "configure --help", "version --help", "help start", "help queue",
+	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
 			code, stdout, stderr := execute(t, nil, strings.Fields(args)...)
@@ -109,4 +120,18 @@ func TestVersionIsOneLine(t *testing.T) {
 	require.Equal(t, exitOK, code)
 	require.Empty(t, stderr)
 	require.Regexp(t, `^teleport-jira-agent v\d+\.\d+\.\d+\S* git:\w+ go1\.\S+\n$`, stdout)
+}
+
+func TestEveryOperatorsCommandNeedsARightConfiguration(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"check", "setup", "status", "explain OPS-1", "queue list", "queue retry", "queue drop OPS-1", "reconcile"} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			code, stdout, stderr := execute(t, nil, strings.Fields(args)...)
+			require.Equal(t, exitUsage, code)
+			require.Empty(t, stdout)
+			require.Contains(t, stderr, "TELEPORT_ADDR: is missing; example: ")
+			require.Contains(t, stderr, "DATABASE_URL: is missing; example: ")
+		})
+	}
 }
