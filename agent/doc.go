@@ -19,6 +19,9 @@
 //     │                              └────────term won──────▶ │
 //     └── refused: error                       ctx ends: hand over, nil
 //
+// An Operator carries out the commands of a person beside the replicas: it reads the database, and asks both sides where that helps. It leads nothing, and leaves
+// to the leader whatever is to be done.
+//
 // Losing PostgreSQL ends the term, and with it all work, until it is back. Losing Jira or Teleport makes the leader unready and pauses
 // its work; another leader would fare no better.
 package agent

@@ -14,6 +14,7 @@
 //     replicas believe that they lead, whatever ended the session of the first: a crash, a partition, an administrator.
 //   - What a webhook said of an issue (DB.Hint) any replica may keep, at any time; it belongs to no term. One row for each issue that a row of
 //     links names is all that it can come to. The leader is told at once; what it was not told of is there when it looks.
+//   - A View reads a scope for people, and marks rows as observers do: a worker that is at work on one does not take the mark back. Both need no term.
 //   - Facts and the agent's own work are kept in separate columns. Observers never overwrite what the agent did, and Save
 //     never overwrites what a side said.
 //

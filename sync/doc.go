@@ -26,6 +26,7 @@
 //     and its own comments on them, which tell how a request ended that Teleport has forgotten.
 //   - What Teleport's own Jira plugin left is taken over: its issues are found, given the field, and told only what it did not tell them.
 //   - In a dry run nothing is written to either side, and what would have been is told.
+//   - What an operator dropped is left alone, whatever either side says, until the operator takes it up again.
 //   - A step that fails holds up neither its neighbours nor the cursor: its row is due again later, after 5 s doubling to 15 min with jitter.
 //     A failure that repeating cannot mend parks the row, for a day or until a fact changes. While a whole side is in trouble
 //     all work waits, and no row counts it as its own failure.
