@@ -55,7 +55,7 @@ func ends(t *testing.T, conn net.Conn) (code int) {
 
 func TestAWebhookThatComesTooSlowlyEndsUnanswered(t *testing.T) {
 	t.Parallel()
-	l := serve(t, func(l *listening) { l.request = 200 * time.Millisecond })
+	l := serve(t, func(l *listening) { l.request = time.Second })
 	require.Equal(t, noAnswer, ends(t, l.begins(1000, 10)))
 
 	read, write := io.Pipe()

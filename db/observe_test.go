@@ -273,7 +273,7 @@ func TestObservationsThatChangedSomethingAreInTheActivity(t *testing.T) {
 	require.NoError(t, s.ObserveGone(t.Context(), "a"))
 	require.Equal(t, `teleport: new, pending
 teleport: state approved, was pending
-jira: status "Pending", was ""; issue OPS-200 holds the request's ID, too
+jira: status "Pending"; issue OPS-200 holds the request's ID, too
 teleport: gone`, scalar[string](t, d, `SELECT string_agg(cause || ': ' || outcome, E'\n' ORDER BY id) FROM activity WHERE action = 'observe'`))
 }
 
