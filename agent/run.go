@@ -170,10 +170,7 @@ func (p *process) lead(ctx context.Context, scope db.Scope, term *db.Term) error
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.metrics.watchQueue(ctx, store) })
 	group.Go(func() error { return engine.Run(ctx) })
-	if err := group.Wait(); err != nil && !errors.Is(err, sync.ErrNotLeader) {
-		return err
-	}
-	return nil
+	return group.Wait() // sync.ErrNotLeader is for the elector to know: this replica stands for election again
 }
 
 // settings are the configuration in the engine's words.

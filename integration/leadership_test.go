@@ -525,3 +525,26 @@ func TestALeaderThatIsToldToStopHandsOverOnlyWhenItsLastCallHasEnded(t *testing.
 		State: types.RequestState_DENIED, Moves: []string{placed, "agent: Pending → Denied"}, Marks: []string{"resolution:denied"},
 	}, c.story(id))
 }
+
+func TestALeaderThatTheDatabaseTellsOfAnotherTermStandsForElectionAgain(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, on{deployment: jirasim.Cloud})
+	s.env["LEADER_LEASE"] = "30s" // its next heartbeat, which would tell it too, is further off than the next poll
+	a := s.start("a")
+	seen := len(a.Lines())
+	statement(`UPDATE leadership SET epoch = epoch + 1`)(t, s)
+	_, err := a.WaitLine(s.ctx, after(seen, func(l replica.Line) bool { return l.Is("no longer leading") }))
+	require.NoError(t, err)
+	_, err = a.WaitLine(s.ctx, after(seen, func(l replica.Line) bool { return l.Is("leading") }))
+	require.NoError(t, err, tail(a.Log(), 20))
+	s.issueIn(s.request(), "Pending")
+}
+
+// after matches only lines behind the first n.
+func after(n int, match func(replica.Line) bool) func(replica.Line) bool {
+	seen := 0
+	return func(l replica.Line) bool {
+		seen++
+		return seen > n && match(l)
+	}
+}
