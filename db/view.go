@@ -160,7 +160,7 @@ func (v *View) Queue(ctx context.Context, limit int) ([]sync.Link, error) {
 // Find returns the row of a request by its ID, or by the key or the id of its issue. Without one the error is sync.ErrNotFound.
 func (v *View) Find(ctx context.Context, name string) (sync.Link, error) {
 	op := fmt.Sprintf("find %q among the requests of %s", name, v.scope)
-	for _, where := range []string{"request_id = $2", "issue_key = upper($2)", "issue_id = $2", "upper(issue ->> 'key') = upper($2)"} {
+	for _, where := range []string{"request_id = $2", "issue_key <> '' AND issue_key = upper($2)", "issue_id = $2", "upper(issue ->> 'key') = upper($2)"} {
 		found, err := v.links(ctx, op, "SELECT "+linkColumns+" FROM links WHERE scope = $1 AND "+where+" ORDER BY settled_at DESC NULLS FIRST LIMIT 1", name)
 		switch {
 		case err != nil:

@@ -60,6 +60,7 @@ func TestView_FindsARowByWhatPeopleCallIt(t *testing.T) {
 	t.Parallel()
 	d, s := newStore(t)
 	l := failedRow(t, s, "0195e9a2", "17", true)
+	observe(t, s, request("without an issue"))
 	moved := issue("17", "0195e9a2", t0)
 	moved.Key = "NEW-4"
 	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{moved}, time.Time{}))

@@ -55,6 +55,17 @@ func TestWrongCommandLineIsExit2WithOneLineOnStderr(t *testing.T) {
 	}
 }
 
+// A script whose variable is not set must not retry all, or give up on whichever request has no issue yet.
+func TestAnEmptyNameIsExit2(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"explain", "queue list", "queue retry", "queue drop"} {
+		code, stdout, stderr := execute(t, nil, append(strings.Fields(command), "")...)
+		require.Equal(t, exitUsage, code)
+		require.Equal(t, "teleport-jira-agent "+command+": the name of the request is empty\n", stderr)
+		require.Empty(t, stdout)
+	}
+}
+
 func TestEveryCommandHasHelp(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{

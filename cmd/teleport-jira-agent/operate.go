@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -62,7 +63,7 @@ func newExplain(environ []string) *cobra.Command {
 		Long: "Tells the whole story of one request: how it stands in Teleport and in Jira, what happened on both sides and what the agent did about it, each error, " +
 			"what the policy makes of the issue's status, and what comes next and when. A side that does not answer is told of as it was last recorded. " +
 			"The exit code is 1 for a request that is not known.",
-		Args: cobra.ExactArgs(1),
+		Args: named(cobra.ExactArgs(1)),
 	}, environ, func(ctx context.Context, o *agent.Operator, args []string) error { return o.Explain(ctx, args[0]) })
 }
 
@@ -84,7 +85,7 @@ func newQueue(environ []string) *cobra.Command {
 		operates(&cobra.Command{
 			Use:   "list [REQUEST-ID|ISSUE-KEY]",
 			Short: "Shows the parked and delayed requests, those that are tried again soonest first",
-			Args:  cobra.MaximumNArgs(1),
+			Args:  named(cobra.MaximumNArgs(1)),
 		}, environ, func(ctx context.Context, o *agent.Operator, args []string) error {
 			return o.QueueList(ctx, optional(args))
 		}),
@@ -92,7 +93,7 @@ func newQueue(environ []string) *cobra.Command {
 			Use:   "retry [REQUEST-ID|ISSUE-KEY]",
 			Short: "Tries a request now, or all that are parked or delayed",
 			Long:  "Tries a request now, or all that are parked or delayed where none is named. A request that was dropped is taken up again. The leader does it.",
-			Args:  cobra.MaximumNArgs(1),
+			Args:  named(cobra.MaximumNArgs(1)),
 		}, environ, func(ctx context.Context, o *agent.Operator, args []string) error {
 			return o.QueueRetry(ctx, optional(args))
 		}),
@@ -101,10 +102,20 @@ func newQueue(environ []string) *cobra.Command {
 			Short: "Gives up on a request that is parked or delayed",
 			Long: "Gives up on a request that is parked or delayed. Nothing more is done about it: its issue stays as it is, and moves of it decide nothing. In Teleport " +
 				"nothing changes. `queue retry` takes it up again.",
-			Args: cobra.ExactArgs(1),
+			Args: named(cobra.ExactArgs(1)),
 		}, environ, func(ctx context.Context, o *agent.Operator, args []string) error { return o.QueueDrop(ctx, args[0]) }),
 	)
 	return cmd
+}
+
+// named refuses an empty name, which a script passes whose variable is not set: to leave the name out means all requests.
+func named(number cobra.PositionalArgs) cobra.PositionalArgs {
+	return cobra.MatchAll(number, func(cmd *cobra.Command, args []string) error {
+		if slices.Contains(args, "") {
+			return errors.New(cmd.CommandPath() + ": the name of the request is empty")
+		}
+		return nil
+	})
 }
 
 // optional is the only argument, or empty.
