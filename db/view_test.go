@@ -126,6 +126,21 @@ func TestView_DroppedRowIsTakenUpAgainByRetry(t *testing.T) {
 	require.Equal(t, []string{"observe", "move", "drop", "retry"}, done)
 }
 
+func TestView_RetryIsNotUndoneByAWorkerThatSettlesADroppedRow(t *testing.T) {
+	t.Parallel()
+	d, s := newStore(t)
+	view, rows := d.View(board), []string{failedRow(t, s, "parked", "1", true).RequestID}
+	require.NoError(t, view.Drop(t.Context(), rows))
+	l := row(t, s, "parked")
+	require.NoError(t, view.Retry(t.Context(), rows))
+	l.SettledAt = time.Now()
+	after, err := s.Save(t.Context(), l)
+	require.NoError(t, err)
+	require.False(t, after.Dropped)
+	require.Zero(t, after.SettledAt, "no poll and no sweep would look at it any more")
+	require.WithinDuration(t, time.Now(), after.Due, time.Minute)
+}
+
 func TestView_RecheckSuspectsBothSides(t *testing.T) {
 	t.Parallel()
 	d, s := newStore(t)

@@ -108,7 +108,7 @@ func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (s
 	err = s.fenced(ctx, "save request "+l.RequestID, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := links(ctx, tx, `
 			UPDATE links SET issue_id = NULLIF($4, ''), issue_key = $5, begun = $6, begun_at = $7, linked = $8, placed = $9, issue_gone = $19, answered = $20, mark = $21,
-				commented = $10, resolved = $11, settled_at = $12, last_error = $13,
+				commented = $10, resolved = $11, settled_at = CASE WHEN dropped = $22 THEN $12 ELSE settled_at END, last_error = $13,
 				due = CASE WHEN seq = $3 THEN $14 ELSE due END,
 				attempts = CASE WHEN seq = $3 THEN $15 ELSE attempts END,
 				parked = CASE WHEN seq = $3 THEN $16 ELSE parked END,
@@ -118,7 +118,7 @@ func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (s
 			RETURNING `+linkColumns,
 			s.scope, l.RequestID, l.Seq, l.Bound.ID, l.Bound.Key, clean(l.Begun), toNull(l.BegunAt), l.Linked, l.Placed,
 			cleanAll(l.Commented), l.Resolved, toNull(l.SettledAt), clean(l.LastError), toNull(l.Due), l.Attempts, l.Parked, l.SuspectRequest, l.SuspectIssue,
-			l.IssueGone, cleanAll(l.Answered), l.Mark)
+			l.IssueGone, cleanAll(l.Answered), l.Mark, l.Dropped)
 		if err != nil {
 			return err
 		}

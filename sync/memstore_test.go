@@ -344,6 +344,9 @@ func (s termStore) Save(ctx context.Context, l Link, done ...Activity) (Link, er
 	row := s.links[l.RequestID]
 	due := row.Work
 	row.Work = l.copied().Work
+	if row.Dropped != l.Dropped {
+		row.SettledAt = due.SettledAt
+	}
 	if row.Seq == l.Seq {
 		row.SuspectRequest, row.SuspectIssue = l.SuspectRequest, l.SuspectIssue
 	} else {

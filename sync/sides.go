@@ -194,7 +194,8 @@ type Store interface {
 	EndDryRun(ctx context.Context) error
 
 	// Save records the agent's own part of the row (Link.Work) and appends to its activity. Facts are not touched. If a fact changed since
-	// l was read (Seq differs), the row stays due and suspect as the observer made it. It returns the row as it is now.
+	// l was read (Seq differs), the row stays due and suspect as the observer made it; if an operator dropped the request since, or took it up again, SettledAt stays
+	// as it is, too. It returns the row as it is now.
 	Save(ctx context.Context, l Link, done ...Activity) (Link, error)
 
 	// Open returns up to limit unsettled rows in order of request ID, those after the given one.
