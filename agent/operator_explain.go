@@ -223,12 +223,12 @@ func (s *story) mapping() mappingReport {
 	switch {
 	case l.Dropped:
 		m.State = "dropped"
-	case !l.SettledAt.IsZero():
-		m.State = "settled"
 	case l.Parked:
 		m.State = "parked"
 	case stuck(l):
 		m.State = "delayed"
+	case !l.SettledAt.IsZero():
+		m.State = "settled"
 	}
 	return m
 }

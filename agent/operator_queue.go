@@ -96,10 +96,8 @@ func (o *Operator) named(ctx context.Context, view *db.View, name string) ([]syn
 	return []sync.Link{l}, nil
 }
 
-// stuck reports whether a request is parked or delayed.
-func stuck(l sync.Link) bool {
-	return l.SettledAt.IsZero() && (l.Parked || l.LastError != "" && !sync.IsDryRun(l))
-}
+// stuck reports whether a request is parked or delayed. A settled one is, too, whose issue was moved since and cannot be put back.
+func stuck(l sync.Link) bool { return l.Parked || l.LastError != "" && !sync.IsDryRun(l) }
 
 // marked answers which requests the leader was told of.
 func (o *Operator) marked(ctx context.Context, view *db.View, action string, rows []sync.Link, becomes string) error {

@@ -49,8 +49,9 @@ type Loop struct {
 	Since   time.Time
 }
 
-// delayed are rows of which something failed that is to be tried again. What a dry run leaves undone did not fail.
-var delayed = fmt.Sprintf("settled_at IS NULL AND (parked OR last_error <> '' AND NOT starts_with(last_error, '%s'))", sync.DryRunError)
+// delayed are rows of which something failed that is to be tried again, which then are due some time: also settled ones, whose issue was moved since. What
+// a dry run leaves undone did not fail.
+var delayed = fmt.Sprintf("due IS NOT NULL AND (parked OR last_error <> '' AND NOT starts_with(last_error, '%s'))", sync.DryRunError)
 
 // Scopes are those of a Jira project that an agent has led: one for each Teleport cluster whose requests it shows, nearly always one. Project keys
 // have no slash.

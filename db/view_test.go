@@ -28,10 +28,14 @@ func TestView_ShowsParkedAndDelayedRowsOfItsScopeAlone(t *testing.T) {
 	d, s := newStore(t)
 	failedRow(t, s, "parked", "1", true)
 	failedRow(t, s, "delayed", "2", false)
+	moved := failedRow(t, s, "settled, and its issue moved since", "5", true)
+	moved.SettledAt = time.Now()
+	_, err := s.Save(t.Context(), moved)
+	require.NoError(t, err)
 	observe(t, s, request("healthy"))
 	dry := observe(t, s, request("dry"))[0]
 	dry.LastError = sync.DryRunError + "create an issue"
-	_, err := s.Save(t.Context(), dry)
+	_, err = s.Save(t.Context(), dry)
 	require.NoError(t, err)
 	failedRow(t, leading(t, d, Scope{Cluster: "other.example.com", Project: "OPS"}, 1), "of another cluster", "3", true)
 	failedRow(t, leading(t, d, Scope{Cluster: "teleport.example.com", Project: "XOPS"}, 1), "of another project", "4", true)
@@ -42,7 +46,7 @@ func TestView_ShowsParkedAndDelayedRowsOfItsScopeAlone(t *testing.T) {
 	for _, row := range rows {
 		ids = append(ids, row.RequestID)
 	}
-	require.Equal(t, []string{"delayed", "parked"}, ids, "what is tried again comes first")
+	require.Equal(t, []string{"delayed", "parked", moved.RequestID}, ids, "what is tried again comes first")
 	rows, err = d.View(board).Queue(t.Context(), 1)
 	require.NoError(t, err)
 	require.Len(t, rows, 1)
@@ -52,7 +56,7 @@ func TestView_ShowsParkedAndDelayedRowsOfItsScopeAlone(t *testing.T) {
 	require.Equal(t, []Scope{{Cluster: "other.example.com", Project: "OPS"}, board}, scopes)
 	o, err := d.View(board).Overview(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, sync.Stats{Open: 4, Pending: 4, Due: 2, Parked: 1, OldestDue: o.OldestDue}, o.Stats)
+	require.Equal(t, sync.Stats{Open: 4, Pending: 4, Due: 2, Parked: 2, OldestDue: o.OldestDue}, o.Stats)
 	require.Equal(t, 1, o.Delayed)
 }
 

@@ -118,6 +118,31 @@ func TestAStuckRequestIsFoundUnderstoodAndReleased(t *testing.T) {
 	})
 }
 
+func TestASettledRequestWhoseIssueCannotBePutBackIsStuckToo(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, on{deployment: jirasim.Cloud})
+	leader := s.start("leader")
+	id := s.request()
+	key := s.issueIn(id, "Pending").Key
+	require.NoError(t, s.teleport.Approve(id, "carol@example.com", "go"))
+	_, err := leader.WaitLog(s.ctx, "done", "action", "settle", "request_id", id)
+	require.NoError(t, err)
+	mend := s.jira.Inject(jirasim.Fault{
+		Method: http.MethodPost, Endpoint: "issue/{issue}/transitions",
+		Effect: jirasim.Respond(http.StatusBadRequest, `{"errorMessages":["A field is required."],"errors":{}}`, "Content-Type", "application/json"),
+	})
+	require.NoError(t, s.jira.Move(key, "bob", "Denied"))
+	_, err = leader.WaitLog(s.ctx, "parked: repeating cannot help until something changes", "request_id", id)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(s.succeeds("status"), "1 parked") }, 20*time.Second, 100*time.Millisecond)
+	require.Contains(t, s.succeeds("status"), "A field is required.")
+	require.Contains(t, s.succeeds("queue", "list"), key)
+	require.Contains(t, s.succeeds("explain", id), "parked after 1 attempts")
+	mend()
+	require.Equal(t, key+" (request "+id+") is tried now.\n", s.succeeds("queue", "retry"))
+	s.issueIn(id, "Approved")
+}
+
 func TestExplainMergesBothTimelinesAndSaysWhatThePolicyMakesOfIt(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
 		s := newSystem(t, on{deployment: d})
