@@ -117,7 +117,7 @@ func (o *Operator) marked(ctx context.Context, view *db.View, action string, row
 		o.term.print("No request is parked or delayed.\n")
 	}
 	for _, r := range reports {
-		o.term.printf("%s %s.\n", r.title(), becomes)
+		o.term.printf("%s %s.\n", harmless(r.title()), harmless(becomes))
 	}
 	if note := nobodyLeads(overview); note != "" && len(rows) > 0 {
 		o.term.print(o.term.painted(yellow, "Note: "+note+".") + "\n")

@@ -55,7 +55,7 @@ func (o *Operator) Reconcile(ctx context.Context, dryRun bool) error {
 	if err := errors.Join(teleportErr, jiraErr); err != nil {
 		return fmt.Errorf("both sides are needed to compare them: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	c := comparison{process: p, view: view, progress: newProgress(o.opts.Err, "comparing requests"), policy: o.cfg.settings().Policy}
+	c := comparison{process: p, view: view, progress: newProgress(o.opts.Err, o.opts.Environ, "comparing requests"), policy: o.cfg.settings().Policy}
 	answer, err := c.compare(ctx)
 	c.progress.end()
 	if err != nil {

@@ -81,7 +81,7 @@ func (s *story) inAgent() []timelineReport {
 
 func (t *terminal) explanation(e explanation, now time.Time) {
 	r := e.Teleport
-	t.printf("%s\n", t.painted(bold, "Request "+e.RequestID))
+	t.printf("%s\n", t.painted(bold, "Request "+harmless(e.RequestID)))
 	t.printf("%s asks for %s, reason %q\n\n", legible(r.User), legible(strings.Join(slices.Concat(r.Roles, r.Resources), ", ")), legible(r.Reason))
 	state := r.State
 	switch {

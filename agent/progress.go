@@ -30,9 +30,9 @@ type progress struct {
 	drawn       bool
 }
 
-func newProgress(out io.Writer, what string) *progress {
+func newProgress(out io.Writer, environ []string, what string) *progress {
 	now := time.Now()
-	return &progress{out: out, terminal: isTerminal(out), what: what, now: time.Now, began: now, told: now}
+	return &progress{out: out, terminal: isTerminal(out, environ), what: what, now: time.Now, began: now, told: now}
 }
 
 // at tells that so much is done; total is zero where it is not known.

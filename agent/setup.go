@@ -47,7 +47,7 @@ func (o *Operator) Setup(ctx context.Context, apply bool) error {
 	defer setup.Close()
 	report := setupReport{Applied: []string{}, Steps: []setupStep{}}
 	if apply {
-		line := newProgress(o.opts.Err, "setting up Jira, step")
+		line := newProgress(o.opts.Err, o.opts.Environ, "setting up Jira, step")
 		err = setup.Apply(ctx, func(done, total int, _ string) { line.at(done, total) })
 		line.end()
 		report.Applied = append(report.Applied, setup.Done()...)

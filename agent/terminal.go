@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -34,19 +35,19 @@ type terminal struct {
 }
 
 func newTerminal(out io.Writer, environ []string) *terminal {
-	colour := isTerminal(out)
+	colour := isTerminal(out, environ)
 	for _, variable := range environ {
-		name, value, _ := strings.Cut(variable, "=")
-		if name == "NO_COLOR" && value != "" || name == "TERM" && value == "dumb" {
+		if name, value, _ := strings.Cut(variable, "="); name == "NO_COLOR" && value != "" {
 			colour = false
 		}
 	}
 	return &terminal{out: out, colour: colour}
 }
 
-func isTerminal(out io.Writer) bool {
+// isTerminal reports whether the output is a terminal that obeys escape sequences.
+func isTerminal(out io.Writer, environ []string) bool {
 	file, ok := out.(*os.File)
-	if !ok {
+	if !ok || slices.Contains(environ, "TERM=dumb") {
 		return false
 	}
 	info, err := file.Stat()
@@ -82,6 +83,8 @@ func (t *terminal) table(rows [][]cell) {
 	var widths []int
 	for _, row := range rows {
 		for n, c := range row {
+			c.text = harmless(c.text)
+			row[n] = c
 			if n == len(widths) {
 				widths = append(widths, 0)
 			}
@@ -102,7 +105,12 @@ func (t *terminal) table(rows [][]cell) {
 
 // legible makes one line of a text that somebody else wrote, perhaps in Jira's markup with the references that the agent itself writes there.
 func legible(text string) string {
-	text = strings.Map(func(r rune) rune {
+	return strings.Join(strings.Fields(harmless(html.UnescapeString(text))), " ")
+}
+
+// harmless is a text without what a terminal would obey, line breaks among that: also IDs and names of statuses are other people's words.
+func harmless(text string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
 			return ' '
@@ -110,8 +118,7 @@ func legible(text string) string {
 			return -1
 		}
 		return r
-	}, html.UnescapeString(strings.ToValidUTF8(text, "\uFFFD")))
-	return strings.Join(strings.Fields(text), " ")
+	}, strings.ToValidUTF8(text, "\uFFFD"))
 }
 
 // brief is legible text within a width in characters.

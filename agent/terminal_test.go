@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"teleport-jira-agent/db"
 )
 
 func TestTextOfOthersCannotCommandATerminal(t *testing.T) {
@@ -27,6 +29,27 @@ func TestTextOfOthersCannotCommandATerminal(t *testing.T) {
 	require.Equal(t, "abcd", brief("abcd", 4))
 }
 
+func TestNoTextOnAPageCommandsTheTerminal(t *testing.T) {
+	t.Parallel()
+	const evil = "\x1b]0;mine\a\x1b[31m\u009b2J\u202e\r\nnext"
+	var out bytes.Buffer
+	term := newTerminal(&out, nil)
+	term.queue([]requestReport{{RequestID: evil, IssueKey: evil, State: "parked", Error: evil}}, time.Now())
+	d := disagreement{RequestID: evil, IssueKey: evil, Teleport: evil, Jira: evil, Steps: []stepReport{{Action: evil, Cause: evil}}, Verdict: evil, Error: evil}
+	term.reconciliation(reconciliation{Disagreements: []disagreement{d}, Led: true}, db.Overview{Holder: "host/1"})
+	term.explanation(explanation{
+		RequestID: evil, Teleport: teleportReport{State: evil, User: evil, Reason: evil, ResolveReason: evil, URL: evil},
+		Jira: &jiraReport{Key: evil, Status: evil, URL: evil}, Mapping: mappingReport{State: evil, LastError: evil}, Verdict: evil,
+		Next: nextReport{What: evil, Steps: []stepReport{{Action: evil, Cause: evil}}}, Unavailable: []string{evil},
+		Timeline: []timelineReport{{Source: evil, Who: evil, What: evil}},
+	}, time.Now())
+	text := out.String()
+	for _, refused := range []string{"\x1b", "\a", "\r", "\u009b", "\u202e", "\nnext"} {
+		require.NotContains(t, text, refused, text)
+	}
+	require.Contains(t, text, "next")
+}
+
 func TestTablesAreAlignedWithAndWithoutColour(t *testing.T) {
 	t.Parallel()
 	rows := [][]cell{{{"a", red}, {"b", dim}}, {{"wide ✓", plainPaint}, {"c", green}}, {{}, {"", bold}}}
@@ -40,27 +63,26 @@ func TestTablesAreAlignedWithAndWithoutColour(t *testing.T) {
 
 func TestColourIsForTerminalsWhoseUserDoesNotObject(t *testing.T) {
 	t.Parallel()
-	require.False(t, newTerminal(new(bytes.Buffer), nil).colour)
-	file, err := os.CreateTemp(t.TempDir(), "")
-	require.NoError(t, err)
-	defer file.Close()
-	require.False(t, newTerminal(file, nil).colour)
 	device, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, as a terminal is
 	require.NoError(t, err)
 	defer device.Close()
 	require.True(t, newTerminal(device, []string{"TERM=xterm", "NO_COLOR="}).colour)
-	require.False(t, newTerminal(device, []string{"NO_COLOR=1"}).colour)
+	require.False(t, newTerminal(device, []string{"TERM=xterm", "NO_COLOR=1"}).colour)
 	require.False(t, newTerminal(device, []string{"TERM=dumb"}).colour)
+	require.False(t, newTerminal(&bytes.Buffer{}, nil).colour)
+	require.True(t, newProgress(device, []string{"TERM=xterm", "NO_COLOR=1"}, "comparing").terminal)
+	require.False(t, newProgress(device, []string{"TERM=dumb"}, "comparing").terminal, "it would show the escapes")
 }
 
-func TestTimesAreToldAsPeopleTellThem(t *testing.T) {
+func TestTimesAreToldInTheUnitThatPeopleUse(t *testing.T) {
 	t.Parallel()
-	now := time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
-	for d, want := range map[time.Duration]string{
-		0: "now", 300 * time.Millisecond: "now", 90 * time.Second: "in 90 s", 3 * time.Minute: "in 3 min", 5 * time.Hour: "in 5 h", 72 * time.Hour: "in 3 d",
-		-3 * time.Second: "3 s ago", -100 * time.Hour: "4 d ago",
+	now := time.Date(2026, 11, 25, 10, 0, 0, 0, time.UTC)
+	for ago, want := range map[time.Duration]string{
+		0: "now", 999 * time.Millisecond: "now", -999 * time.Millisecond: "now", time.Second: "1 s ago", -1500 * time.Millisecond: "in 2 s",
+		119 * time.Second: "119 s ago", 2 * time.Minute: "2 min ago", 119*time.Minute + 59*time.Second: "119 min ago", -2 * time.Hour: "in 2 h",
+		47*time.Hour + 59*time.Minute: "47 h ago", 48 * time.Hour: "2 d ago", -24 * 90 * time.Hour: "in 90 d",
 	} {
-		require.Equal(t, want, since(now.Add(d), now))
+		require.Equal(t, want, since(now.Add(-ago), now))
 	}
 	require.Equal(t, "never", since(time.Time{}, now))
 }
@@ -69,7 +91,7 @@ func TestProgressIsALineEveryFewSecondsWhereThereIsNoTerminal(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	now := time.Now()
-	p := newProgress(&out, "comparing requests")
+	p := newProgress(&out, nil, "comparing requests")
 	p.now = func() time.Time { return now }
 	p.began, p.told = now, now
 	p.at(1, 100)
@@ -86,7 +108,7 @@ func TestProgressOnATerminalIsOneLineThatGoesAway(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	now := time.Now()
-	p := newProgress(&out, "step")
+	p := newProgress(&out, nil, "step")
 	p.terminal, p.now = true, func() time.Time { return now }
 	p.began, p.told = now, now
 	for n := range 3 {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -49,12 +50,22 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case errors.Is(err, errTold):
 		return exitFailure
 	case errors.As(err, &failed):
-		_, _ = fmt.Fprintln(stderr, strings.ReplaceAll(failed.Error(), "\n", "; "))
+		_, _ = fmt.Fprintln(stderr, oneLine(failed))
 		return exitFailure
 	}
 	// What is left is about the command line or the configuration: cobra's own errors have no type.
 	_, _ = fmt.Fprintln(stderr, err)
 	return exitUsage
+}
+
+// oneLine is the text of an error, which may quote what others wrote, without what a terminal would obey.
+func oneLine(err error) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 func newRoot(environ []string) *cobra.Command {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -145,4 +146,9 @@ func TestEveryOperatorsCommandNeedsARightConfiguration(t *testing.T) {
 			require.Contains(t, stderr, "DATABASE_URL: is missing; example: ")
 		})
 	}
+}
+
+func TestAFailureIsOneLineWithoutEscapes(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "jira: Zugriff verweigert für [31mOPS; again", oneLine(errors.New("jira: Zugriff verweigert für \x1b\u009b[31mOPS\r\nagain")))
 }
