@@ -159,20 +159,19 @@ func (e *Engine) dispatch(ctx context.Context, busy map[string]bool, start func(
 	return e.Store.NextDue(ctx, keys(busy))
 }
 
-// condition records how a loop went, and logs when that changes.
+// condition records how a loop went, and logs when that changes. The store comes last: it may be what does not answer.
 func (e *Engine) condition(ctx context.Context, loop string, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	e.told.record(ctx, e.Store, loop, err)
-	if !e.Health.Set(loop, err) {
-		return
-	}
-	if err != nil {
+	changed := e.Health.Set(loop, err)
+	switch {
+	case changed && err != nil:
 		e.Log.Error("failing; trying again until it works", zap.String("loop", loop), zap.Error(err))
-		return
+	case changed:
+		e.Log.Info("working", zap.String("loop", loop))
 	}
-	e.Log.Info("working", zap.String("loop", loop))
+	e.told.record(ctx, e.Store, loop, err)
 }
 
 // retryAfter is the wait before a loop that failed tries again: a back-off, or what the side asked for if that is longer.

@@ -83,36 +83,53 @@ func (h *Health) Problems() []string {
 // with nothing to do is to be left alone.
 type conditions struct {
 	mu   stdsync.Mutex
-	told map[string]toldCondition
+	told map[string]*toldCondition
 }
 
 type toldCondition struct {
+	mu      stdsync.Mutex // held while the store is told: a list may end in a watch and in a sweep at once
+	known   bool
 	problem string
 	at      time.Time
 }
 
-// retellEvery is how often, at most, another reason for the same failure is told: reasons hold details that change each time.
-const retellEvery = time.Minute
+const (
+	// retellEvery is how often, at most, another reason for the same failure is told: reasons hold details that change each time.
+	retellEvery = time.Minute
+	// conditionTime bounds how long a loop waits for PostgreSQL to take its condition, which is of less use than the loop.
+	conditionTime = 2 * time.Second
+)
 
-// record tells the store how a loop goes. What it could not be told it is told the next time.
+func (c *conditions) of(loop string) *toldCondition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.told == nil {
+		c.told = make(map[string]*toldCondition)
+	}
+	if c.told[loop] == nil {
+		c.told[loop] = &toldCondition{}
+	}
+	return c.told[loop]
+}
+
+// record tells the store how a loop goes. What it could not be told it is told the next time. It keeps no other loop waiting.
 func (c *conditions) record(ctx context.Context, store Store, loop string, err error) {
 	problem := ""
 	if err != nil {
 		problem = err.Error()
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	before, known := c.told[loop]
-	if known && (before.problem == problem || before.problem != "" && problem != "" && time.Since(before.at) < retellEvery) {
+	t := c.of(loop)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.known && (t.problem == problem || t.problem != "" && problem != "" && time.Since(t.at) < retellEvery) {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, conditionTime)
+	defer cancel()
 	if store.Condition(ctx, loop, problem) != nil {
 		return // the work queue reports what keeps PostgreSQL from answering
 	}
-	if c.told == nil {
-		c.told = make(map[string]toldCondition)
-	}
-	c.told[loop] = toldCondition{problem: problem, at: time.Now()}
+	t.known, t.problem, t.at = true, problem, time.Now()
 }
 
 // sidePauses holds back all work while one side as a whole is in trouble: with requests in hand that fail one after the other nothing is
