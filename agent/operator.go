@@ -53,8 +53,8 @@ func (o *Operator) open(ctx context.Context) (*db.DB, error) {
 	return database, nil
 }
 
-// view connects to PostgreSQL and finds the scope: that of the Jira project, and where several Teleport clusters share it, of the one that the credentials
-// are for.
+// view connects to PostgreSQL and finds the scope: that of the Jira project and of the Teleport cluster that the credentials are for. Where these cannot
+// be read it is the only one that has been led.
 func (o *Operator) view(ctx context.Context) (view *db.View, scope db.Scope, stop func(), err error) {
 	database, err := o.open(ctx)
 	if err != nil {
@@ -69,14 +69,15 @@ func (o *Operator) view(ctx context.Context) (view *db.View, scope db.Scope, sto
 	if err != nil {
 		return nil, scope, nil, fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	if len(scopes) == 1 {
-		return database.View(scopes[0]), scopes[0], database.Close, nil
-	}
 	cluster, err := teleport.ClusterOf(o.cfg.teleport())
 	switch {
-	case err != nil && len(scopes) == 0:
+	case err == nil:
+		scope = db.Scope{Cluster: cluster, Project: o.cfg.Jira.Project}
+	case len(scopes) == 0:
 		return nil, scope, nil, fmt.Errorf("no agent has led for project %s in this database yet, and which Teleport cluster is meant is not known: %w", o.cfg.Jira.Project, err)
-	case err != nil:
+	case len(scopes) == 1:
+		scope = scopes[0]
+	default:
 		names := make([]string, len(scopes))
 		for i, s := range scopes {
 			names[i] = s.Cluster
@@ -84,7 +85,6 @@ func (o *Operator) view(ctx context.Context) (view *db.View, scope db.Scope, sto
 		return nil, scope, nil, fmt.Errorf("project %s is used with the Teleport clusters %s, and which is meant is not known: %w",
 			o.cfg.Jira.Project, strings.Join(names, ", "), err)
 	}
-	scope = db.Scope{Cluster: cluster, Project: o.cfg.Jira.Project}
 	return database.View(scope), scope, database.Close, nil
 }
 

@@ -328,3 +328,33 @@ func TestStatusTellsForHowLongJiraHasNotBeenRead(t *testing.T) {
 	s.jira.SetDown(false)
 	require.Eventually(t, func() bool { return strings.Contains(s.succeeds("status"), "Jira is read up to now") }, 20*time.Second, 100*time.Millisecond)
 }
+
+func TestEachClusterOfAProjectIsToldOfAlone(t *testing.T) {
+	t.Parallel()
+	first := newSystem(t, on{deployment: jirasim.Cloud})
+	first.start("leader")
+	theirs := first.request()
+	first.issueIn(theirs, "Pending")
+	second := newSystem(t, on{deployment: jirasim.Cloud, teleport: teleportsim.Config{ClusterName: "second.teleport.sh"}})
+	second.env["DATABASE_URL"], second.env["JIRA_URL"] = first.env["DATABASE_URL"], first.env["JIRA_URL"]
+	ours := second.request()
+
+	text := second.succeeds("status")
+	require.Contains(t, text, "Teleport cluster second.teleport.sh")
+	require.Contains(t, text, "nobody yet")
+	require.Contains(t, text, "0 open")
+	text = second.succeeds("reconcile", "--dry-run")
+	require.Contains(t, text, ours)
+	require.NotContains(t, text, theirs)
+	require.Equal(t, 1, second.command("queue", "retry", theirs).code)
+
+	// Where the credentials cannot be read, nothing else can be meant while one cluster alone has an agent.
+	r := second.commandWith([]string{"TELEPORT_IDENTITY_FILE=/etc/passwd"}, "status")
+	require.Zero(t, r.code, r.errors)
+	require.Contains(t, r.out, "Teleport cluster example.teleport.sh")
+	second.start("leader of the second")
+	require.Contains(t, second.succeeds("status"), "1 open")
+	r = second.commandWith([]string{"TELEPORT_IDENTITY_FILE=/etc/passwd"}, "status")
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.errors, "project OPS is used with the Teleport clusters example.teleport.sh, second.teleport.sh, and which is meant is not known")
+}
