@@ -223,9 +223,12 @@ func leaderRow(r statusReport) []cell {
 	return []cell{{text: "leader"}, {"nobody yet; has `teleport-jira-agent start` run?", red}}
 }
 
+// cutName is the length in bytes that PostgreSQL leaves at most of an instance's name: application_name has 63, of which "teleport-jira-agent/" takes 20.
+const cutName = 43
+
 func standbyRow(r statusReport) []cell {
 	standbys := slices.DeleteFunc(slices.Clone(r.Replicas), func(name string) bool {
-		return r.Leader != nil && strings.HasPrefix(r.Leader.Holder, name) // PostgreSQL cuts long names
+		return r.Leader != nil && (name == r.Leader.Holder || len(name) == cutName && strings.HasPrefix(r.Leader.Holder, name))
 	})
 	c := cell{text: strings.Join(standbys, ", ")}
 	if len(standbys) == 0 {

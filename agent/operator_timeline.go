@@ -12,7 +12,7 @@ import (
 
 // timeline merges what happened in Teleport, in Jira, and in the agent, in order of time.
 func (s *story) timeline() []timelineReport {
-	all := slices.Concat(s.inTeleport(), s.inJira(), s.inAgent())
+	all := append([]timelineReport{}, slices.Concat(s.inTeleport(), s.inJira(), s.inAgent())...)
 	slices.SortStableFunc(all, func(a, b timelineReport) int { return a.At.Compare(b.At) })
 	return all
 }
