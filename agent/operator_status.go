@@ -243,7 +243,10 @@ func cursorRow(r statusReport) []cell {
 		latest = "the latest change that is recorded is of " + clock(*r.Cursor.Position) + " (" + since(*r.Cursor.Position, r.Time) + ")"
 	}
 	c := cell{"Jira is read up to now; " + latest, green}
-	if lag := time.Duration(r.Cursor.LagSeconds * float64(time.Second)); lag > 0 {
+	switch lag := time.Duration(r.Cursor.LagSeconds * float64(time.Second)); {
+	case lag > 0 && r.Leader == nil: // of polls that found nothing new no time is kept
+		c = cell{"Jira is not read, since nobody leads, for " + length(lag) + " at the most; " + latest, red}
+	case lag > 0:
 		c = cell{"Jira has not been read for " + length(lag) + "; " + latest, red}
 	}
 	return []cell{{text: "cursor"}, c}

@@ -232,6 +232,28 @@ func TestView_TellsWhoLeadsAndHowItGoes(t *testing.T) {
 	require.False(t, o.Led)
 }
 
+func TestView_AFailureLastsThroughAChangeOfLeader(t *testing.T) {
+	t.Parallel()
+	d, s := newStore(t)
+	since := func() time.Time {
+		o, err := d.View(board).Overview(t.Context())
+		require.NoError(t, err)
+		require.Len(t, o.Loops, 1)
+		return o.Loops[0].Since
+	}
+	require.NoError(t, s.Condition(t.Context(), sync.LoopPoll, "Jira is down"))
+	began := since()
+	s = leading(t, d, board, 2)
+	require.NoError(t, s.Condition(t.Context(), sync.LoopPoll, "Jira is still down"))
+	require.Equal(t, began, since())
+	require.NoError(t, s.Condition(t.Context(), sync.LoopPoll, ""))
+	works := since()
+	require.True(t, works.After(began))
+	s = leading(t, d, board, 3)
+	require.NoError(t, s.Condition(t.Context(), sync.LoopPoll, ""))
+	require.True(t, since().After(works), "that it worked all the time between is not known")
+}
+
 func TestView_SaysWhatIsWrongWithTheTables(t *testing.T) {
 	t.Parallel()
 	d := open(t, pgtest.URL(t))

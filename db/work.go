@@ -181,13 +181,13 @@ func (s *store) Prune(ctx context.Context, settledBefore time.Time) (pruned int,
 	}
 }
 
-// Condition implements sync.Store.
+// Condition implements sync.Store. A loop that failed in the term before and fails in this one has not worked between.
 func (s *store) Condition(ctx context.Context, loop, problem string) error {
 	return s.fenced(ctx, "record how "+loop+" goes", func(ctx context.Context, tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
 			INSERT INTO conditions AS c (scope, loop, epoch, problem, since) VALUES ($1, $2, $3, $4, now())
 			ON CONFLICT (scope, loop) DO UPDATE SET epoch = excluded.epoch, problem = excluded.problem,
-				since = CASE WHEN c.epoch = excluded.epoch AND (c.problem = '') = (excluded.problem = '') THEN c.since ELSE now() END`,
+				since = CASE WHEN (c.problem = '') = (excluded.problem = '') AND (c.problem <> '' OR c.epoch = excluded.epoch) THEN c.since ELSE now() END`,
 			s.scope, loop, s.epoch, clean(problem))
 		return err
 	})
