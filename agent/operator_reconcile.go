@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type reconciliation struct {
 	Disagreements []disagreement `json:"disagreements"`
 	// Led: somebody leads, who takes up what disagrees at once.
 	Led bool `json:"led"`
+
+	leaderDry bool // by the configuration that the replicas have, too, nothing is written
 }
 
 // Reconcile compares both sides now and tells what disagrees. Unless dryRun is set, the leader is told to look at all that again; what is listed is
@@ -58,10 +61,10 @@ func (o *Operator) Reconcile(ctx context.Context, dryRun bool) error {
 	c := comparison{process: p, view: view, progress: newProgress(o.opts.Err, o.opts.Environ, "comparing requests"), policy: o.cfg.settings().Policy}
 	answer, err := c.compare(ctx)
 	c.progress.end()
-	if err != nil {
+	if err := cmp.Or(err, ctx.Err()); err != nil {
 		return err
 	}
-	answer.DryRun = dryRun
+	answer.DryRun, answer.leaderDry = dryRun, o.cfg.Sync.DryRun
 	overview, err := view.Overview(ctx)
 	if err != nil {
 		return fmt.Errorf("DATABASE_URL: %w", err)
@@ -106,6 +109,7 @@ type comparison struct {
 	known  map[string]bool         // requests that have a row
 	found  []disagreement
 	rows   int
+	judged int // issues that were read with their history
 }
 
 func (c *comparison) compare(ctx context.Context) (reconciliation, error) {
@@ -202,9 +206,7 @@ func (c *comparison) page(ctx context.Context, rows []sync.Link) error {
 		if err := c.refresh(ctx, &l, shown); err != nil {
 			return err
 		}
-		if err := c.note(ctx, l); err != nil {
-			return err
-		}
+		c.note(ctx, l)
 	}
 	return nil
 }
@@ -240,10 +242,10 @@ func (c *comparison) refresh(ctx context.Context, l *sync.Link, shown map[string
 }
 
 // note keeps a row if something is left to do about it. That it is not yet recorded as settled is the agent's own affair.
-func (c *comparison) note(ctx context.Context, l sync.Link) error {
+func (c *comparison) note(ctx context.Context, l sync.Link) {
 	steps := slices.DeleteFunc(sync.Plan(l, c.policy, time.Now()), func(a sync.Action) bool { return a.Kind == sync.ActSettle })
 	if len(steps) == 0 {
-		return nil
+		return
 	}
 	d := disagreement{RequestID: l.RequestID, IssueKey: issueKey(l), Teleport: string(sync.OutcomeOf(l)), Jira: "no issue", Error: l.LastError, row: true}
 	switch {
@@ -254,19 +256,25 @@ func (c *comparison) note(ctx context.Context, l sync.Link) error {
 	}
 	for _, step := range steps {
 		d.Steps = append(d.Steps, stepReport{Action: strings.TrimSpace(string(step.Kind) + " " + string(step.To)), Cause: step.Cause})
-		if step.Kind != sync.ActJudge || len(c.found) >= judgedLimit {
-			continue
-		}
-		detail, err := c.tracker.Read(ctx, l.Bound.ID)
-		if err != nil {
-			return err
-		}
-		if d.Verdict, err = sync.Assess(ctx, c.policy, c.cluster, c.tracker, l, detail); err != nil {
-			return err
+		if step.Kind == sync.ActJudge && c.judged < judgedLimit {
+			c.judged++
+			d.Verdict = c.verdict(ctx, l)
 		}
 	}
 	c.found = append(c.found, d)
-	return nil
+}
+
+// verdict says what would follow from the move of an issue. One that cannot be told of does not keep the others from being told.
+func (c *comparison) verdict(ctx context.Context, l sync.Link) string {
+	detail, err := c.tracker.Read(ctx, l.Bound.ID)
+	if err != nil {
+		return "It could not be told: " + err.Error()
+	}
+	text, err := sync.Assess(ctx, c.policy, c.cluster, c.tracker, l, detail)
+	if err != nil {
+		return "It could not be told: " + err.Error()
+	}
+	return text
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -303,6 +311,8 @@ func (t *terminal) reconciliation(r reconciliation, o db.Overview) {
 	switch {
 	case r.DryRun:
 		t.print("\nNothing was done (--dry-run). The leader does this by itself when it next compares both sides (SYNC_SWEEP_SCHEDULE); `teleport-jira-agent reconcile` has it do so now.\n")
+	case r.Led && r.leaderDry:
+		t.printf("\nHanded to the leader, %s, which writes nothing while SYNC_DRY_RUN is set: it logs what would be done.\n", o.Holder)
 	case r.Led:
 		t.printf("\nHanded to the leader, %s, which looks at both sides again first. `teleport-jira-agent status` shows how it goes.\n", o.Holder)
 	default:

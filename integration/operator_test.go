@@ -294,6 +294,17 @@ func TestReconcileListsWhatDisagreesAndHasTheLeaderMendIt(t *testing.T) {
 		require.Contains(t, text, "Admitted, moved to Denied by bob@example.com: Teleport is told denied")
 		require.Regexp(t, made+` +pending +no issue +create: `, text)
 		require.Contains(t, text, "Nothing was done (--dry-run)")
+		healHistory := s.jira.Inject(jirasim.Fault{
+			Method: http.MethodGet, Endpoint: "issue/{issue}/changelog", Effect: jirasim.Respond(http.StatusForbidden, `{"errorMessages":["No."]}`, "Content-Type", "application/json"),
+		})
+		healIssue := s.jira.Inject(jirasim.Fault{
+			Method: http.MethodGet, Endpoint: "issue/{issue}", Effect: jirasim.Respond(http.StatusForbidden, `{"errorMessages":["No."]}`, "Content-Type", "application/json"),
+		})
+		text = s.succeeds("reconcile", "--dry-run")
+		require.Contains(t, text, "It could not be told: jira: ")
+		require.Contains(t, text, made, "one issue that cannot be read does not hide the others")
+		healHistory()
+		healIssue()
 		require.Contains(t, s.succeeds("reconcile"), "Note: nobody leads at the moment")
 
 		// A leader to whom nothing is told by itself for an hour.
@@ -327,6 +338,19 @@ func TestStatusTellsForHowLongJiraHasNotBeenRead(t *testing.T) {
 	require.Contains(t, fmt.Sprint(status["errors"]), "jira poll")
 	s.jira.SetDown(false)
 	require.Eventually(t, func() bool { return strings.Contains(s.succeeds("status"), "Jira is read up to now") }, 20*time.Second, 100*time.Millisecond)
+}
+
+func TestReconcileInADryRunPromisesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, on{deployment: jirasim.Cloud})
+	s.env["SYNC_DRY_RUN"] = "true"
+	s.start("leader")
+	id := s.request()
+	s.polls(jirasim.Cloud, 2)
+	text := s.succeeds("reconcile")
+	require.Contains(t, text, id)
+	require.Contains(t, text, "which writes nothing while SYNC_DRY_RUN is set")
+	require.Empty(t, s.issuesOf(id))
 }
 
 func TestEachClusterOfAProjectIsToldOfAlone(t *testing.T) {
