@@ -2,9 +2,10 @@ package db
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/url"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,12 +30,10 @@ const (
 // clockSlack is by how much the server's clock may differ before people wonder about the times that they are told.
 const clockSlack = 5 * time.Second
 
-// Check finds out what the agent needs of PostgreSQL. It changes nothing: what is created, to see whether it may be, is rolled back.
+// Check finds out what the agent needs of PostgreSQL. It only reads, sets limits on its own session, and for a moment holds a lock that nobody else asks for.
 func Check(ctx context.Context, config Config) []sync.Finding {
 	f := &sync.Findings{Group: sync.GroupPostgreSQL}
-	conn, err := dedicated(ctx, config.URL(), config.Instance, func(settings *pgx.ConnConfig) {
-		settings.ValidateConnect = nil // that it takes no writes is a finding of its own
-	})
+	conn, err := reach(ctx, config)
 	if err != nil {
 		err = failure("connect", err)
 		f.Fails(checkConnect, connectRemedy(err), "%s", err)
@@ -43,7 +42,7 @@ func Check(ctx context.Context, config Config) []sync.Finding {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	settings := conn.Config()
-	f.Holds(checkConnect, "database %s at %s:%d as user %s", settings.Database, settings.Host, settings.Port, settings.User)
+	f.Holds(checkConnect, "database %s at %s as user %s", settings.Database, conn.PgConn().Conn().RemoteAddr(), settings.User)
 	c := checking{conn: conn, config: config, Findings: f}
 	c.tls()
 	for _, check := range []struct {
@@ -64,6 +63,15 @@ func Check(ctx context.Context, config Config) []sync.Finding {
 		}
 	}
 	return f.All
+}
+
+// reach connects as the agent does, to the server that takes writes. Where none does it takes the first that answers, since that is a finding of its own.
+func reach(ctx context.Context, config Config) (*pgx.Conn, error) {
+	conn, err := dedicated(ctx, config.URL(), config.Instance, nil)
+	if errors.Is(err, errReadOnly) {
+		conn, err = dedicated(ctx, config.URL(), config.Instance, func(settings *pgx.ConnConfig) { settings.ValidateConnect = nil })
+	}
+	return conn, err
 }
 
 // connectRemedy is what to do about a connection that does not come about.
@@ -94,21 +102,23 @@ type checking struct {
 	config Config
 }
 
+// tls looks at the connection itself: with sslmode=prefer, which is the default, it is encrypted only if the server can.
 func (c checking) tls() {
-	settings := c.conn.Config()
+	wire := c.conn.PgConn().Conn()
+	_, encrypted := wire.(*tls.Conn)
 	switch {
-	case settings.TLSConfig != nil:
+	case encrypted:
 		c.Holds(checkTLS, "the connection is encrypted")
-	case isLocal(settings.Host):
+	case isLocal(wire.RemoteAddr()):
 		c.Holds(checkTLS, "the connection does not leave this machine")
 	default:
-		c.Doubt(checkTLS, "add sslmode=verify-full to DATABASE_URL, and sslrootcert=FILE where the server's certificate is of a private CA", "the connection to %s is not encrypted", settings.Host)
+		c.Doubt(checkTLS, "add sslmode=verify-full to DATABASE_URL, and sslrootcert=FILE where the server's certificate is of a private CA", "the connection to %s is not encrypted", wire.RemoteAddr())
 	}
 }
 
-func isLocal(host string) bool {
-	u := url.URL{Host: host}
-	return host == "" || host[0] == '/' || u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1" || host == "::1"
+func isLocal(address net.Addr) bool {
+	tcp, ok := address.(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback() // else it is a socket in the file system
 }
 
 func (c checking) version(ctx context.Context) error {

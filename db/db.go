@@ -113,7 +113,7 @@ func prepare(settings *pgx.ConnConfig, instance string) {
 	settings.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 		err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn)
 		if errors.Is(err, pgconn.ErrReadOnlyConnection) {
-			return errors.New("the server is read-only: a standby, or a primary that was demoted")
+			return errReadOnly
 		}
 		return err
 	}

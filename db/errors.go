@@ -25,6 +25,7 @@ var (
 	ErrIssueTaken = fmt.Errorf("the issue belongs to another request: %w", sync.ErrChanged)
 
 	errMalformedURL = errors.New("the database URL is malformed; it has the form postgres://user:password@host:5432/database")
+	errReadOnly     = errors.New("the server is read-only: a standby, or a primary that was demoted")
 	// errConflict: another transaction was there first; the same one works when begun again.
 	errConflict = errors.New("in conflict with another transaction")
 )
