@@ -30,6 +30,13 @@ const (
 // clockSlack is by how much the server's clock may differ before people wonder about the times that they are told.
 const clockSlack = 5 * time.Second
 
+const (
+	// statementTime bounds each statement of a check, which may wait for a table that is being migrated.
+	statementTime = 5 * time.Second
+	// answerTime bounds each check, where the server or the way to it has gone silent. It ends the connection.
+	answerTime = 2 * statementTime
+)
+
 // Check finds out what the agent needs of PostgreSQL. It only reads, sets limits on its own session, and for a moment holds a lock that nobody else asks for.
 func Check(ctx context.Context, config Config) []sync.Finding {
 	f := &sync.Findings{Group: sync.GroupPostgreSQL}
@@ -45,6 +52,11 @@ func Check(ctx context.Context, config Config) []sync.Finding {
 	f.Holds(checkConnect, "database %s at %s as user %s", settings.Database, conn.PgConn().Conn().RemoteAddr(), settings.User)
 	c := checking{conn: conn, config: config, Findings: f}
 	c.tls()
+	within := func(do func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, answerTime)
+		defer cancel()
+		return do(ctx)
+	}
 	for _, check := range []struct {
 		name string
 		do   func(context.Context) error
@@ -58,8 +70,9 @@ func Check(ctx context.Context, config Config) []sync.Finding {
 		{checkLock, c.lock},
 		{checkClock, c.clock},
 	} {
-		if err := check.do(ctx); err != nil {
-			f.Fails(check.name, "see PostgreSQL's log for the statement", "%s", failure("ask", err))
+		if err := within(check.do); err != nil {
+			err = failure("ask", err)
+			f.Fails(check.name, askRemedy(err), "%s", err)
 		}
 	}
 	return f.All
@@ -71,7 +84,16 @@ func reach(ctx context.Context, config Config) (*pgx.Conn, error) {
 	if errors.Is(err, errReadOnly) {
 		conn, err = dedicated(ctx, config.URL(), config.Instance, func(settings *pgx.ConnConfig) { settings.ValidateConnect = nil })
 	}
-	return conn, err
+	if err != nil {
+		return nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	if err := configure(limited, conn, map[string]time.Duration{"statement_timeout": statementTime}); err != nil {
+		_ = conn.Close(limited)
+		return nil, err
+	}
+	return conn, nil
 }
 
 // connectRemedy is what to do about a connection that does not come about.
@@ -85,6 +107,10 @@ func connectRemedy(err error) string {
 		return "check the user and the password in DATABASE_URL, and pg_hba.conf on the server; for a new user: CREATE ROLE agent LOGIN PASSWORD '…'"
 	case "3D000": // no such database
 		return "create the database: createdb --owner=agent agent"
+	case insufficientPrivilege:
+		return "let the user connect to the database: GRANT CONNECT ON DATABASE … TO …"
+	case "57P03": // cannot connect now
+		return "wait until the server has started, and run check again"
 	case "53300": // too many connections
 		return "raise max_connections, or end sessions that nobody needs: each replica takes up to " + fmt.Sprint(poolSize+1)
 	}
@@ -93,6 +119,23 @@ func connectRemedy(err error) string {
 	}
 	return "check the host and the port in DATABASE_URL, that the server runs (pg_isready -h HOST -p PORT), and that this machine reaches it; " +
 		"where TLS is refused, see sslmode and sslrootcert"
+}
+
+// askRemedy is what to do about a statement that failed.
+func askRemedy(err error) string {
+	var known *Error
+	if !errors.As(err, &known) {
+		return "see PostgreSQL's log for the statement"
+	}
+	switch known.Code {
+	case "": // no answer
+		return "see whether the server is well, and what stands between: pg_isready -h HOST -p PORT"
+	case insufficientPrivilege:
+		return "let the agent's user own its tables, or have a database of its own: createdb --owner=agent agent"
+	case "57014": // query canceled
+		return "see what the statement waits for, be it a migration that goes on: SELECT pid, pg_blocking_pids(pid), query FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+	}
+	return "see PostgreSQL's log for the statement"
 }
 
 // checking is one look at a server.

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"context"
 	"net"
 	"net/url"
 	"testing"
@@ -64,4 +65,41 @@ func TestCheck_CallsAConnectionEncryptedOnlyIfItIs(t *testing.T) {
 	require.Contains(t, checked(t, u.String())[checkTLS].Found, "does not leave this machine")
 	require.False(t, isLocal(&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 5432}))
 	require.True(t, isLocal(&net.UnixAddr{Net: "unix", Name: "/run/postgresql/.s.PGSQL.5432"}))
+}
+
+func TestCheck_DoesNotWaitForATableThatIsBeingMigrated(t *testing.T) {
+	t.Parallel()
+	d := migrated(t)
+	tx, err := d.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(t.Context()) //nolint:errcheck // only its lock matters
+	_, err = tx.Exec(t.Context(), "LOCK TABLE "+versionTable)
+	require.NoError(t, err)
+	began := time.Now()
+	found := checked(t, d.config.URL())
+	require.Less(t, time.Since(began), 2*answerTime)
+	require.Equal(t, sync.Fails, found[checkSchema].Condition)
+	require.Contains(t, found[checkSchema].Remedy, "pg_blocking_pids")
+	require.Equal(t, sync.Holds, found[checkClock].Condition, "the rest is looked at all the same")
+}
+
+func TestCheck_TellsAUserThatMayNotConnectWhatToGrant(t *testing.T) {
+	t.Parallel()
+	d := migrated(t)
+	u, err := url.Parse(d.config.URL())
+	require.NoError(t, err)
+	name := u.Path[1:]
+	exec(t, d, "CREATE ROLE stranger_"+name+" LOGIN PASSWORD 'stranger'")
+	t.Cleanup(func() {
+		conn, err := pgx.Connect(context.WithoutCancel(t.Context()), d.config.URL())
+		require.NoError(t, err)
+		defer conn.Close(context.WithoutCancel(t.Context()))
+		_, err = conn.Exec(context.WithoutCancel(t.Context()), "DROP ROLE stranger_"+name)
+		require.NoError(t, err)
+	})
+	exec(t, d, "REVOKE CONNECT ON DATABASE "+name+" FROM PUBLIC")
+	u.User = url.UserPassword("stranger_"+name, "stranger")
+	f := checked(t, u.String())[checkConnect]
+	require.Equal(t, sync.Fails, f.Condition)
+	require.Contains(t, f.Remedy, "GRANT CONNECT ON DATABASE", f.Found)
 }

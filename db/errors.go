@@ -86,9 +86,10 @@ func failure(op string, err error) error {
 
 // SQLSTATE codes, from https://www.postgresql.org/docs/current/errcodes-appendix.html.
 const (
-	uniqueViolation      = "23505"
-	serializationFailure = "40001"
-	deadlockDetected     = "40P01"
+	uniqueViolation       = "23505"
+	serializationFailure  = "40001"
+	deadlockDetected      = "40P01"
+	insufficientPrivilege = "42501"
 )
 
 // issueConstraint is the name of the constraint that lets one row of a scope name an issue.
