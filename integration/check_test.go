@@ -295,6 +295,21 @@ func brokenProject() map[string]broken {
 			}),
 			check: "jira.create", condition: sync.Fails, found: "Cost centre is required", remedy: `JIRA_FIELDS={"customfield_10077"`,
 		},
+		"JIRA_FIELDS names a field that Jira has not": {
+			env: []string{`JIRA_FIELDS={"customfield_99999":"x"}`},
+			more: func(_ *testing.T, s *system) []string {
+				// Jira answers so before it looks at any value, and so says nothing of the summary.
+				s.jira.Inject(jirasim.Fault{Method: http.MethodPost, Endpoint: "issue", Effect: jirasim.Respond(http.StatusBadRequest,
+					`{"errorMessages":[],"errors":{"customfield_99999":"Field 'customfield_99999' cannot be set. It is not on the appropriate screen, or unknown."}}`)})
+				return nil
+			},
+			check: "jira.create", condition: sync.Fails, found: "Jira would refuse to create issues: customfield_99999", remedy: "correct customfield_99999 in JIRA_FIELDS, or take it out",
+		},
+		"names are configured by id": {
+			on:    changedJira(cloud, field(func(f *jirasim.Field) { f.OffScreen = true })),
+			env:   []string{"JIRA_ISSUE_TYPE=10200", "JIRA_REQUEST_ID_FIELD=customfield_10042"},
+			check: "jira.field.screen", condition: sync.Fails, found: "not offered", remedy: `Create Issue of Task → Select Field: "teleportAccessRequestId"`,
+		},
 		"JIRA_FIELDS sets what Jira does not take": {
 			env: []string{`JIRA_FIELDS={"priority":{"name":"Nuclear"}}`}, check: "jira.create", condition: sync.Fails, found: "priority", remedy: "JIRA_FIELDS",
 		},

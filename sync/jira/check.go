@@ -34,6 +34,14 @@ const (
 	checkRate        = "jira.rate_limit"
 )
 
+// What needs the account, and of that what needs the project.
+var (
+	ofAccount = []string{checkToken, checkProject}
+	ofProject = []string{
+		checkField, checkSearchable, checkContext, checkScreen, checkStatuses, checkTransitions, checkJQL, checkPermission, checkCreate, checkRate,
+	}
+)
+
 const (
 	// tokenNotice is how little may be left of a token: enough for a person to make another one.
 	tokenNotice = 14 * 24 * time.Hour
@@ -60,8 +68,7 @@ func Check(ctx context.Context, cfg Config, want CheckFor, log *zap.Logger) []sy
 	defer c.Close()
 	if err := c.findDeployment(ctx); err != nil {
 		network.Fails(checkURL, reachRemedy(cfg, err), "%s", err)
-		f.Skipped("Jira cannot be reached", checkAccount, checkToken, checkProject, checkField, checkScreen, checkStatuses, checkTransitions, checkPermission, checkJQL,
-			checkCreate, checkClock, checkRate)
+		f.Skipped("Jira cannot be reached", slices.Concat([]string{checkClock, checkAccount}, ofAccount, ofProject)...)
 		return append(network.All, f.All...)
 	}
 	k := checking{Client: c, Findings: f, want: want}
@@ -160,10 +167,9 @@ func (k *checking) findURL(ctx context.Context, network *sync.Findings) {
 
 // all goes through what needs the account.
 func (k *checking) all(ctx context.Context) {
-	rest := []string{checkToken, checkProject, checkField, checkScreen, checkStatuses, checkTransitions, checkPermission, checkJQL, checkCreate, checkRate}
 	if err := k.findSelf(ctx); err != nil {
 		k.Fails(checkAccount, accountRemedy(k.cfg), "%s", err)
-		k.Skipped("Jira does not know the account", rest...)
+		k.Skipped("Jira does not know the account", slices.Concat(ofAccount, ofProject)...)
 		return
 	}
 	k.Holds(checkAccount, "%s (%s)", k.self.ID(), strings.Join(strings.Fields(k.self.DisplayName+" "+k.self.Email), " "))
@@ -171,14 +177,14 @@ func (k *checking) all(ctx context.Context) {
 	project, err := k.findProject(ctx)
 	if err != nil {
 		k.Fails(checkProject, "set JIRA_PROJECT to the key before the number of its issues, and let the account "+k.self.ID()+" browse it: Project settings → People, or Permissions", "%s", err)
-		k.Skipped("there is no project to look at", rest[2:]...)
+		k.Skipped("there is no project to look at", ofProject...)
 		return
 	}
 	k.project(project)
 	setup, err := k.planSetup(ctx, k.want.Statuses)
 	if err != nil {
 		k.Fails(checkField, "see whether the account may read the project's setup", "%s", err)
-		k.Skipped("the project's setup could not be read", rest[3:]...)
+		k.Skipped("the project's setup could not be read", ofProject[1:]...)
 		return
 	}
 	k.All = append(k.All, setup.Findings()...)
@@ -187,7 +193,7 @@ func (k *checking) all(ctx context.Context) {
 		k.jql(ctx)
 	}
 	k.permissions(ctx)
-	k.create(ctx, setup.seen.kind.ID != "")
+	k.create(ctx, setup)
 	k.groupsReadable(ctx)
 	k.rate()
 }
@@ -275,8 +281,8 @@ func (k *checking) jql(ctx context.Context) {
 var refusedSummary = "teleport-jira-agent check: not to be stored\n" + strings.Repeat("x", 300)
 
 // create tries to create an issue that Jira does not take, for its summary. What else Jira objects to would keep the agent from creating issues.
-func (k *checking) create(ctx context.Context, kindKnown bool) {
-	if !kindKnown {
+func (k *checking) create(ctx context.Context, setup *Setup) {
+	if setup.seen.kind.ID == "" {
 		k.Skipped("there is no issue type to create one of", checkCreate)
 		return
 	}
@@ -289,28 +295,39 @@ func (k *checking) create(ctx context.Context, kindKnown bool) {
 	case err == nil:
 		k.Doubt(checkCreate, "delete the issue that was just made in project "+k.cfg.Project, "Jira took an issue with a summary of two lines and %d characters", len(refusedSummary))
 		return
-	case !errors.As(err, &answer) || !slices.Contains(answer.fields, "summary"):
+	case !errors.As(err, &answer) || len(answer.fields) == 0:
 		k.Fails(checkCreate, "see what Jira objects to; JIRA_FIELDS sets further fields", "%s", err)
 		return
 	}
+	expected := func(field string) bool { return field == "summary" || field == k.field.id } // the latter is a finding of its own
 	objections := slices.DeleteFunc(slices.Clone(answer.words), func(word string) bool {
 		field, _, _ := strings.Cut(word, ":")
-		return field == "summary" || field == k.field.id // the latter is a finding of its own
+		return expected(field)
 	})
-	if len(objections) > 0 {
-		k.Fails(checkCreate, createRemedy(answer.fields), "Jira would refuse to create issues: %s", strings.Join(objections, "; "))
-		return
+	switch {
+	case len(objections) > 0:
+		wrong := slices.DeleteFunc(slices.Clone(answer.fields), expected)
+		k.Fails(checkCreate, k.createRemedy(wrong, setup.clicks()), "Jira would refuse to create issues: %s", strings.Join(objections, "; "))
+	case !slices.Contains(answer.fields, "summary"): // Jira looks at values only when all fields are on the screen
+		k.Fails(checkCreate, "teleport-jira-agent setup", "Jira would refuse to create issues: %s", strings.Join(answer.words, "; "))
+	default:
+		k.Holds(checkCreate, "Jira would take issues of type %q with the fields of JIRA_FIELDS (tried with one that it does not store)", k.cfg.IssueType)
 	}
-	k.Holds(checkCreate, "Jira would take issues of type %q with the fields of JIRA_FIELDS (tried with one that it does not store)", k.cfg.IssueType)
 }
 
-// createRemedy says how to set what Jira wants.
-func createRemedy(fields []string) string {
-	example := "customfield_10050"
-	if i := slices.IndexFunc(fields, func(f string) bool { return f != "summary" }); i >= 0 {
-		example = fields[i]
+// createRemedy is what to do about the fields that Jira objects to: those that JIRA_FIELDS sets, those that the agent sets, those that nobody sets.
+func (k *checking) createRemedy(wrong []string, by clicks) string {
+	field := "customfield_10050" // an example, where Jira names none
+	if len(wrong) > 0 {
+		field = wrong[0]
 	}
-	return fmt.Sprintf(`set or correct it in JIRA_FIELDS, as in JIRA_FIELDS={"%s": "…"} (a choice: {"value": "…"}), or make it optional: Jira settings → Issues → Field configurations`, example)
+	if _, set := k.cfg.Fields[field]; set {
+		return "correct " + field + " in JIRA_FIELDS, or take it out; if it is right, " + by.putOnScreen(field)
+	}
+	if field == "description" {
+		return by.putOnScreen("Description")
+	}
+	return fmt.Sprintf(`set it in JIRA_FIELDS, as in JIRA_FIELDS={"%s": "…"} (a choice: {"value": "…"}), or make it optional: %s`, field, by.makeOptional(field))
 }
 
 func (k *checking) groupsReadable(ctx context.Context) {

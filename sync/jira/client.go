@@ -277,6 +277,9 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 		for i, words := range err.words {
 			err.words[i] = c.transport.redact(words)
 		}
+		for i, field := range err.fields {
+			err.fields[i] = c.transport.redact(field)
+		}
 		return resp.Header, answered(r, err)
 	}
 	return resp.Header, nil

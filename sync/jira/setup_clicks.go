@@ -1,6 +1,9 @@
 package jira
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // clicks are the ways through Jira's pages, which differ between Cloud, a team-managed project on Cloud, and Data Center. Cloud is renaming "issue" to "work
 // item" and "project" to "space", so that the older word stands in brackets.
@@ -16,11 +19,16 @@ type clicks struct {
 	project, kind, field string
 }
 
+// clicks name the issue type and the field as Jira's pages do, also where they are configured by id.
 func (s *Setup) clicks() clicks {
-	return clicks{
+	k := clicks{
 		dataCenter: s.c.deployment == DataCenter, team: s.seen.project.Simplified,
-		project: s.c.cfg.Project, kind: s.c.cfg.IssueType, field: s.c.cfg.RequestIDField,
+		project: s.c.cfg.Project, kind: cmp.Or(s.seen.kind.Name, s.c.cfg.IssueType), field: s.c.cfg.RequestIDField,
 	}
+	if field, found := s.seen.one(); found {
+		k.field = cmp.Or(field.Name, k.field)
+	}
+	return k
 }
 
 // fieldsPage is where the site's custom fields are.
@@ -79,11 +87,23 @@ func (k clicks) putOnScreen(field string) string {
 	return fmt.Sprintf("%s → Work items (Issues) → Screens → the screen beside Create Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
 }
 
-func (k clicks) showInConfiguration() string {
+// configuration is where the project says of its fields which are hidden and which required.
+func (k clicks) configuration() string {
 	if k.dataCenter {
-		return fmt.Sprintf("%s → Fields → the configuration of %s → pencil (edit) → Show beside %q", k.projectSettings(), k.kind, k.field)
+		return fmt.Sprintf("%s → Fields → the configuration of %s → pencil (edit)", k.projectSettings(), k.kind)
 	}
-	return fmt.Sprintf("%s → Work items (Issues) → Fields → the configuration of %s → Actions → Edit fields → Show beside %q", k.projectSettings(), k.kind, k.field)
+	return fmt.Sprintf("%s → Work items (Issues) → Fields → the configuration of %s → Actions → Edit fields", k.projectSettings(), k.kind)
+}
+
+func (k clicks) showInConfiguration() string {
+	return fmt.Sprintf("%s → Show beside %q", k.configuration(), k.field)
+}
+
+func (k clicks) makeOptional(field string) string {
+	if k.team {
+		return fmt.Sprintf("%s → Work types (Issue types) → %s → the field %q → untick Required → Save changes", k.projectSettings(), k.kind, field)
+	}
+	return fmt.Sprintf("%s → Optional beside %q", k.configuration(), field)
 }
 
 func (k clicks) addIssueType() string {
