@@ -386,13 +386,15 @@ func brokenRights() map[string]broken {
 		return role(r)
 	}
 	review := on{teleport: teleportsim.Config{ServerVersion: "18.11.0"}}
-	mapped := func(submitFor ...string) func(*testing.T, *system) []string {
+	reviewer := &teleportsim.Role{ReviewRoles: []string{"*"}}
+	requester := &teleportsim.Role{}
+	mapped := func(of *teleportsim.Role, submitFor ...string) func(*testing.T, *system) []string {
 		return func(t *testing.T, s *system) []string {
 			r := teleportsim.PluginRoleWithReview()
 			r.SubmitForUsers = submitFor
 			s.teleport.SetRole("jira-agent", r)
 			for _, name := range []string{"bob", "carol"} {
-				require.NoError(t, s.teleport.SetUser(teleportsim.User{Name: name, Traits: map[string][]string{"jira_account_id": {"712020:" + name}}}))
+				require.NoError(t, s.teleport.SetUser(teleportsim.User{Name: name, Traits: map[string][]string{"jira_account_id": {"712020:" + name}}, Role: of}))
 			}
 			return nil
 		}
@@ -416,10 +418,14 @@ func brokenRights() map[string]broken {
 			more: without("user"), check: "teleport.users", condition: sync.Doubt, found: "users cannot be read", remedy: "user: [read]",
 		},
 		"the agent may review for nobody": {
-			on: review, env: []string{"TELEPORT_DECISION_MODE=review"}, more: mapped(), check: "teleport.review", condition: sync.Fails, found: "for none", remedy: "submit_for_users: [bob, carol]",
+			on: review, env: []string{"TELEPORT_DECISION_MODE=review"}, more: mapped(reviewer), check: "teleport.review", condition: sync.Fails, found: "for none", remedy: "submit_for_users: [bob, carol]",
+		},
+		"those with the trait may not review": {
+			on: review, env: []string{"TELEPORT_DECISION_MODE=review"}, more: mapped(requester, "*"), check: "teleport.review", condition: sync.Doubt, found: "none of the users",
+			remedy: "allow.review_requests",
 		},
 		"the agent may not review for all": {
-			on: review, env: []string{"TELEPORT_DECISION_MODE=review"}, more: mapped("bob"), check: "teleport.review", condition: sync.Doubt, found: "not review for carol",
+			on: review, env: []string{"TELEPORT_DECISION_MODE=review"}, more: mapped(reviewer, "bob"), check: "teleport.review", condition: sync.Doubt, found: "not review for carol",
 			remedy: "submit_for_users: [carol]",
 		},
 	}

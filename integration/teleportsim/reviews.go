@@ -48,8 +48,12 @@ func (s *Server) submitReviewFor(caller, id string, review types.AccessReview) (
 	if author.IsBot() {
 		return nil, trace.AccessDenied("user %q cannot review request %q", review.Author, id)
 	}
+	role := s.roles[review.Author]
+	if len(role.ReviewRoles) == 0 {
+		return nil, trace.AccessDenied("user %q cannot submit reviews", review.Author)
+	}
 	review.XXX_unrecognized = markSubmitted(caller)
-	return s.applyReview(id, review, s.roles[review.Author], caller)
+	return s.applyReview(id, review, role, caller)
 }
 
 // Fields of AccessReview that are newer than the client module.

@@ -149,7 +149,7 @@ func TestAReviewOnBehalfIsItsAuthors(t *testing.T) {
 		"no rule for oneself": {"", onBehalf, `user "jira" cannot submit reviews on behalf of "jira"`},
 		"nobody":              {"adam", onBehalf, `user "adam" not found`},
 		"a bot":               {"c-bot-l", onBehalf, `user "c-bot-l" cannot review request`},
-		"no right to review":  {"anna", onBehalf, `user "anna" cannot review request`},
+		"no right to review":  {"anna", onBehalf, `user "anna" cannot submit reviews`},
 		"their own request":   {"alice", onBehalf, `user "alice" cannot review request`},
 	} {
 		_, err := submit(tc.author, tc.unknown)

@@ -259,13 +259,15 @@ func (c *Client) checkReview(ctx context.Context, f *sync.Findings) {
 			"the person's profile; users of an identity provider get it there", "no user has the trait %s, so that nobody can decide in Jira", c.cfg.UserTrait)
 		return
 	}
-	var refused []string
+	var refused, powerless []string
 	for _, user := range users[:min(len(users), reviewersTried)] {
 		_, err := c.Review(ctx, uuid.NewString(), sync.Review{Author: user, Verdict: sync.StateDenied, Reason: "teleport-jira-agent check", Created: time.Now()})
 		switch {
 		case errors.Is(err, sync.ErrNotFound):
 		case errors.Is(err, sync.ErrReviewUnsupported):
 			refused = append(refused, user)
+		case errors.Is(err, sync.ErrReviewDenied): // as those who only make requests have the trait, too
+			powerless = append(powerless, user)
 		default:
 			f.Fails(checkReview, refusalRemedy(err, "allow.review_requests.submit_for_users"), "%s", orAccepted(err))
 			return
@@ -276,10 +278,13 @@ func (c *Client) checkReview(ctx context.Context, f *sync.Findings) {
 	switch {
 	case len(refused) == tried:
 		f.Fails(checkReview, remedy, "the agent may review for none of the users with the trait %s", c.cfg.UserTrait)
+	case len(powerless) == tried:
+		f.Doubt(checkReview, "give those who decide a role with allow.review_requests: tctl users update NAME --set-roles=…, or the trait to those who have one",
+			"none of the users with the trait %s may review requests (%d tried)", c.cfg.UserTrait, tried)
 	case len(refused) > 0:
 		f.Doubt(checkReview, remedy, "the agent may not review for %s, whose moves in Jira will be refused", strings.Join(refused, ", "))
 	default:
-		f.Holds(checkReview, "the agent may review for the users with the trait %s (%d tried)", c.cfg.UserTrait, tried)
+		f.Holds(checkReview, "the agent may review for the users with the trait %s who may review (%d of %d tried)", c.cfg.UserTrait, tried-len(powerless), tried)
 	}
 }
 

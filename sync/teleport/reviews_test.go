@@ -89,7 +89,7 @@ func TestReviewReportsWhatTeleportRefuses(t *testing.T) {
 		},
 		"no right to review": {
 			change: func(r *sync.Review) { r.Author = "dave" },
-			is:     sync.ErrReviewDenied, permanent: true, says: `user "dave" cannot review request`,
+			is:     sync.ErrReviewDenied, permanent: true, says: `user "dave" cannot submit reviews`,
 		},
 		"their own request": {
 			prepare: func(t *testing.T, server *teleportsim.Server, _ string) {
