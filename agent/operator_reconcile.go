@@ -170,7 +170,7 @@ func (c *comparison) settled(ctx context.Context) error {
 		}
 	}
 	for some := range slices.Chunk(ids, reconcilePage) {
-		rows, err := c.view.Of(ctx, some, nil)
+		rows, err := c.view.Of(ctx, some)
 		if err != nil {
 			return fmt.Errorf("DATABASE_URL: %w", err)
 		}

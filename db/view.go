@@ -173,10 +173,10 @@ func (v *View) Find(ctx context.Context, name string) (sync.Link, error) {
 	return sync.Link{}, failure(op, sync.ErrNotFound)
 }
 
-// Of returns the rows of requests by their IDs, and those that name one of the issues.
-func (v *View) Of(ctx context.Context, requestIDs, issueIDs []string) ([]sync.Link, error) {
+// Of returns the rows of requests by their IDs.
+func (v *View) Of(ctx context.Context, requestIDs []string) ([]sync.Link, error) {
 	return v.links(ctx, "read the rows of requests", "SELECT "+linkColumns+` FROM links
-		WHERE scope = $1 AND request_id = ANY($2) OR scope = $1 AND issue_id = ANY($3) ORDER BY request_id`, list(requestIDs), list(issueIDs))
+		WHERE scope = $1 AND request_id = ANY($2) ORDER BY request_id`, list(requestIDs))
 }
 
 // Open returns up to limit unsettled rows in order of request ID, those after the given one.

@@ -285,6 +285,19 @@ func brokenProject() map[string]broken {
 			},
 			check: "jira.transitions", condition: sync.Fails, found: `"Pending" to "Denied"`, remedy: "Transition",
 		},
+		"a transition asks for a field": {
+			on: changedJira(cloud, func(c *jirasim.Config) {
+				c.Fields = append(c.Fields, jirasim.Field{ID: "customfield_10077", Name: "Cost centre", Type: jirasim.TextField})
+				c.Transitions[2].Screen, c.Transitions[2].Required = []string{"customfield_10077"}, []string{"customfield_10077"}
+			}),
+			more: func(t *testing.T, s *system) []string {
+				issue, err := s.jira.CreateIssue("bob", map[string]any{"summary": "an example"}, nil)
+				require.NoError(t, err)
+				require.NoError(t, s.jira.Move(issue.Key, "bob", "Pending"))
+				return nil
+			},
+			check: "jira.transitions", condition: sync.Fails, found: `"Pending" to "Denied" (Cost centre)`, remedy: "no screen",
+		},
 		"it is not known where the workflow leads": {
 			check: "jira.transitions", condition: sync.Doubt, found: "no issue is there to ask", remedy: "see that the workflow has them",
 		},

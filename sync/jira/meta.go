@@ -53,11 +53,8 @@ func readPages[T any](ctx context.Context, c *Client, r request) ([]T, error) {
 
 // createField is a field that a person fills in to create an issue.
 type createField struct {
-	ID       string `json:"fieldId"`
-	Name     string `json:"name"`
-	Required bool   `json:"required"`
-	// HasDefault: Jira fills it in where the call does not.
-	HasDefault bool `json:"hasDefaultValue"`
+	ID   string `json:"fieldId"`
+	Name string `json:"name"`
 }
 
 // createFields are the fields on the create screen of the configured project and issue type, for the agent's account. They are nil where Jira does not

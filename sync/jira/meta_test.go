@@ -53,8 +53,8 @@ func TestCreateFieldsAreThoseOfTheCreateScreen(t *testing.T) {
 			fields, err := c.createFields(testContext(t))
 			require.NoError(t, err)
 			require.Len(t, fields, 2+6+2+60)
-			require.Contains(t, fields, createField{ID: "duedate", Name: "Due date", Required: true})
-			require.Contains(t, fields, createField{ID: "customfield_10050", Name: "Team", Required: true, HasDefault: true})
+			require.Contains(t, fields, createField{ID: "duedate", Name: "Due date"})
+			require.Contains(t, fields, createField{ID: "customfield_10050", Name: "Team"})
 			require.Contains(t, fields, createField{ID: "customfield_10042", Name: "teleportAccessRequestId"})
 
 			c.cfg.IssueType = "Story"

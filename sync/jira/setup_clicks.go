@@ -144,3 +144,8 @@ func (k clicks) addTransitions(words string) string {
 	}
 	return fmt.Sprintf("%s → %s → %s, without a screen that asks for fields → %s", editor, add, words, publish)
 }
+
+func (k clicks) askForNothing(words string) string {
+	editor, publish := k.workflow()
+	return fmt.Sprintf("%s → the transition (%s) → no screen, or one without these fields; no rule or validator that requires them → %s", editor, words, publish)
+}

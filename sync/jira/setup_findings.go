@@ -162,6 +162,8 @@ func (s *Setup) transitionsFinding() sync.Finding {
 		return s.remedied(finding(checkTransitions, sync.Fails, fmt.Sprintf("the workflow offers the agent's account no transition from %s", strings.Join(lacking, ", "))))
 	case len(flow.moves) == 0:
 		return finding(checkTransitions, sync.Skipped, "there are no statuses to move between")
+	case len(flow.movesThatAsk()) > 0:
+		return s.remedied(finding(checkTransitions, sync.Fails, "transitions ask for fields that the agent does not fill in: "+strings.Join(flow.movesThatAsk(), ", ")))
 	case untold != "":
 		f := finding(checkTransitions, sync.Doubt, "no issue is there to ask for the transitions from "+untold)
 		f.Remedy = "see that the workflow has them: " + k.addTransitions(untold)

@@ -56,6 +56,10 @@ func (s *Setup) steps() []Step {
 		joined := strings.Join(words, ", ")
 		add(Step{Check: checkTransitions, What: "add transitions: " + joined, ByHand: k.addTransitions(joined)})
 	}
+	if words := s.seen.flow.movesThatAsk(); len(words) > 0 {
+		joined := strings.Join(words, ", ")
+		add(Step{Check: checkTransitions, What: "let these transitions ask for no field: " + joined, ByHand: k.askForNothing(joined)})
+	}
 	return all
 }
 

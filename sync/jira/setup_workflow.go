@@ -27,6 +27,8 @@ type moveSight struct {
 	from    statusJSON
 	to      []string
 	offered answerOf
+	// asks are fields that the transition wants filled in, which the agent does not do.
+	asks []string
 }
 
 func (m moveSight) String() string { return fmt.Sprintf("%q to %q", m.from.Name, m.to[0]) }
@@ -145,8 +147,8 @@ func (s *Setup) askForMoves(ctx context.Context, seen *sight) error {
 		}
 	}
 	for i, m := range seen.flow.moves {
-		if _, leads := choose(append(slices.Clone(everywhere), offers[m.from]...), m.to); leads {
-			seen.flow.moves[i].offered = yes
+		if t, leads := choose(append(slices.Clone(everywhere), offers[m.from]...), m.to); leads {
+			seen.flow.moves[i].offered, seen.flow.moves[i].asks = yes, t.asksFor()
 		} else if offers[m.from] != nil {
 			seen.flow.moves[i].offered = no
 		}
@@ -187,6 +189,17 @@ func (w workflowSight) lacking() []string {
 			if !slices.Contains(all, words) {
 				all = append(all, words)
 			}
+		}
+	}
+	return all
+}
+
+// movesThatAsk are those on which the agent is stuck, each with the fields that it would have to fill in.
+func (w workflowSight) movesThatAsk() []string {
+	var all []string
+	for _, m := range w.moves {
+		if len(m.asks) > 0 {
+			all = append(all, fmt.Sprintf("%s (%s)", m, strings.Join(m.asks, ", ")))
 		}
 	}
 	return all

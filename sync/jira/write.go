@@ -138,8 +138,9 @@ type transitionJSON struct {
 	IsAvailable *bool      `json:"isAvailable"` // Cloud only
 	IsGlobal    bool       `json:"isGlobal"`    // Cloud only: it is offered in every status
 	Fields      map[string]struct {
-		Required   bool `json:"required"`
-		HasDefault bool `json:"hasDefaultValue"`
+		Name       string `json:"name"`
+		Required   bool   `json:"required"`
+		HasDefault bool   `json:"hasDefaultValue"`
 	} `json:"fields"`
 }
 
@@ -172,16 +173,23 @@ func choose(offered []transitionJSON, to []string) (transitionJSON, bool) {
 
 // demands weighs what a transition asks for: required fields, which the agent does not fill, above a screen.
 func (t transitionJSON) demands() int {
-	n := 0
-	for _, f := range t.Fields {
-		if f.Required && !f.HasDefault {
-			n += 2
-		}
-	}
+	n := 2 * len(t.asksFor())
 	if t.HasScreen {
 		n++
 	}
 	return n
+}
+
+// asksFor are the names of the fields that somebody has to fill in.
+func (t transitionJSON) asksFor() []string {
+	var names []string
+	for id, f := range t.Fields {
+		if f.Required && !f.HasDefault {
+			names = append(names, cmp.Or(f.Name, id))
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func noTransition(from sync.Status, offered []transitionJSON) error {
