@@ -15,6 +15,16 @@ import (
 // This file reads what `check` and `setup` need to know and the sync itself does not: the fields of the create screen, when the token ends, and what
 // Jira's rate limit leaves.
 
+// notTold reports whether Jira's answer is that it does not offer a call, or not to this token. What the call would have told stays unknown then; that
+// it was tried is no failure.
+func notTold(err error) bool {
+	switch codeOf(err) {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusNotImplemented:
+		return true
+	}
+	return false
+}
+
 // maxListPages bounds the pages of one list, of 50 items or more each.
 const maxListPages = 200
 

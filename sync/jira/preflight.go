@@ -285,14 +285,7 @@ func (c *Client) missingPermissions(ctx context.Context, wanted ...string) (miss
 // checkStatuses warns of configured statuses that the project does not have. A workflow can be changed at any time, so this is no
 // reason not to start.
 func (c *Client) checkStatuses(ctx context.Context) {
-	var types []struct {
-		statusJSON
-		Statuses []statusJSON `json:"statuses"`
-	}
-	_, err := c.do(ctx, request{
-		op: "read the statuses of project " + c.cfg.Project, method: http.MethodGet,
-		endpoint: "project/{project}/statuses", project: c.cfg.Project, scope: sync.ScopeSide,
-	}, &types)
+	types, err := c.workflows(ctx)
 	if err != nil {
 		c.log.Warn("statuses not checked", zap.Error(err))
 		return

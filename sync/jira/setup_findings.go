@@ -142,6 +142,10 @@ func (s *Setup) screenFinding() sync.Finding {
 func (s *Setup) statusesFinding() sync.Finding {
 	k, flow := s.clicks(), s.seen.flow
 	switch lacking := flow.lacking(); {
+	case flow.untold != nil:
+		f := finding(checkStatuses, sync.Doubt, "Jira does not tell the statuses of the workflow: "+flow.untold.Error())
+		f.Remedy = "see that it has those of JIRA_STATUS_*: " + k.addStatuses("those that are missing", "")
+		return f
 	case s.seen.kind.ID == "":
 		return s.remedied(finding(checkStatuses, sync.Fails, fmt.Sprintf("project %s has no issue type %q; it has %s", k.project, k.kind, strings.Join(flow.kinds, ", "))))
 	case len(lacking) > 0:

@@ -84,6 +84,16 @@ func (s *Setup) look(ctx context.Context) error {
 	if seen.project, err = s.c.findProject(ctx); err != nil {
 		return err
 	}
+	workflows, err := s.c.workflows(ctx)
+	if err != nil && !notTold(err) {
+		return err
+	}
+	seen.flow.untold = err
+	if len(seen.project.IssueTypes) == 0 { // not every Jira lists them with the project
+		for _, w := range workflows {
+			seen.project.IssueTypes = append(seen.project.IssueTypes, w.statusJSON)
+		}
+	}
 	if at := slices.IndexFunc(seen.project.IssueTypes, func(t statusJSON) bool { return t.status().Is(s.c.cfg.IssueType) }); at >= 0 {
 		seen.kind = seen.project.IssueTypes[at]
 	}
@@ -93,7 +103,7 @@ func (s *Setup) look(ctx context.Context) error {
 	if err := s.lookAtField(ctx, &seen); err != nil {
 		return err
 	}
-	if err := s.lookAtWorkflow(ctx, &seen); err != nil {
+	if err := s.lookAtWorkflow(ctx, &seen, workflows); err != nil {
 		return err
 	}
 	s.seen = seen
@@ -147,7 +157,7 @@ func (s *Setup) lookAtField(ctx context.Context, seen *sight) error {
 	if !seen.admin || seen.project.Simplified || seen.kind.ID == "" || len(seen.fields) > 0 && !found {
 		return nil
 	}
-	if err := s.lookBehind(ctx, seen, field); !seen.refused(err) {
+	if err := s.lookBehind(ctx, seen, field); !seen.refused(err) && !notTold(err) {
 		return err
 	}
 	seen.context, seen.screens = contextSight{}, nil
@@ -234,7 +244,7 @@ func (c *Client) offers(ctx context.Context, fieldID string) (field, description
 	fields, err := c.createFields(ctx)
 	var e *sync.Error
 	switch {
-	case errors.As(err, &e) && (e.Permanent || codeOf(err) == http.StatusForbidden):
+	case notTold(err), errors.As(err, &e) && e.Permanent:
 		return unknown, unknown, nil // the account may not create issues of this type: what permissions say is not setup's affair
 	case err != nil:
 		return unknown, unknown, err

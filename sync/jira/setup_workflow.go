@@ -20,6 +20,8 @@ type workflowSight struct {
 	// pending is the status for pending requests, in quotes; empty where the workflow has none.
 	pending string
 	moves   []moveSight
+	// untold is why Jira does not tell the statuses; nil where it does.
+	untold error
 }
 
 // moveSight is a move that the agent or a person has to make, from a status of the workflow to one of an outcome.
@@ -37,16 +39,18 @@ func (m moveSight) String() string { return fmt.Sprintf("%q to %q", m.from.Name,
 var outcomesInOrder = []sync.Outcome{sync.OutcomePending, sync.OutcomeApproved, sync.OutcomeDenied, sync.OutcomeExpired, sync.OutcomePromoted}
 
 // lookAtWorkflow compares the workflow with the configuration.
-func (s *Setup) lookAtWorkflow(ctx context.Context, seen *sight) error {
+func (s *Setup) lookAtWorkflow(ctx context.Context, seen *sight, workflows []workflowJSON) error {
 	for _, t := range seen.project.IssueTypes {
 		seen.flow.kinds = append(seen.flow.kinds, t.Name)
 	}
-	if seen.kind.ID == "" {
+	if seen.kind.ID == "" || seen.flow.untold != nil {
 		return nil
 	}
-	has, err := s.c.workflowStatuses(ctx, seen.kind)
-	if err != nil {
-		return err
+	var has []statusJSON
+	for _, w := range workflows {
+		if w.ID == seen.kind.ID {
+			has = w.Statuses
+		}
 	}
 	seen.flow.missing = make(map[sync.Outcome][]string)
 	known := make(map[sync.Outcome][]statusJSON)
@@ -73,22 +77,19 @@ func (s *Setup) lookAtWorkflow(ctx context.Context, seen *sight) error {
 	return s.askForMoves(ctx, seen)
 }
 
-// workflowStatuses are those of the workflow of the issue type in the project.
-func (c *Client) workflowStatuses(ctx context.Context, kind statusJSON) ([]statusJSON, error) {
-	var types []struct {
-		statusJSON
-		Statuses []statusJSON `json:"statuses"`
-	}
-	_, err := c.do(ctx, request{
+// workflowJSON is an issue type of a project, with the statuses of its workflow.
+type workflowJSON struct {
+	statusJSON
+	Statuses []statusJSON `json:"statuses"`
+}
+
+// workflows are the issue types of the project.
+func (c *Client) workflows(ctx context.Context) (all []workflowJSON, err error) {
+	_, err = c.do(ctx, request{
 		op: "read the statuses of project " + c.cfg.Project, method: http.MethodGet,
 		endpoint: "project/{project}/statuses", project: c.cfg.Project, scope: sync.ScopeSide,
-	}, &types)
-	for _, t := range types {
-		if t.ID == kind.ID {
-			return t.Statuses, err
-		}
-	}
-	return nil, err
+	}, &all)
+	return all, err
 }
 
 // movesBetween are the moves from each pending status to each other outcome and back.
@@ -129,13 +130,16 @@ func (s *Setup) askForMoves(ctx context.Context, seen *sight) error {
 		}
 		offers[m.from] = nil
 		id, err := s.c.newestIn(ctx, seen.kind.ID, m.from)
-		if err != nil || id == "" {
-			if err != nil {
-				return err
-			}
+		if notTold(err) || err == nil && id == "" {
 			continue
 		}
+		if err != nil {
+			return err
+		}
 		offered, err := s.c.transitions(ctx, "read the transitions from "+m.from.Name, id)
+		if notTold(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

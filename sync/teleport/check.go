@@ -235,8 +235,12 @@ func orAccepted(err error) error {
 
 func (c *Client) checkDecide(ctx context.Context, f *sync.Findings) {
 	err := c.Decide(ctx, uuid.NewString(), sync.Decision{State: sync.StateDenied, Reason: "teleport-jira-agent check"})
-	if !errors.Is(err, sync.ErrNotFound) {
-		f.Fails(checkDecide, refusalRemedy(err, "allow.rules access_request: [update]"), "%s", orAccepted(err))
+	switch {
+	case codeOf(err) == codes.PermissionDenied:
+		f.Fails(checkDecide, refusalRemedy(err, "allow.rules access_request: [update]"), "%s", err)
+		return
+	case !errors.Is(err, sync.ErrNotFound):
+		f.Doubt(checkDecide, "see whether the role has allow.rules access_request: [update]", "it cannot be told whether requests can be decided: %s", orAccepted(err))
 		return
 	}
 	f.Holds(checkDecide, "requests can be approved and denied (TELEPORT_DECISION_MODE=state)")
