@@ -34,8 +34,9 @@ lint:
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; fi
 	$(TOOL) golangci-lint run ./...
 
+# About five minutes. Write the figures to a file with BENCH='-json FILE', measure some with BENCH='-run REGEXP'.
 bench:
-	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+	go run ./integration/bench $(BENCH)
 
 # Archives, bills of materials and checksums in dist/, from a tagged commit.
 release:

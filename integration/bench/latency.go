@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gravitational/teleport/api/types"
+
+	"teleport-jira-agent/integration/jirasim"
+	"teleport-jira-agent/integration/teleportsim"
+)
+
+const (
+	// samples is how many requests a time is taken of.
+	samples = 50
+	// own is what the agent itself may take, beyond the answers of Jira and Teleport: to make an issue, and to bring a decision to Teleport.
+	ownCreate, ownDecision = 10 * time.Millisecond, 20 * time.Millisecond
+)
+
+// times are a distribution of what was measured.
+type times []time.Duration
+
+func (t times) quantile(q float64) float64 {
+	sorted := slices.Sorted(slices.Values(t))
+	return milliseconds(sorted[min(int(q*float64(len(sorted))), len(sorted)-1)])
+}
+
+func (t times) mean() float64 {
+	var total time.Duration
+	for _, d := range t {
+		total += d
+	}
+	return milliseconds(total / time.Duration(len(t)))
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// latency is the time from a request to its issue, and by poll from a move to the state.
+func latency(ctx context.Context, b *bench) ([]figure, error) {
+	r, err := b.rig(ctx, setting{})
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	var made times
+	for range samples {
+		start := time.Now()
+		id, err := r.request(0)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := r.issue(id); err != nil {
+			return nil, err
+		}
+		made = append(made, time.Since(start))
+		if err := r.logs("done", "action", "link", "request_id", id); err != nil {
+			return nil, err
+		}
+	}
+	moved, err := r.moves()
+	if err != nil {
+		return nil, err
+	}
+	half := milliseconds(time.Second / 2)
+	return []figure{
+		{Name: "request → issue, median", Value: made.quantile(0.5), Unit: "ms", Bound: milliseconds(ownCreate), Note: fmt.Sprintf("Jira answers at once; p95 %.3g ms", made.quantile(0.95))},
+		{Name: "move → state, polls of 1 s, mean", Value: moved.mean(), Unit: "ms", Bound: half + milliseconds(ownDecision), Note: fmt.Sprintf("moves spread over a second; max %.4g ms", moved.quantile(1))},
+	}, nil
+}
+
+// webhook is the time from a move to the state with webhooks and without polls, each sent at the moment of the move.
+func webhook(ctx context.Context, b *bench) ([]figure, error) {
+	var all []figure
+	for _, jiraTakes := range []time.Duration{0, 100 * time.Millisecond} {
+		moved, err := webhookMoves(ctx, b, jiraTakes)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, figure{
+			Name: fmt.Sprintf("move → state by webhook, Jira takes %s, median", jiraTakes), Value: moved.quantile(0.5), Unit: "ms",
+			Bound: milliseconds(jiraTakes + ownDecision), Note: fmt.Sprintf("p95 %.4g ms", moved.quantile(0.95)),
+		})
+	}
+	return all, nil
+}
+
+func webhookMoves(ctx context.Context, b *bench, jiraTakes time.Duration) (times, error) {
+	cert, key := filepath.Join(b.dir, "tls.crt"), filepath.Join(b.dir, "tls.key")
+	trusted, err := certify(cert, key)
+	if err != nil {
+		return nil, err
+	}
+	r, err := b.rig(ctx, setting{env: []string{
+		"WEBHOOK_ENABLED=true", "WEBHOOK_LISTEN_ADDR=127.0.0.1:0", "WEBHOOK_SECRET=s3cret",
+		"WEBHOOK_TLS_CERT_FILE=" + cert, "WEBHOOK_TLS_KEY_FILE=" + key, "SYNC_POLL_SCHEDULE=@every 1h", "SYNC_LOOKBACK=2h",
+	}})
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	line, err := r.agent.WaitLog(r.ctx, "webhook listener")
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}}
+	defer client.CloseIdleConnections()
+	r.jira.SetWebhook(&jirasim.Webhook{URL: fmt.Sprintf("https://%s/", line.Fields["addr"]), Secret: "s3cret", Client: client})
+	defer r.jira.SetWebhook(nil)
+	r.jira.SetLatency(jiraTakes)
+	return r.moves()
+}
+
+// moves lets people move issues within a second, and returns how long it took for each until Teleport had the state.
+func (r *rig) moves() (times, error) {
+	keys := make(map[string]string, samples)
+	for range samples {
+		id, key, err := r.pending(0)
+		if err != nil {
+			return nil, err
+		}
+		keys[id] = key
+	}
+	took, failed := make(times, samples), make([]error, samples)
+	var group sync.WaitGroup
+	for i, id := range slices.Sorted(maps.Keys(keys)) {
+		group.Go(func() {
+			<-time.After(time.Duration(i) * time.Second / samples)
+			start := time.Now()
+			if failed[i] = r.jira.Move(keys[id], "bob", "Approved"); failed[i] != nil {
+				return
+			}
+			failed[i] = r.teleport.Wait(r.ctx, func(t *teleportsim.Server) bool { return t.State(id) == types.RequestState_APPROVED })
+			took[i] = time.Since(start)
+		})
+	}
+	group.Wait()
+	return took, errors.Join(failed...)
+}
+
+// certify writes a certificate for 127.0.0.1 and its key.
+func certify(certFile, keyFile string) (trusted *x509.CertPool, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		return nil, err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, err
+	}
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	trusted = x509.NewCertPool()
+	trusted.AppendCertsFromPEM(cert)
+	return trusted, errors.Join(os.WriteFile(certFile, cert, 0o600), os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
+}
