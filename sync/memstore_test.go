@@ -19,6 +19,7 @@ type memStore struct {
 	loops    map[string]string // what is wrong with each
 	epoch    int64
 	hinted   chan struct{}
+	asked    chan struct{}
 }
 
 type memHint struct {
@@ -29,7 +30,7 @@ type memHint struct {
 func newMemStore() *memStore {
 	return &memStore{
 		links: make(map[string]*Link), activity: make(map[string][]Activity), hints: make(map[string]*memHint),
-		loops: make(map[string]string), hinted: make(chan struct{}, 1),
+		loops: make(map[string]string), hinted: make(chan struct{}, 1), asked: make(chan struct{}, 1),
 	}
 }
 
@@ -55,6 +56,44 @@ func (s *memStore) hint(issueID string, claimed time.Time) bool {
 		return true
 	}
 	return false
+}
+
+// operatorMark is what an operator's command does to a row.
+type operatorMark string
+
+const (
+	markRetry   operatorMark = "retry"
+	markRecheck operatorMark = "recheck"
+	markDrop    operatorMark = "drop"
+	markAsk     operatorMark = "compare all"
+)
+
+// mark is what an operator's command does, without leading. It reports whether there is a row.
+func (s *memStore) mark(id string, m operatorMark) bool {
+	if m == markAsk {
+		notify(s.asked)
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.links[id]
+	if l == nil {
+		return false
+	}
+	l.touched()
+	switch m {
+	case markRetry:
+		if l.Dropped {
+			l.SettledAt = time.Time{}
+		}
+		l.Dropped = false
+	case markRecheck:
+		l.SuspectRequest, l.SuspectIssue = !l.Gone, l.Bound.ID != ""
+	case markDrop:
+		l.Dropped, l.LastError = true, ""
+	case markAsk:
+	}
+	return true
 }
 
 func (s termStore) Hints(ctx context.Context, limit int) (due []Hint, next time.Duration, err error) {

@@ -185,7 +185,7 @@ func (s *simulation) lead() {
 			Lookback: 2 * time.Minute, Retention: 1000 * time.Hour, Concurrency: 3, DryRun: r.dry,
 		},
 		Store: dyingStore{s.store.term(), r}, Cluster: checkedCluster{s.cluster, s}, Tracker: checkedTracker{s.tracker, s}, Lease: r,
-		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(), Hinted: s.store.hinted,
+		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(), Hinted: s.store.hinted, Asked: s.store.asked,
 	}
 	go func() {
 		defer close(r.ended)
@@ -333,6 +333,9 @@ func (s *simulation) run() {
 	if s.replica.dry {
 		s.replica.kill()
 	}
+	for n := range s.created { // what is dropped need not agree
+		s.store.mark(fmt.Sprintf("req-%d", n+1), markRetry)
+	}
 	s.succeed()
 	time.Sleep(45 * time.Minute) // back-offs, the grace of an uncertain create, a sweep
 	synctest.Wait()
@@ -430,6 +433,17 @@ func (s *simulation) step() {
 		}
 	case 15, 16:
 		s.webhook(id)
+	case 17:
+		s.operator(id)
+	}
+}
+
+// operator marks a row, as the commands do, at any moment of its worker's run. Whoever leads may not hear of it.
+func (s *simulation) operator(id string) {
+	mark := []operatorMark{markRetry, markRecheck, markDrop, markAsk}[s.roll(4)]
+	s.note("an operator: %s %s (a row: %t)", mark, id, s.store.mark(id, mark))
+	if s.roll(4) > 0 {
+		notify(s.store.hinted)
 	}
 }
 
