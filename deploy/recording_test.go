@@ -47,6 +47,8 @@ const (
 type recorder struct {
 	interval time.Duration
 	begun    time.Time
+	scraped  time.Time                // the last time
+	longest  time.Duration            // between two scrapes: on a busy machine they are further apart than planned
 	names    map[string]labels.Labels // by series
 	values   map[string][]sample
 	seen     map[*replica.Replica][]string // series at the last scrape
@@ -56,7 +58,12 @@ type recorder struct {
 
 // scrape asks each replica once. The series of one that does not answer end.
 func (r *recorder) scrape(ctx context.Context, replicas []*replica.Replica) error {
-	now := time.Now().UnixMilli()
+	begun := time.Now()
+	if !r.scraped.IsZero() {
+		r.longest = max(r.longest, begun.Sub(r.scraped))
+	}
+	r.scraped = begun
+	now := begun.UnixMilli()
 	for _, target := range replicas {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		code, body, err := target.Get(ctx, "/metrics")
@@ -300,9 +307,9 @@ func TestTheDashboardShowsSenseOfARecordedRun(t *testing.T) {
 	require.InDelta(t, time.Hour.Seconds(), last(shown["Teleport identity ends in A"]), 600)
 }
 
-// filled is a query as Grafana would send it: $__rate_interval is four intervals of the scrape.
+// filled is a query as Grafana would send it: $__rate_interval is four intervals of the scrape, as long as they really were.
 func (r *recorder) filled(query string) string {
-	return filled(strings.ReplaceAll(query, "$__rate_interval", fmt.Sprintf("%dms", (4*r.interval).Milliseconds())))
+	return filled(strings.ReplaceAll(query, "$__rate_interval", fmt.Sprintf("%dms", (4*max(r.interval, r.longest)).Milliseconds())))
 }
 
 // numbers leaves out what is none, as a chart does, and series without any.
