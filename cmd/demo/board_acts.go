@@ -136,7 +136,7 @@ func (b *board) request(_ context.Context, o order) error {
 	if o.User == "" || len(o.Roles) == 0 || o.Roles[0] == "" {
 		return fmt.Errorf("%w: a request needs a user and a role", errOrder)
 	}
-	if o.Lifetime < 0 {
+	if week := 7 * 24 * 3600; o.Lifetime < 0 || o.Lifetime > week { // Teleport lets none wait longer
 		return fmt.Errorf("%w: a request cannot live for %d seconds", errOrder, o.Lifetime)
 	}
 	_, err := b.world.teleport.CreateRequest(teleportsim.Request{

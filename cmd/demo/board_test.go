@@ -180,6 +180,7 @@ func TestTheBoardsActs(t *testing.T) {
 		{"comment", `{"as":"eve","issue":"OPS-1"}`, http.StatusBadRequest, `nobody called "eve"`},
 		{"request", `{"user":"alice@example.com"}`, http.StatusBadRequest, "needs a user and a role"},
 		{"request", `{"user":"alice@example.com","roles":["x"],"lifetime":-1}`, http.StatusBadRequest, "-1 seconds"},
+		{"request", `{"user":"alice@example.com","roles":["x"],"lifetime":99999999999}`, http.StatusBadRequest, "99999999999 seconds"},
 		{"review", `{"request":"nonesuch"}`, http.StatusBadRequest, "needs a reviewer"},
 		{"decide", `{"request":"nonesuch"}`, http.StatusConflict, "not found"},
 		{"expire", `{"request":"nonesuch"}`, http.StatusConflict, "not found"},
