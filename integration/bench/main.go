@@ -65,10 +65,10 @@ func main() {
 	run := flag.String("run", "", "measure only what matches `REGEXP`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := measure(ctx, os.Stdout, *jsonFile, *run); err != nil {
+	err := measure(ctx, os.Stdout, *jsonFile, *run)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		stop()
 		os.Exit(1)
 	}
 }

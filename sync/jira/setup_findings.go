@@ -142,8 +142,8 @@ func (s *Setup) screenFinding() sync.Finding {
 func (s *Setup) statusesFinding() sync.Finding {
 	k, flow := s.clicks(), s.seen.flow
 	switch lacking := flow.lacking(); {
-	case flow.untold != nil:
-		f := finding(checkStatuses, sync.Doubt, "Jira does not tell the statuses of the workflow: "+flow.untold.Error())
+	case flow.untold != "":
+		f := finding(checkStatuses, sync.Doubt, "Jira does not tell the statuses of the workflow: "+flow.untold)
 		f.Remedy = "see that it has those of JIRA_STATUS_*: " + k.addStatuses("those that are missing", "")
 		return f
 	case s.seen.kind.ID == "":

@@ -85,10 +85,12 @@ func (s *Setup) look(ctx context.Context) error {
 		return err
 	}
 	workflows, err := s.c.workflows(ctx)
-	if err != nil && !notTold(err) {
+	switch {
+	case notTold(err):
+		seen.flow.untold = err.Error()
+	case err != nil:
 		return err
 	}
-	seen.flow.untold = err
 	if len(seen.project.IssueTypes) == 0 { // not every Jira lists them with the project
 		for _, w := range workflows {
 			seen.project.IssueTypes = append(seen.project.IssueTypes, w.statusJSON)

@@ -20,8 +20,8 @@ type workflowSight struct {
 	// pending is the status for pending requests, in quotes; empty where the workflow has none.
 	pending string
 	moves   []moveSight
-	// untold is why Jira does not tell the statuses; nil where it does.
-	untold error
+	// untold is why Jira does not tell the statuses; empty where it does.
+	untold string
 }
 
 // moveSight is a move that the agent or a person has to make, from a status of the workflow to one of an outcome.
@@ -43,7 +43,7 @@ func (s *Setup) lookAtWorkflow(ctx context.Context, seen *sight, workflows []wor
 	for _, t := range seen.project.IssueTypes {
 		seen.flow.kinds = append(seen.flow.kinds, t.Name)
 	}
-	if seen.kind.ID == "" || seen.flow.untold != nil {
+	if seen.kind.ID == "" || seen.flow.untold != "" {
 		return nil
 	}
 	var has []statusJSON
