@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"teleport-jira-agent/db"
+	"teleport-jira-agent/sync"
 	"teleport-jira-agent/sync/teleport"
 )
 
@@ -44,48 +45,45 @@ func (o *Operator) answerJSON(answer any) error {
 	return encoder.Encode(answer)
 }
 
-// open connects to PostgreSQL alone. The caller closes the database.
-func (o *Operator) open(ctx context.Context) (*db.DB, error) {
+// withView connects to PostgreSQL and does something with the view of the scope that the configuration means. A failure of PostgreSQL names the variable.
+func (o *Operator) withView(ctx context.Context, do func(*db.View, db.Scope) error) error {
 	database, err := db.Open(ctx, o.cfg.database(db.CommandInstance+instance(), zap.NewNop()))
 	if err != nil {
-		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	return database, nil
+	defer database.Close()
+	scope, err := o.scope(ctx, database)
+	if err == nil {
+		err = do(database.View(scope), scope)
+	}
+	if db.Failed(err) {
+		return fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	return err
 }
 
-// view connects to PostgreSQL and finds the scope: that of the Jira project and of the Teleport cluster that the credentials are for. Where these cannot
-// be read it is the only one that has been led.
-func (o *Operator) view(ctx context.Context) (view *db.View, scope db.Scope, stop func(), err error) {
-	database, err := o.open(ctx)
+// scope is that of the Jira project and of the Teleport cluster that the credentials are for. Where these cannot be read it is the only one that has been
+// led.
+func (o *Operator) scope(ctx context.Context, database *db.DB) (db.Scope, error) {
+	project := o.cfg.Jira.Project
+	scopes, err := database.Scopes(ctx, project)
 	if err != nil {
-		return nil, scope, nil, err
-	}
-	defer func() {
-		if err != nil {
-			database.Close()
-		}
-	}()
-	scopes, err := database.Scopes(ctx, o.cfg.Jira.Project)
-	if err != nil {
-		return nil, scope, nil, fmt.Errorf("DATABASE_URL: %w", err)
+		return db.Scope{}, err
 	}
 	cluster, err := teleport.ClusterOf(o.cfg.teleport())
 	switch {
 	case err == nil:
-		scope = db.Scope{Cluster: cluster, Project: o.cfg.Jira.Project}
+		return db.Scope{Cluster: cluster, Project: project}, nil
 	case len(scopes) == 0:
-		return nil, scope, nil, fmt.Errorf("no agent has led for project %s in this database yet, and which Teleport cluster is meant is not known: %w", o.cfg.Jira.Project, err)
+		return db.Scope{}, fmt.Errorf("no agent has led for project %s in this database yet, and which Teleport cluster is meant is not known: %w", project, err)
 	case len(scopes) == 1:
-		scope = scopes[0]
-	default:
-		names := make([]string, len(scopes))
-		for i, s := range scopes {
-			names[i] = s.Cluster
-		}
-		return nil, scope, nil, fmt.Errorf("project %s is used with the Teleport clusters %s, and which is meant is not known: %w",
-			o.cfg.Jira.Project, strings.Join(names, ", "), err)
+		return scopes[0], nil
 	}
-	return database.View(scope), scope, database.Close, nil
+	names := make([]string, len(scopes))
+	for i, s := range scopes {
+		names[i] = s.Cluster
+	}
+	return db.Scope{}, fmt.Errorf("project %s is used with the Teleport clusters %s, and which is meant is not known: %w", project, strings.Join(names, ", "), err)
 }
 
 // sides connects to Jira and Teleport, both at once, as a replica does. What could not be reached is nil, and in the error of its side.
@@ -105,6 +103,32 @@ func (p *process) closeSides() {
 	if p.tracker != nil {
 		p.tracker.Close()
 	}
+}
+
+// judged says what the policy makes of an issue, freshly read.
+func (p *process) judged(ctx context.Context, l sync.Link, d sync.Detail) string {
+	text, err := sync.Assess(ctx, p.cfg.settings().Policy, p.cluster, p.tracker, l, d)
+	if err != nil {
+		return untold + err.Error()
+	}
+	return text
+}
+
+// untold begins what is said in place of a verdict.
+const untold = "It could not be told: "
+
+// stepReport is a step that is left to do.
+type stepReport struct {
+	Action string `json:"action"`
+	Cause  string `json:"cause"`
+}
+
+func stepReports(steps []sync.Action) []stepReport {
+	reports := make([]stepReport, len(steps))
+	for i, step := range steps {
+		reports[i] = stepReport{Action: strings.TrimSpace(string(step.Kind) + " " + string(step.To)), Cause: step.Cause}
+	}
+	return reports
 }
 
 // errUnknown means that nothing is known under a name.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"teleport-jira-agent/db"
@@ -71,11 +70,6 @@ type nextReport struct {
 	Led   bool         `json:"led"`
 }
 
-type stepReport struct {
-	Action string `json:"action"`
-	Cause  string `json:"cause"`
-}
-
 // timelineReport is one thing that happened. Each side's times are by its own clock.
 type timelineReport struct {
 	At      time.Time `json:"at"`
@@ -89,38 +83,27 @@ type timelineReport struct {
 
 // Explain tells the whole story of one request, which is named by its ID or by the key of its issue.
 func (o *Operator) Explain(ctx context.Context, name string) error {
-	view, scope, stop, err := o.view(ctx)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	asking, cancel := context.WithTimeout(ctx, explainTime)
-	defer cancel()
-	p, teleportErr, jiraErr := o.sides(asking)
-	defer p.closeSides()
-	l, err := view.Find(ctx, name)
-	if errors.Is(err, sync.ErrNotFound) {
-		return o.unknown(asking, p, name)
-	}
-	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	activity, err := view.Activity(ctx, l.RequestID)
-	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	overview, err := view.Overview(ctx)
-	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	s := story{cfg: o.cfg, scope: scope, link: l, activity: activity, overview: overview}
-	s.ask(asking, p, teleportErr, jiraErr)
-	e := s.tell(asking, p)
-	if o.opts.JSON {
-		return o.answerJSON(e)
-	}
-	o.term.explanation(e, time.Now())
-	return o.term.err
+	return o.withView(ctx, func(view *db.View, scope db.Scope) error {
+		asking, cancel := context.WithTimeout(ctx, explainTime)
+		defer cancel()
+		p, teleportErr, jiraErr := o.sides(asking)
+		defer p.closeSides()
+		s := story{cfg: o.cfg, scope: scope}
+		err := s.read(ctx, view, name)
+		if errors.Is(err, sync.ErrNotFound) {
+			return o.unknown(asking, p, name)
+		}
+		if err != nil {
+			return err
+		}
+		s.ask(asking, p, teleportErr, jiraErr)
+		e := s.tell(asking, p)
+		if o.opts.JSON {
+			return o.answerJSON(e)
+		}
+		o.term.explanation(e, time.Now())
+		return o.term.err
+	})
 }
 
 // unknown is the error of a request without a row. Perhaps Teleport knows it.
@@ -145,6 +128,18 @@ type story struct {
 	activity    []db.Record
 	overview    db.Overview
 	unavailable []string
+}
+
+// read reads what is recorded.
+func (s *story) read(ctx context.Context, view *db.View, name string) (err error) {
+	if s.link, err = view.Find(ctx, name); err != nil {
+		return err
+	}
+	if s.activity, err = view.Activity(ctx, s.link.RequestID); err != nil {
+		return err
+	}
+	s.overview, err = view.Overview(ctx)
+	return err
 }
 
 // ask brings the row's facts up to date with what both sides say now.
@@ -184,15 +179,12 @@ func (s *story) ask(ctx context.Context, p *process, teleportErr, jiraErr error)
 
 // tell puts the story into words.
 func (s *story) tell(ctx context.Context, p *process) explanation {
-	l, policy := s.link, s.cfg.settings().Policy
-	next := sync.Expect(l, policy, time.Now(), s.cfg.Sync.Retention)
+	l := s.link
+	next := sync.Expect(l, s.cfg.settings().Policy, time.Now(), s.cfg.Sync.Retention)
 	e := explanation{
-		RequestID: l.RequestID, Teleport: newTeleportReport(l), Mapping: s.mapping(), Verdict: s.verdict(ctx, p, policy), Timeline: s.timeline(),
-		Next:        nextReport{What: next.Text, At: orNull(next.At), Steps: []stepReport{}, Led: leads(s.overview)},
+		RequestID: l.RequestID, Teleport: newTeleportReport(l), Mapping: s.mapping(), Verdict: s.verdict(ctx, p), Timeline: s.timeline(),
+		Next:        nextReport{What: next.Text, At: orNull(next.At), Steps: stepReports(next.Steps), Led: leads(s.overview)},
 		Unavailable: append([]string{}, s.unavailable...),
-	}
-	for _, step := range next.Steps {
-		e.Next.Steps = append(e.Next.Steps, stepReport{Action: strings.TrimSpace(string(step.Kind) + " " + string(step.To)), Cause: step.Cause})
 	}
 	if note := nobodyLeads(s.overview); note != "" && l.SettledAt.IsZero() {
 		e.Next.What += " But " + note + "."
@@ -200,7 +192,7 @@ func (s *story) tell(ctx context.Context, p *process) explanation {
 	if l.Bound.ID != "" {
 		e.Jira = &jiraReport{
 			ID: l.Bound.ID, Key: issueKey(l), Status: l.Issue.Status.Name, Updated: orNull(l.Issue.Updated), RequestID: l.Issue.RequestID, Gone: l.IssueGone,
-			URL: strings.TrimRight(cmp.Or(s.cfg.Jira.BrowseURL, s.cfg.Jira.URL), "/") + "/browse/" + issueKey(l),
+			URL: s.cfg.jira().IssueURL(issueKey(l)),
 		}
 	}
 	return e
@@ -234,7 +226,7 @@ func (s *story) mapping() mappingReport {
 }
 
 // verdict says what the policy makes of the issue.
-func (s *story) verdict(ctx context.Context, p *process, policy sync.Policy) string {
+func (s *story) verdict(ctx context.Context, p *process) string {
 	switch {
 	case s.link.Bound.ID == "":
 		return "There is no issue yet that anybody could move."
@@ -245,11 +237,7 @@ func (s *story) verdict(ctx context.Context, p *process, policy sync.Policy) str
 	case p.cluster == nil:
 		return "Teleport could not be asked, and without it nobody's move is judged."
 	}
-	text, err := sync.Assess(ctx, policy, p.cluster, p.tracker, s.link, *s.detail)
-	if err != nil {
-		return "It could not be told: " + err.Error()
-	}
-	return text
+	return p.judged(ctx, s.link, *s.detail)
 }
 
 func orNull(t time.Time) *time.Time {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"teleport-jira-agent/db"
@@ -12,75 +13,64 @@ import (
 
 // QueueList shows the parked and the delayed requests; the one that is named if name is not empty.
 func (o *Operator) QueueList(ctx context.Context, name string) error {
-	view, _, stop, err := o.view(ctx)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	var rows []sync.Link
-	if name == "" {
-		rows, err = view.Queue(ctx, 0)
-	} else if rows, err = o.named(ctx, view, name); err == nil && !stuck(rows[0]) {
-		rows = nil
-	}
-	if err != nil {
-		return err
-	}
-	reports := requestReports(rows)
-	if o.opts.JSON {
-		return o.answerJSON(reports)
-	}
-	if len(rows) == 0 {
-		o.term.print("No request is parked or delayed.\n")
+	return o.withView(ctx, func(view *db.View, _ db.Scope) error {
+		rows, err := o.queued(ctx, view, name)
+		if err != nil {
+			return err
+		}
+		rows = slices.DeleteFunc(rows, func(l sync.Link) bool { return !stuck(l) })
+		if o.opts.JSON {
+			return o.answerJSON(requestReports(rows))
+		}
+		if len(rows) == 0 {
+			o.term.print("No request is parked or delayed.\n")
+		} else {
+			o.term.queue(requestReports(rows), time.Now())
+		}
 		return o.term.err
-	}
-	o.term.queue(reports, time.Now())
-	return o.term.err
+	})
 }
 
 // QueueRetry has the leader try a request now, or all that are parked or delayed if name is empty. One that was dropped is taken up again.
 func (o *Operator) QueueRetry(ctx context.Context, name string) error {
-	view, _, stop, err := o.view(ctx)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	var rows []sync.Link
-	if name == "" {
-		rows, err = view.Queue(ctx, 0)
-	} else {
-		rows, err = o.named(ctx, view, name)
-	}
-	if err != nil {
-		return err
-	}
-	if len(rows) > 0 {
-		if err := view.Retry(ctx, requestIDs(rows)); err != nil {
-			return fmt.Errorf("DATABASE_URL: %w", err)
+	return o.withView(ctx, func(view *db.View, _ db.Scope) error {
+		rows, err := o.queued(ctx, view, name)
+		if err != nil {
+			return err
 		}
-	}
-	return o.marked(ctx, view, "retry", rows, "is tried now")
+		if len(rows) > 0 {
+			if err := view.Retry(ctx, requestIDs(rows)); err != nil {
+				return err
+			}
+		}
+		return o.marked(ctx, view, "retry", rows, "is tried now")
+	})
 }
 
 // QueueDrop gives up on a request that is parked or delayed: nothing more is done about it.
 func (o *Operator) QueueDrop(ctx context.Context, name string) error {
-	view, _, stop, err := o.view(ctx)
-	if err != nil {
-		return err
+	return o.withView(ctx, func(view *db.View, _ db.Scope) error {
+		rows, err := o.named(ctx, view, name)
+		if err != nil {
+			return err
+		}
+		if l := rows[0]; !stuck(l) {
+			return fmt.Errorf("%s is neither parked nor delayed: there is nothing to give up on; `teleport-jira-agent explain %s` says how it stands", name, l.RequestID)
+		}
+		if err := view.Drop(ctx, requestIDs(rows)); err != nil {
+			return err
+		}
+		return o.marked(ctx, view, "drop", rows, "is given up: its issue stays as it is, and moves of it decide nothing. "+
+			"Decide the request in Teleport. `teleport-jira-agent queue retry "+rows[0].RequestID+"` takes it up again")
+	})
+}
+
+// queued are the rows that are parked or delayed; the one that is named if name is not empty, whether or not it is.
+func (o *Operator) queued(ctx context.Context, view *db.View, name string) ([]sync.Link, error) {
+	if name == "" {
+		return view.Queue(ctx, 0)
 	}
-	defer stop()
-	rows, err := o.named(ctx, view, name)
-	if err != nil {
-		return err
-	}
-	if l := rows[0]; !stuck(l) {
-		return fmt.Errorf("%s is neither parked nor delayed: there is nothing to give up on; `teleport-jira-agent explain %s` says how it stands", name, l.RequestID)
-	}
-	if err := view.Drop(ctx, requestIDs(rows)); err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	return o.marked(ctx, view, "drop", rows, "is given up: its issue stays as it is, and moves of it decide nothing. "+
-		"Decide the request in Teleport. `teleport-jira-agent queue retry "+rows[0].RequestID+"` takes it up again")
+	return o.named(ctx, view, name)
 }
 
 // named finds the one request that is called so.
@@ -90,10 +80,7 @@ func (o *Operator) named(ctx context.Context, view *db.View, name string) ([]syn
 		return nil, fmt.Errorf("%w: no request of project %s has %q as its ID or as the key of its issue; `teleport-jira-agent queue list` shows those that are stuck",
 			errUnknown, o.cfg.Jira.Project, name)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	return []sync.Link{l}, nil
+	return []sync.Link{l}, err
 }
 
 // stuck reports whether a request is parked or delayed. A settled one is, too, whose issue was moved since and cannot be put back.
@@ -103,7 +90,7 @@ func stuck(l sync.Link) bool { return l.Parked || l.LastError != "" && !sync.IsD
 func (o *Operator) marked(ctx context.Context, view *db.View, action string, rows []sync.Link, becomes string) error {
 	overview, err := view.Overview(ctx)
 	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
+		return err
 	}
 	reports := requestReports(rows)
 	if o.opts.JSON {

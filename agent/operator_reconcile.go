@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -48,38 +49,35 @@ type reconciliation struct {
 // Reconcile compares both sides now and tells what disagrees. Unless dryRun is set, the leader is told to look at all that again; what is listed is
 // what it does then, provided that both sides still say the same.
 func (o *Operator) Reconcile(ctx context.Context, dryRun bool) error {
-	view, _, stop, err := o.view(ctx)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	p, teleportErr, jiraErr := o.sides(ctx)
-	defer p.closeSides()
-	if err := errors.Join(teleportErr, jiraErr); err != nil {
-		return fmt.Errorf("both sides are needed to compare them: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	c := comparison{process: p, view: view, progress: newProgress(o.opts.Err, o.opts.Environ, "comparing requests"), policy: o.cfg.settings().Policy}
-	answer, err := c.compare(ctx)
-	c.progress.end()
-	if err := cmp.Or(err, ctx.Err()); err != nil {
-		return err
-	}
-	answer.DryRun, answer.leaderDry = dryRun, o.cfg.Sync.DryRun
-	overview, err := view.Overview(ctx)
-	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	answer.Led = leads(overview)
-	if !dryRun {
-		if err := handOver(ctx, view, answer.Disagreements); err != nil {
-			return fmt.Errorf("DATABASE_URL: %w", err)
+	return o.withView(ctx, func(view *db.View, _ db.Scope) error {
+		p, teleportErr, jiraErr := o.sides(ctx)
+		defer p.closeSides()
+		if err := errors.Join(teleportErr, jiraErr); err != nil {
+			return fmt.Errorf("both sides are needed to compare them: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
-	}
-	if o.opts.JSON {
-		return o.answerJSON(answer)
-	}
-	o.term.reconciliation(answer, overview)
-	return o.term.err
+		c := comparison{process: p, view: view, progress: newProgress(o.opts.Err, o.opts.Environ, "comparing requests"), policy: o.cfg.settings().Policy}
+		answer, err := c.compare(ctx)
+		c.progress.end()
+		if err := cmp.Or(err, ctx.Err()); err != nil {
+			return err
+		}
+		answer.DryRun, answer.leaderDry = dryRun, o.cfg.Sync.DryRun
+		overview, err := view.Overview(ctx)
+		if err != nil {
+			return err
+		}
+		answer.Led = leads(overview)
+		if !dryRun {
+			if err := handOver(ctx, view, answer.Disagreements); err != nil {
+				return err
+			}
+		}
+		if o.opts.JSON {
+			return o.answerJSON(answer)
+		}
+		o.term.reconciliation(answer, overview)
+		return o.term.err
+	})
 }
 
 // handOver has the leader look again at what disagrees, and compare all that has no row.
@@ -109,7 +107,7 @@ type comparison struct {
 	known  map[string]bool         // requests that have a row
 	found  []disagreement
 	rows   int
-	judged int // issues that were read with their history
+	asked  int // issues that were read with their history
 }
 
 func (c *comparison) compare(ctx context.Context) (reconciliation, error) {
@@ -130,7 +128,7 @@ func (c *comparison) compare(ctx context.Context) (reconciliation, error) {
 		return reconciliation{}, err
 	}
 	now := time.Now()
-	for _, id := range sortedKeys(c.listed) {
+	for _, id := range slices.Sorted(maps.Keys(c.listed)) {
 		if r := c.listed[id]; !c.known[id] && r.State == sync.StatePending && !r.PastExpiry(now) {
 			step := stepReport{Action: string(sync.ActCreate), Cause: "the request is pending, and no agent has taken it up"}
 			c.found = append(c.found, disagreement{RequestID: id, Teleport: string(r.State), Jira: "no issue", Steps: []stepReport{step}})
@@ -143,12 +141,12 @@ func (c *comparison) compare(ctx context.Context) (reconciliation, error) {
 func (c *comparison) open(ctx context.Context) error {
 	overview, err := c.view.Overview(ctx)
 	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
+		return err
 	}
 	for after := ""; ; {
 		rows, err := c.view.Open(ctx, after, reconcilePage)
 		if err != nil {
-			return fmt.Errorf("DATABASE_URL: %w", err)
+			return err
 		}
 		if len(rows) == 0 {
 			return nil
@@ -164,7 +162,7 @@ func (c *comparison) open(ctx context.Context) error {
 // settled compares the settled rows of requests that Teleport still lists: their issues may have been moved since.
 func (c *comparison) settled(ctx context.Context) error {
 	var ids []string
-	for _, id := range sortedKeys(c.listed) {
+	for _, id := range slices.Sorted(maps.Keys(c.listed)) {
 		if !c.known[id] {
 			ids = append(ids, id)
 		}
@@ -172,7 +170,7 @@ func (c *comparison) settled(ctx context.Context) error {
 	for some := range slices.Chunk(ids, reconcilePage) {
 		rows, err := c.view.Of(ctx, some)
 		if err != nil {
-			return fmt.Errorf("DATABASE_URL: %w", err)
+			return err
 		}
 		if err := c.page(ctx, rows); err != nil {
 			return err
@@ -254,10 +252,10 @@ func (c *comparison) note(ctx context.Context, l sync.Link) {
 	case l.Bound.ID != "":
 		d.Jira = l.Issue.Status.Name
 	}
+	d.Steps = stepReports(steps)
 	for _, step := range steps {
-		d.Steps = append(d.Steps, stepReport{Action: strings.TrimSpace(string(step.Kind) + " " + string(step.To)), Cause: step.Cause})
-		if step.Kind == sync.ActJudge && c.judged < judgedLimit {
-			c.judged++
+		if step.Kind == sync.ActJudge && c.asked < judgedLimit {
+			c.asked++
 			d.Verdict = c.verdict(ctx, l)
 		}
 	}
@@ -268,22 +266,9 @@ func (c *comparison) note(ctx context.Context, l sync.Link) {
 func (c *comparison) verdict(ctx context.Context, l sync.Link) string {
 	detail, err := c.tracker.Read(ctx, l.Bound.ID)
 	if err != nil {
-		return "It could not be told: " + err.Error()
+		return untold + err.Error()
 	}
-	text, err := sync.Assess(ctx, c.policy, c.cluster, c.tracker, l, detail)
-	if err != nil {
-		return "It could not be told: " + err.Error()
-	}
-	return text
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
+	return c.judged(ctx, l, detail)
 }
 
 func (t *terminal) reconciliation(r reconciliation, o db.Overview) {

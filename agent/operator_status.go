@@ -79,25 +79,22 @@ type errorReport struct {
 
 // Status tells who leads, how far Jira is read, what is open and what is stuck.
 func (o *Operator) Status(ctx context.Context) error {
-	view, scope, stop, err := o.view(ctx)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	overview, err := view.Overview(ctx)
-	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	stuck, err := view.Queue(ctx, stuckShown)
-	if err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	report := newStatusReport(scope, overview, stuck)
-	if o.opts.JSON {
-		return o.answerJSON(report)
-	}
-	o.term.status(report)
-	return o.term.err
+	return o.withView(ctx, func(view *db.View, scope db.Scope) error {
+		overview, err := view.Overview(ctx)
+		if err != nil {
+			return err
+		}
+		stuck, err := view.Queue(ctx, stuckShown)
+		if err != nil {
+			return err
+		}
+		report := newStatusReport(scope, overview, stuck)
+		if o.opts.JSON {
+			return o.answerJSON(report)
+		}
+		o.term.status(report)
+		return o.term.err
+	})
 }
 
 func newStatusReport(scope db.Scope, o db.Overview, stuck []sync.Link) statusReport {

@@ -24,6 +24,9 @@ var (
 	// ErrIssueTaken means that another request's row already names the issue. It is a kind of sync.ErrChanged.
 	ErrIssueTaken = fmt.Errorf("the issue belongs to another request: %w", sync.ErrChanged)
 
+	// errRowGone means that an operator's mark came too late.
+	errRowGone = fmt.Errorf("%w: a row is gone, being older than SYNC_RETENTION", sync.ErrNotFound)
+
 	errMalformedURL = errors.New("the database URL is malformed; it has the form postgres://user:password@host:5432/database")
 	errReadOnly     = errors.New("the server is read-only: a standby, or a primary that was demoted")
 	// errConflict: another transaction was there first; the same one works when begun again.
@@ -52,6 +55,12 @@ func (e *Error) Unwrap() error { return e.Err }
 func Retryable(err error) bool {
 	var failure *Error
 	return errors.As(err, &failure) && failure.retryable
+}
+
+// Failed reports whether an error is one of this package: of PostgreSQL, of the way to it, or of what the database holds.
+func Failed(err error) bool {
+	var failure *Error
+	return errors.As(err, &failure) || slices.ContainsFunc([]error{ErrNewerSchema, ErrNoSchema, ErrOlderSchema, ErrUnsuitable, errRowGone}, func(kind error) bool { return errors.Is(err, kind) })
 }
 
 // failure makes the driver's error one of this package; it is the only place that knows the driver's errors.

@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-
-	"teleport-jira-agent/sync"
 )
 
 // What operators ask of the leader is written into the rows, as observers write facts: Seq is raised, so that a worker that is at work on a row at that
@@ -44,7 +42,7 @@ func (v *View) mark(ctx context.Context, action string, requestIDs []string, set
 			return err
 		}
 		if tag.RowsAffected() < int64(len(requestIDs)) {
-			return fmt.Errorf("%w: a row is gone, being older than SYNC_RETENTION", sync.ErrNotFound)
+			return errRowGone
 		}
 		_, err = tx.Exec(ctx, `
 			INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)

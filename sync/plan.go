@@ -25,6 +25,7 @@ const (
 	ActSettle  Kind = "settle"  // nothing is left to do
 )
 
+// kinds are all of them.
 var kinds = []Kind{ActCheck, ActFind, ActCreate, ActRead, ActRestore, ActAnswer, ActLink, ActComment, ActMove, ActJudge, ActResolve, ActSettle}
 
 // Action is one step that brings the two sides closer.

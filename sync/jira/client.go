@@ -22,6 +22,7 @@
 package jira
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -129,12 +130,8 @@ func (c *Client) Self() sync.Person { return c.self }
 func (c *Client) Deployment() Deployment { return c.deployment }
 
 // IssueURL is the page of an issue, for people.
-func (c *Client) IssueURL(key string) string {
-	base := c.cfg.BrowseURL
-	if base == "" {
-		base = c.cfg.URL
-	}
-	return strings.TrimRight(base, "/") + "/browse/" + url.PathEscape(key)
+func (c Config) IssueURL(key string) string {
+	return strings.TrimRight(cmp.Or(c.BrowseURL, c.URL), "/") + "/browse/" + url.PathEscape(key)
 }
 
 // Close drops idle connections. Calls that are under way are not disturbed.

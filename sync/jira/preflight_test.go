@@ -66,7 +66,7 @@ func TestConnectLearnsWhatItNeeds(t *testing.T) {
 	require.Equal(t, Cloud, c.Deployment())
 	require.Equal(t, sync.Person{AccountID: ownID, DisplayName: "Agent", Active: true, Agent: true}, c.Self())
 	require.Equal(t, requestIDField{id: fieldID, number: "10042", name: "teleportAccessRequestId"}, c.field)
-	require.Equal(t, f.URL+"/browse/ACC-1", c.IssueURL("ACC-1"))
+	require.Equal(t, f.URL+"/browse/ACC-1", c.cfg.IssueURL("ACC-1"))
 	require.Empty(t, logs.All())
 	asked := f.received("GET", "/mypermissions")
 	require.Len(t, asked, 1)

@@ -286,5 +286,5 @@ func TestBaseURLMayHaveAPath(t *testing.T) {
 	})
 	require.NoError(t, c.get(t.Context(), "myself"))
 	require.Equal(t, "https://api.atlassian.com/ex/jira/1-2-3/rest/api/2/myself", got)
-	require.Equal(t, "https://example.atlassian.net/browse/ACC-1", c.IssueURL("ACC-1"))
+	require.Equal(t, "https://example.atlassian.net/browse/ACC-1", c.cfg.IssueURL("ACC-1"))
 }
