@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,8 +32,13 @@ import (
 // A run of two replicas is recorded, as Prometheus would, and the dashboard's queries are put to it. To see what they show of a longer one:
 //
 //	go test ./deploy -run TestTheDashboardShowsSenseOfARecordedRun -record 2m -picture /tmp/dashboard.png
+//
+// and of agents that run elsewhere, as those of the demo, whose addresses it prints:
+//
+//	go test ./deploy -run TestADashboardOfAgentsElsewhere -of http://127.0.0.1:41234,http://127.0.0.1:41235 -record 2m -picture /tmp/dashboard.png
 var (
 	recordFor = flag.Duration("record", 12*time.Second, "how long the run is that the dashboard is tried with, at least")
+	recordOf  = flag.String("of", "", "admin addresses of agents that run elsewhere, separated by commas, for TestADashboardOfAgentsElsewhere")
 	pictureAt = flag.String("picture", "", "where a picture of the dashboard is written to, which needs chromium; empty: nowhere")
 )
 
@@ -53,32 +59,61 @@ type recorder struct {
 	longest  time.Duration            // between two scrapes: on a busy machine they are further apart than planned
 	names    map[string]labels.Labels // by series
 	values   map[string][]sample
-	seen     map[*replica.Replica][]string // series at the last scrape
+	seen     map[string][]string // series of each agent at the last scrape
 	once     sync.Once
 	parked   chan struct{} // closed once a parked request was seen
 }
 
-// scrape asks each replica once. The series of one that does not answer end.
-func (r *recorder) scrape(ctx context.Context, replicas []*replica.Replica) error {
+func newRecorder(length time.Duration) *recorder {
+	return &recorder{
+		interval: length / 120, begun: time.Now(),
+		names: make(map[string]labels.Labels), values: make(map[string][]sample), seen: make(map[string][]string), parked: make(chan struct{}),
+	}
+}
+
+// record scrapes the agents until ctx ends.
+func (r *recorder) record(ctx context.Context, agents []instance) error {
+	ticks := time.NewTicker(r.interval)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks.C:
+		}
+		if err := r.scrape(context.WithoutCancel(ctx), agents); err != nil {
+			return err
+		}
+	}
+}
+
+// instance is an agent whose metrics are recorded.
+type instance struct {
+	name string
+	get  func(ctx context.Context, path string) (code int, body string, err error)
+}
+
+// scrape asks each agent once. The series of one that does not answer end.
+func (r *recorder) scrape(ctx context.Context, agents []instance) error {
 	begun := time.Now()
 	if !r.scraped.IsZero() {
 		r.longest = max(r.longest, begun.Sub(r.scraped))
 	}
 	r.scraped = begun
 	now := begun.UnixMilli()
-	for _, target := range replicas {
+	for _, a := range agents {
 		ctx, cancel := context.WithTimeout(ctx, scrapeTime)
-		code, body, err := target.Get(ctx, "/metrics")
+		code, body, err := a.get(ctx, "/metrics")
 		cancel()
-		before := r.seen[target]
-		r.seen[target] = nil
+		before := r.seen[a.name]
+		r.seen[a.name] = nil
 		if err == nil && code == 200 {
-			if err := r.take(target, body, now); err != nil {
+			if err := r.take(a.name, body, now); err != nil {
 				return err
 			}
 		}
 		for _, series := range before {
-			if !slices.Contains(r.seen[target], series) {
+			if !slices.Contains(r.seen[a.name], series) {
 				r.values[series] = append(r.values[series], sample{at: now, v: math.Float64frombits(value.StaleNaN)})
 			}
 		}
@@ -86,14 +121,14 @@ func (r *recorder) scrape(ctx context.Context, replicas []*replica.Replica) erro
 	return nil
 }
 
-func (r *recorder) take(target *replica.Replica, body string, now int64) error {
+func (r *recorder) take(name, body string, now int64) error {
 	for p := textparse.NewPromParser([]byte(body), labels.NewSymbolTable()); ; {
 		entry, err := p.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read the metrics of %s: %w", target.Name, err)
+			return fmt.Errorf("read the metrics of %s: %w", name, err)
 		}
 		if entry != textparse.EntrySeries {
 			continue
@@ -101,11 +136,11 @@ func (r *recorder) take(target *replica.Replica, body string, now int64) error {
 		var own labels.Labels
 		p.Metric(&own)
 		_, _, v := p.Series()
-		name := labels.NewBuilder(own).Set("namespace", "demo").Set("job", "teleport-jira-agent").Set("instance", target.Name).Labels()
-		series := name.String()
-		r.names[series] = name
+		full := labels.NewBuilder(own).Set("namespace", "demo").Set("job", "teleport-jira-agent").Set("instance", name).Labels()
+		series := full.String()
+		r.names[series] = full
 		r.values[series] = append(r.values[series], sample{at: now, v: v})
-		r.seen[target] = append(r.seen[target], series)
+		r.seen[name] = append(r.seen[name], series)
 		if v == 1 && own.Get(labels.MetricName) == "teleport_jira_agent_requests_parked" {
 			r.once.Do(func() { close(r.parked) })
 		}
@@ -224,33 +259,17 @@ func (w *trial) live(length time.Duration) {
 func recorded(t *testing.T, length time.Duration) *recorder {
 	t.Helper()
 	w := newTrial(t, length)
-	r := &recorder{
-		interval: length / 120, begun: time.Now(),
-		names: make(map[string]labels.Labels), values: make(map[string][]sample), seen: make(map[*replica.Replica][]string),
-		parked: make(chan struct{}),
-	}
 	w.start("agent-1", "leading")
 	w.start("agent-2", "standing by")
-	replicas := slices.Clone(w.replicas)
+	var agents []instance
+	for _, replica := range w.replicas {
+		agents = append(agents, instance{replica.Name, replica.Get})
+	}
+	r := newRecorder(length)
 	ctx, stop := context.WithCancel(w.ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	go func() {
-		ticks := time.NewTicker(r.interval)
-		defer ticks.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				ended <- nil
-				return
-			case <-ticks.C:
-			}
-			if err := r.scrape(w.ctx, replicas); err != nil {
-				ended <- err
-				return
-			}
-		}
-	}()
+	go func() { ended <- r.record(ctx, agents) }()
 	w.live(length)
 	select {
 	case <-r.parked:
@@ -268,25 +287,7 @@ var unseen = []string{"Webhooks by code A", "Webhook certificate ends in A", "Ti
 func TestTheDashboardShowsSenseOfARecordedRun(t *testing.T) {
 	t.Parallel()
 	r := recorded(t, *recordFor)
-	s, engine, end := r.samples(), newEngine(t), time.Now()
-	begin := end.Add(-end.Sub(r.begun).Truncate(r.interval)) // so that the last step is the end
-	shown := make(map[string]promql.Matrix)
-	for _, p := range readDashboard(t).Panels {
-		for _, target := range p.Targets {
-			query := r.filled(target.Expr)
-			q, err := engine.NewRangeQuery(t.Context(), s, nil, query, begin, end, r.interval)
-			require.NoError(t, err, query)
-			result := q.Exec(t.Context())
-			require.NoError(t, result.Err, query)
-			matrix, err := result.Matrix()
-			require.NoError(t, err)
-			shown[p.Title+" "+target.RefID] = numbers(matrix)
-			q.Close()
-		}
-	}
-	if *pictureAt != "" {
-		draw(t, *pictureAt, readDashboard(t), shown)
-	}
+	shown := r.shows(t)
 	var empty []string
 	for name, matrix := range shown {
 		if len(matrix) == 0 {
@@ -309,6 +310,61 @@ func TestTheDashboardShowsSenseOfARecordedRun(t *testing.T) {
 	require.Subset(t, legends(shown["Calls by code A"]), []string{`{code="200"}`, `{code="201"}`, `{code="503"}`, `{code="400"}`})
 	require.Contains(t, legends(shown["Actions that failed A"]), `{action="create", outcome="permanent"}`)
 	require.InDelta(t, time.Hour.Seconds(), last(shown["Teleport identity ends in A"]), 600)
+}
+
+// TestADashboardOfAgentsElsewhere shows what the dashboard makes of a run that a person plays, such as one of the demo.
+func TestADashboardOfAgentsElsewhere(t *testing.T) {
+	t.Parallel()
+	if *recordOf == "" {
+		t.Skip("asked for with -of")
+	}
+	var agents []instance
+	for n, address := range strings.Split(*recordOf, ",") {
+		agents = append(agents, instance{fmt.Sprintf("agent-%d", n+1), func(ctx context.Context, path string) (int, string, error) {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+path, http.NoBody)
+			if err != nil {
+				return 0, "", err
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return 0, "", err
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			return resp.StatusCode, string(body), err
+		}})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), *recordFor)
+	defer cancel()
+	r := newRecorder(*recordFor)
+	require.NoError(t, r.record(ctx, agents))
+	require.NotEmpty(t, r.values, "no agent answers at %s", *recordOf)
+	require.Len(t, r.shows(t)["Leaders A"], 1)
+}
+
+// shows puts the dashboard's queries to what was recorded, and draws the picture if one is asked for. The results are by panel and target.
+func (r *recorder) shows(t *testing.T) map[string]promql.Matrix {
+	t.Helper()
+	s, engine, end := r.samples(), newEngine(t), time.Now()
+	begin := end.Add(-end.Sub(r.begun).Truncate(r.interval)) // so that the last step is the end
+	shown := make(map[string]promql.Matrix)
+	for _, p := range readDashboard(t).Panels {
+		for _, target := range p.Targets {
+			query := r.filled(target.Expr)
+			q, err := engine.NewRangeQuery(t.Context(), s, nil, query, begin, end, r.interval)
+			require.NoError(t, err, query)
+			result := q.Exec(t.Context())
+			require.NoError(t, result.Err, query)
+			matrix, err := result.Matrix()
+			require.NoError(t, err)
+			shown[p.Title+" "+target.RefID] = numbers(matrix)
+			q.Close()
+		}
+	}
+	if *pictureAt != "" {
+		draw(t, *pictureAt, readDashboard(t), shown)
+	}
+	return shown
 }
 
 // filled is a query as Grafana would send it: $__rate_interval is four intervals of the scrape, as long as they really were.
