@@ -1,19 +1,11 @@
 package integration
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -62,23 +54,10 @@ func (h *hook) certify(name string) *x509.CertPool {
 }
 
 // certify writes a certificate for 127.0.0.1 and its key.
-func certify(tb testing.TB, name, certFile, keyFile string) (trusted *x509.CertPool) {
-	tb.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(tb, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	require.NoError(tb, err)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(tb, err)
-	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	require.NoError(tb, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
-	require.NoError(tb, os.WriteFile(certFile, cert, 0o600))
-	trusted = x509.NewCertPool()
-	require.True(tb, trusted.AppendCertsFromPEM(cert))
+func certify(t *testing.T, name, certFile, keyFile string) (trusted *x509.CertPool) {
+	t.Helper()
+	trusted, err := replica.Certify(name, certFile, keyFile)
+	require.NoError(t, err)
 	return trusted
 }
 

@@ -2,19 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
-	"math/big"
-	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -23,6 +15,7 @@ import (
 	"github.com/gravitational/teleport/api/types"
 
 	"teleport-jira-agent/integration/jirasim"
+	"teleport-jira-agent/integration/replica"
 	"teleport-jira-agent/integration/teleportsim"
 )
 
@@ -102,7 +95,7 @@ func webhook(ctx context.Context, b *bench) ([]figure, error) {
 
 func webhookMoves(ctx context.Context, b *bench, jiraTakes time.Duration) (times, error) {
 	cert, key := filepath.Join(b.dir, "tls.crt"), filepath.Join(b.dir, "tls.key")
-	trusted, err := certify(cert, key)
+	trusted, err := replica.Certify("bench", cert, key)
 	if err != nil {
 		return nil, err
 	}
@@ -151,27 +144,4 @@ func (r *rig) moves() (times, error) {
 	}
 	group.Wait()
 	return took, errors.Join(failed...)
-}
-
-// certify writes a certificate for 127.0.0.1 and its key.
-func certify(certFile, keyFile string) (trusted *x509.CertPool, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		return nil, err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, err
-	}
-	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	trusted = x509.NewCertPool()
-	trusted.AppendCertsFromPEM(cert)
-	return trusted, errors.Join(os.WriteFile(certFile, cert, 0o600), os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
 }
