@@ -41,7 +41,7 @@ func (d *DB) Hint(ctx context.Context, scope Scope, issueID string, claimed time
 
 const (
 	dueHintsQuery = `
-		SELECT h.issue_id, h.claimed, h.looks, h.seq, l.issue_updated FROM hints AS h JOIN links AS l USING (scope, issue_id)
+		SELECT h.issue_id, h.claimed, h.looks, h.seq, l.issue_updated, l.settled_at IS NULL FROM hints AS h JOIN links AS l USING (scope, issue_id)
 		WHERE h.scope = $1 AND h.due <= now() ORDER BY h.due, h.issue_id LIMIT $2`
 	nextHintQuery = "SELECT EXTRACT(EPOCH FROM min(due) - now())::float8 FROM hints WHERE scope = $1 AND due > now()"
 )
@@ -55,7 +55,7 @@ func (s *store) Hints(ctx context.Context, limit int) (due []sync.Hint, next tim
 		}
 		due, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (h sync.Hint, err error) {
 			var claimed, recorded *time.Time
-			err = row.Scan(&h.IssueID, &claimed, &h.Looks, &h.Seq, &recorded)
+			err = row.Scan(&h.IssueID, &claimed, &h.Looks, &h.Seq, &recorded, &h.Open)
 			h.Claimed, h.Recorded = fromNull(claimed), fromNull(recorded)
 			return h, err
 		})

@@ -57,8 +57,8 @@ func TestHint_IsKeptOnlyOfAnIssueThatARowOfTheScopeNames(t *testing.T) {
 	hint(t, d, "101", time.Time{})
 	due, next := hints(t, leading(t, d, board, 7), 10)
 	require.Empty(t, cmp.Diff([]sync.Hint{
-		{IssueID: "100", Claimed: t0, Recorded: t0.Add(time.Hour), Seq: 1},
-		{IssueID: "101", Seq: 1},
+		{IssueID: "100", Open: true, Claimed: t0, Recorded: t0.Add(time.Hour), Seq: 1},
+		{IssueID: "101", Open: true, Seq: 1},
 	}, due))
 	require.Zero(t, next)
 	elsewhere := leading(t, d, Scope{Cluster: board.Cluster, Project: "OTHER"}, 7)
@@ -81,12 +81,12 @@ func TestHint_OfManyWebhooksAboutOneIssueIsOneRow(t *testing.T) {
 	}
 	require.NoError(t, replicas.Wait())
 	due, _ := hints(t, s, 10)
-	require.Equal(t, []sync.Hint{{IssueID: "100", Claimed: t0.Add(9 * time.Minute), Seq: 100}}, due)
+	require.Equal(t, []sync.Hint{{IssueID: "100", Open: true, Claimed: t0.Add(9 * time.Minute), Seq: 100}}, due)
 
 	hint(t, d, "100", time.Time{})
 	hint(t, d, "100", t0)
 	due, _ = hints(t, s, 10)
-	require.Equal(t, []sync.Hint{{IssueID: "100", Seq: 102}}, due, "one that says no time is answered by no time")
+	require.Equal(t, []sync.Hint{{IssueID: "100", Open: true, Seq: 102}}, due, "one that says no time is answered by no time")
 }
 
 func TestHeeded_EndsAHintOrLetsItWait(t *testing.T) {
@@ -104,9 +104,9 @@ func TestHeeded_EndsAHintOrLetsItWait(t *testing.T) {
 	require.Len(t, due, 3)
 
 	require.NoError(t, s.Heeded(t.Context(), []sync.Heeded{
-		{Hint: sync.Hint{IssueID: "100", Seq: 1}, Again: time.Hour},
-		{Hint: sync.Hint{IssueID: "101", Seq: 1}},
-		{Hint: sync.Hint{IssueID: "102", Seq: 1}, Again: time.Minute},
+		{Hint: sync.Hint{IssueID: "100", Open: true, Seq: 1}, Again: time.Hour},
+		{Hint: sync.Hint{IssueID: "101", Open: true, Seq: 1}},
+		{Hint: sync.Hint{IssueID: "102", Open: true, Seq: 1}, Again: time.Minute},
 	}))
 	due, next := hints(t, s, 10)
 	require.Empty(t, due)
@@ -116,7 +116,7 @@ func TestHeeded_EndsAHintOrLetsItWait(t *testing.T) {
 
 	hint(t, d, "100", t0.Add(time.Second)) // another webhook
 	due, _ = hints(t, s, 10)
-	require.Equal(t, []sync.Hint{{IssueID: "100", Claimed: t0.Add(time.Second), Seq: 2}}, due)
+	require.Equal(t, []sync.Hint{{IssueID: "100", Open: true, Claimed: t0.Add(time.Second), Seq: 2}}, due)
 }
 
 func TestHeeded_LeavesAHintDueThatWasRenewedMeanwhile(t *testing.T) {

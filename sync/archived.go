@@ -37,8 +37,12 @@ func planArchived(l Link, p Policy, target Outcome) []Action {
 // read reads the issue by id, and says what is to be done about one that is archived. Where the issue itself does not tell that it no longer is, a
 // sweep does.
 func (w *worker) read(ctx context.Context) error {
-	if _, err := w.readIssue(ctx); err != nil || w.link.Issue.Archived != Archived {
+	detail, err := w.readIssue(ctx)
+	if err != nil {
 		return err
+	}
+	if w.fresh = &detail; w.link.Issue.Archived != Archived {
+		return nil
 	}
 	remedy := "nobody can move it; no other is made: restore it, or decide the request in Teleport"
 	if o := OutcomeOf(w.link); o != OutcomePending {

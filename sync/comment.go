@@ -124,7 +124,7 @@ func (w *worker) tellStray(ctx context.Context, stray Detail) error {
 	if !duplicate {
 		return nil
 	}
-	_, err := w.Tracker.Move(ctx, stray.Issue.ID, Status{}, w.Policy.Statuses[OutcomeExpired], w.checked)
+	_, err := w.Tracker.Drive(ctx, stray.Issue, w.Policy.Statuses[OutcomeExpired], w.checked)
 	return err
 }
 

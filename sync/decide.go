@@ -19,7 +19,7 @@ const (
 // judge takes an issue whose status disagrees with Teleport: from a fresh read of its history it learns who moved it, and either brings
 // the decision to Teleport or puts the issue back.
 func (w *worker) judge(ctx context.Context) error {
-	detail, err := w.readIssue(ctx)
+	detail, err := w.reread(ctx)
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (w *worker) judge(ctx context.Context) error {
 		return &Error{Side: "jira", Op: "read the history of issue " + detail.Issue.Key, Err: err}
 	}
 	if verdict.Decision != nil {
-		known, err := inquiry{w.Policy, w.Cluster, w.Tracker}.about(ctx, w.link, verdict.Move.Author)
+		known, err := inquiry{w.Policy, w.Cluster, w.Tracker, w.requesters}.about(ctx, w.link, verdict.Move.Author)
 		if err != nil {
 			return err
 		}
@@ -42,6 +42,15 @@ func (w *worker) judge(ctx context.Context) error {
 		return w.decide(ctx, verdict)
 	}
 	return w.refuse(ctx, verdict)
+}
+
+// reread is the issue as it was read immediately before, or else reads it now.
+func (w *worker) reread(ctx context.Context) (Detail, error) {
+	if d := w.fresh; d != nil {
+		w.fresh = nil
+		return *d, nil
+	}
+	return w.readIssue(ctx)
 }
 
 // decide brings a person's verdict to Teleport, which has no precondition on the call: the request is read immediately before, and must

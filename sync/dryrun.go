@@ -64,7 +64,7 @@ func (c dryCluster) Link(ctx context.Context, id string, ref IssueRef) error {
 	return notDone("teleport", "name issue %s in the plugin data of request %s", ref.Key, id)
 }
 
-func (c dryCluster) Resolve(ctx context.Context, id, resolution, _ string, _ int) error {
+func (c dryCluster) Resolve(ctx context.Context, id string, _ IssueRef, resolution, _ string, _ int) error {
 	data, err := c.Linked(ctx, id)
 	if err != nil || !data.Claimed || string(data.Resolution) == resolution {
 		return err
@@ -92,6 +92,10 @@ func (t dryTracker) Move(ctx context.Context, id string, from Status, to []strin
 		return Issue{}, ErrChanged
 	}
 	return Issue{}, notDone("jira", "move issue %s from %s to %s", issues[0].Key, issues[0].Status.Name, to[0])
+}
+
+func (t dryTracker) Drive(ctx context.Context, seen Issue, to []string, commit func(context.Context) error) (Issue, error) {
+	return t.Move(ctx, seen.ID, Status{}, to, commit)
 }
 
 func (dryTracker) SetRequestID(_ context.Context, id, requestID string, _ func(context.Context) error) error {

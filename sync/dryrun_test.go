@@ -11,7 +11,7 @@ import (
 )
 
 // readFirst would change something, and look whether it is so already: TestADryRunCountsWhatIsAlreadySo calls them.
-var readFirst = []string{"Claim", "Link", "Resolve", "Move"}
+var readFirst = []string{"Claim", "Link", "Resolve", "Move", "Drive"}
 
 // reads are the calls that change nothing.
 var reads = []string{
@@ -46,7 +46,7 @@ func TestADryRunReachesNoWrite(t *testing.T) {
 
 // written counts the calls of both sides that change something.
 func written(c *memCluster, t *memTracker) (n int) {
-	for _, op := range []string{"create", "move", "comment", "set field"} {
+	for _, op := range []string{"create", "move", "drive", "comment", "set field"} {
 		n += t.count(op)
 	}
 	for _, op := range []string{"claim", "reclaim", "link", "resolve", "decide", "review"} {
@@ -174,9 +174,9 @@ func TestADryRunCountsWhatIsAlreadySo(t *testing.T) {
 	require.NoError(t, teleport.Link(ctx, "req-1", IssueRef{ID: "10001"}))
 	require.ErrorIs(t, teleport.Link(ctx, "req-1", IssueRef{ID: "10002"}), ErrChanged)
 	require.ErrorIs(t, teleport.Link(ctx, "req-2", IssueRef{ID: "10002"}), ErrDryRun)
-	require.NoError(t, teleport.Resolve(ctx, "req-1", "approved", "", 0))
-	require.ErrorIs(t, teleport.Resolve(ctx, "req-1", "denied", "", 0), ErrDryRun)
-	require.NoError(t, teleport.Resolve(ctx, "req-2", "denied", "", 0)) // no plugin data: nothing would be written
+	require.NoError(t, teleport.Resolve(ctx, "req-1", IssueRef{ID: "10001"}, "approved", "", 0))
+	require.ErrorIs(t, teleport.Resolve(ctx, "req-1", IssueRef{ID: "10001"}, "denied", "", 0), ErrDryRun)
+	require.NoError(t, teleport.Resolve(ctx, "req-2", IssueRef{ID: "10001"}, "denied", "", 0)) // no plugin data: nothing would be written
 	_, mine, err := teleport.Claim(ctx, Request{ID: "req-2"}, "mark")
 	require.ErrorIs(t, err, ErrDryRun)
 	require.False(t, mine)
@@ -185,6 +185,10 @@ func TestADryRunCountsWhatIsAlreadySo(t *testing.T) {
 	require.Equal(t, IssueRef{ID: "10001"}, ref)
 	require.False(t, mine)
 
+	_, err = jira.Drive(ctx, issue, []string{pendingStatus.Name}, nil)
+	require.ErrorIs(t, err, ErrDryRun)
+	_, err = jira.Drive(ctx, issue, []string{todoStatus.Name}, nil)
+	require.NoError(t, err)
 	_, err = jira.Move(ctx, issue.ID, Status{}, []string{todoStatus.Name}, nil)
 	require.NoError(t, err)
 	_, err = jira.Move(ctx, issue.ID, approvedStatus, []string{pendingStatus.Name}, nil)

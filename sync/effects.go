@@ -38,6 +38,9 @@ func (w *worker) create(ctx context.Context) error {
 		return err
 	}
 	w.link.Bound = IssueRef{ID: issue.ID, Key: issue.Key}
+	if issue.Status != (Status{}) {
+		w.link.Issue = issue
+	}
 	w.link.Begun = ""
 	if made := w.link.Request.Created; made.After(w.began) {
 		w.Observer.Created(time.Since(made))
@@ -97,14 +100,19 @@ func (w *worker) begin(effect string) func(context.Context) error {
 // checked is the commit callback of an effect that needs no trace, being read afresh before each repeat.
 func (w *worker) checked(context.Context) error { return w.Lease.Check() }
 
-// move brings the issue to a status that shows the outcome. An issue that is to be placed under Pending is moved only from the status
+// move brings the issue to a status that shows the outcome, wherever it is. One that is to be placed under Pending is moved only from the status
 // that was seen: a person may have moved it on meanwhile.
 func (w *worker) move(ctx context.Context, to Outcome) error {
-	var from Status
 	if to == OutcomePending {
-		from = w.link.Issue.Status
+		return w.moveFrom(ctx, w.link.Issue.Status, to)
 	}
-	return w.moveFrom(ctx, from, to)
+	seen := w.link.Issue
+	seen.ID = w.link.Bound.ID
+	issue, err := w.Tracker.Drive(ctx, seen, w.Policy.Statuses[to], w.checked)
+	if err != nil {
+		return err
+	}
+	return w.observeMoved(ctx, issue)
 }
 
 func (w *worker) moveFrom(ctx context.Context, from Status, to Outcome) error {
@@ -116,15 +124,19 @@ func (w *worker) moveFrom(ctx context.Context, from Status, to Outcome) error {
 	if err != nil {
 		return err
 	}
+	return w.observeMoved(ctx, issue)
+}
+
+func (w *worker) observeMoved(ctx context.Context, i Issue) error {
 	seen := w.link.Issue
-	seen.Status, seen.Updated = issue.Status, issue.Updated
+	seen.Status, seen.Updated, seen.Assumed = i.Status, i.Updated, i.Assumed
 	return w.observeOwn(ctx, seen)
 }
 
 // resolve records the outcome in the plugin data, as Teleport's own plugin would.
 func (w *worker) resolve(ctx context.Context, o Outcome) error {
 	r := w.link.Request
-	if err := w.Cluster.Resolve(ctx, r.ID, string(o), r.ResolveReason, len(r.Reviews)); err != nil {
+	if err := w.Cluster.Resolve(ctx, r.ID, w.link.Bound, string(o), r.ResolveReason, len(r.Reviews)); err != nil {
 		return err
 	}
 	w.link.Resolved = o
@@ -203,7 +215,8 @@ func (w *worker) observeIssue(ctx context.Context, i Issue) error {
 	return nil
 }
 
-// notePlaced remembers that the issue has been under Pending: from then on people may move it to statuses that mean nothing here.
+// notePlaced remembers that the issue has been seen under Pending: from then on people may move it to statuses that mean nothing here.
 func (w *worker) notePlaced() {
-	w.link.Placed = w.link.Placed || w.Policy.Statuses.Shows(w.link.Issue.Status, OutcomePending)
+	seen := w.link.Issue.Assumed.IsZero() && w.Policy.Statuses.Shows(w.link.Issue.Status, OutcomePending)
+	w.link.Placed = w.link.Placed || seen
 }

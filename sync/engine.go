@@ -52,6 +52,8 @@ type Engine struct {
 	resumed  bool        // what a dry run put off is due again; of the work loop alone
 	foreseen stdsync.Map // in a dry run: what was told last of each request
 	told     conditions
+
+	requesters *Recent[User] // by user name
 }
 
 // drain is how long running steps may take to finish after the term has ended. What they begin after that is refused by the
@@ -62,6 +64,7 @@ const drain = 2 * time.Second
 // term has begun. Failures of Jira, Teleport and PostgreSQL are waited out.
 func (e *Engine) Run(ctx context.Context) error {
 	e.began = time.Now()
+	e.requesters = NewRecent[User](maxRequesters, requesterAge)
 	e.wakeWork, e.wakePoll = make(chan struct{}, 1), make(chan struct{}, 1)
 	if e.DryRun {
 		e.Cluster, e.Tracker, e.Store = dryCluster{e.Cluster}, dryTracker{e.Tracker}, &dryStore{Store: e.Store}

@@ -32,7 +32,7 @@ func Assess(ctx context.Context, p Policy, c Cluster, t Tracker, l Link, d Detai
 		return "", err
 	}
 	if v.Decision != nil {
-		who, err := inquiry{p, c, t}.about(ctx, l, v.Move.Author)
+		who, err := inquiry{Policy: p, Cluster: c, Tracker: t}.about(ctx, l, v.Move.Author)
 		if err != nil {
 			return "", fmt.Errorf("look up who moved issue %s: %w", d.Issue.Key, err)
 		}
@@ -116,6 +116,8 @@ func Expect(l Link, p Policy, now time.Time, retention time.Duration) Outlook {
 		o.Text = "Due now: the leader does it next."
 	case OutcomeOf(l) == OutcomePending:
 		o.Text = "It waits for a decision, in Jira or in Teleport, until it expires at " + stamp(l.Request.Expires) + "."
+	case !l.Issue.Assumed.IsZero():
+		o.Text = fmt.Sprintf("The agent moved the issue to %q. A poll that shows it there settles the request; otherwise it is read at %s.", l.Issue.Status.Name, stamp(l.Due))
 	default:
 		o.Text = "It is due: the leader looks at it next."
 	}

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -14,6 +15,8 @@ type Hint struct {
 	Claimed time.Time
 	// Recorded is the time of the last change that the issue's row knows of.
 	Recorded time.Time
+	// Open: the row is not settled.
+	Open bool
 	// Looks is how often the issue was read since the last webhook about it.
 	Looks int
 	// Seq is raised by each webhook.
@@ -34,6 +37,9 @@ const (
 	// hintRest is the least pause after a read. One that took longer is followed by as long a pause, so that a flood of webhooks takes at most
 	// half of the calls that Jira allows.
 	hintRest = 250 * time.Millisecond
+	// hintFew is up to how many issues the workers of their rows are let read, each with its history, so that what a person did is decided on by that same
+	// read. With the rest for each that is 4 calls a second.
+	hintFew = 4
 	// hintsAnyway is how often hints are looked for although nobody told of one.
 	hintsAnyway = 30 * time.Second
 )
@@ -43,8 +49,14 @@ const (
 // first; what shows later is for the polls, and what never shows (a forged time in the future) is forgotten.
 var lookAgain = []time.Duration{time.Second, 4 * time.Second, 10 * time.Second, 15 * time.Second}
 
-// answered reports whether the row knows of something later than the webhook tells of: it is an old one, or one that was sent again.
-func (h Hint) answered() bool { return !h.Claimed.IsZero() && h.Recorded.After(h.Claimed) }
+// answered reports whether the row knows of something later than the webhook tells of, so that it is an old one, or one that was sent again; or of just that,
+// and the issue was read since.
+func (h Hint) answered() bool {
+	if h.Claimed.IsZero() {
+		return false
+	}
+	return h.Recorded.After(h.Claimed) || h.Looks > 0 && h.Recorded.Equal(h.Claimed)
+}
 
 // again is how long to wait before the next look at an issue that Jira showed as changed at updated; zero: it was seen as the webhook claims, or
 // often enough.
@@ -73,7 +85,7 @@ func (e *Engine) heed(ctx context.Context) error {
 		case <-after(due):
 		}
 		start := time.Now()
-		read, next, err := e.heedOnce(ctx)
+		calls, next, err := e.heedOnce(ctx)
 		if errors.Is(err, ErrNotLeader) {
 			return err
 		}
@@ -86,9 +98,8 @@ func (e *Engine) heed(ctx context.Context) error {
 			failures++
 			e.pauseSide(err)
 			rest = e.retryAfter(err, failures)
-		case read > 0:
-			e.sides.worked("jira", start)
-			rest = max(hintRest, time.Since(start))
+		case calls > 0:
+			rest = max(time.Duration(calls)*hintRest, time.Since(start))
 		}
 		if err == nil {
 			failures = 0
@@ -98,8 +109,8 @@ func (e *Engine) heed(ctx context.Context) error {
 	}
 }
 
-// heedOnce takes one page of hints that are due. It returns how many issues it had to read, and how long there is nothing more to do.
-func (e *Engine) heedOnce(ctx context.Context) (read int, next time.Duration, err error) {
+// heedOnce takes one page of hints that are due. It returns how many calls to Jira that makes, and how long there is nothing more to do.
+func (e *Engine) heedOnce(ctx context.Context) (calls int, next time.Duration, err error) {
 	hints, next, err := e.Store.Hints(ctx, hintPage)
 	if err != nil {
 		return 0, 0, err
@@ -110,30 +121,54 @@ func (e *Engine) heedOnce(ctx context.Context) (read int, next time.Duration, er
 	if len(hints) == hintPage {
 		next = 0
 	}
-	unanswered := make(map[string]bool)
+	var few []string
+	many := make(map[string]bool)
 	for _, h := range hints {
-		if !h.answered() {
-			unanswered[h.IssueID] = false
+		switch {
+		case h.answered():
+		case h.Open && len(few) < hintFew:
+			few = append(few, h.IssueID)
+		default:
+			many[h.IssueID] = false
 		}
 	}
-	shown, err := e.compareIssues(ctx, e.Tracker.Latest, unanswered)
-	if failure := asError(err); err != nil && failure.Side == "jira" && failure.Scope == ScopeRequest {
-		// One of them is in trouble. Each is read by the worker of its own row, and the trouble counts for that row alone.
-		err = e.Store.SuspectIssues(ctx, keys(unanswered))
-		notify(e.wakeWork)
+	if len(many) > 0 { // one read in bulk takes the few, too
+		for _, id := range few {
+			many[id] = false
+		}
+		few = nil
 	}
+	shown, err := e.readHinted(ctx, few, many)
 	if err != nil {
-		return len(unanswered), 0, err
+		return len(hints), 0, err
 	}
 	heeded := make([]Heeded, len(hints))
 	for i, h := range hints {
 		heeded[i].Hint = h
-		if issue, ok := shown[h.IssueID]; ok {
+		if issue, ok := shown[h.IssueID]; ok || slices.Contains(few, h.IssueID) {
 			heeded[i].Again = h.again(issue.Updated)
 		}
 		if again := heeded[i].Again; again > 0 {
 			next = min(next, again)
 		}
 	}
-	return len(unanswered), next, e.Store.Heeded(ctx, heeded)
+	return len(few) + min(len(many), 1), next, e.Store.Heeded(ctx, heeded)
+}
+
+// readHinted lets a few issues be read by the workers of their rows, and reads many in bulk. It returns what Jira showed of the latter.
+func (e *Engine) readHinted(ctx context.Context, few []string, many map[string]bool) (map[string]Issue, error) {
+	start := time.Now()
+	shown, err := e.compareIssues(ctx, e.Tracker.Latest, many)
+	failure := asError(err)
+	switch {
+	case err == nil && len(many) > 0:
+		e.sides.worked("jira", start)
+	case failure.Side == "jira" && failure.Scope == ScopeRequest:
+		// One of them is in trouble. Each is read by the worker of its own row, and the trouble counts for that row alone.
+		few = append(few, keys(many)...)
+	case err != nil:
+		return nil, err
+	}
+	defer notify(e.wakeWork)
+	return shown, e.Store.SuspectIssues(ctx, few)
 }

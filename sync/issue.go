@@ -36,6 +36,8 @@ type Issue struct {
 	Updated time.Time `json:"updated"`
 	// Archived tells whether the issue is archived: read-only for everybody until somebody restores it.
 	Archived Archival `json:"archived,omitempty"`
+	// Assumed is when the agent concluded from what it did that the issue is in Status, which Jira has not shown yet. Zero where it has.
+	Assumed time.Time `json:"assumed,omitzero"`
 }
 
 // Archival tells whether an issue is archived.

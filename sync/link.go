@@ -168,7 +168,7 @@ func MergeIssue(old, seen Issue) (merged Issue, changed bool) {
 		merged.Archived = old.Archived
 	}
 	same := merged.Key == old.Key && merged.Project == old.Project && merged.Type == old.Type && merged.Status == old.Status && merged.RequestID == old.RequestID
-	same = same && (merged.Archived == Archived) == (old.Archived == Archived)
+	same = same && (merged.Archived == Archived) == (old.Archived == Archived) && merged.Assumed.Equal(old.Assumed)
 	return merged, !same || merged.Updated.After(old.Updated)
 }
 

@@ -270,7 +270,7 @@ func (c *memCluster) Link(ctx context.Context, id string, ref IssueRef) error {
 	return c.leave("teleport", "link")
 }
 
-func (c *memCluster) Resolve(ctx context.Context, id, resolution, _ string, _ int) error {
+func (c *memCluster) Resolve(ctx context.Context, id string, _ IssueRef, resolution, _ string, _ int) error {
 	if err := c.enter(ctx, "teleport", "resolve"); err != nil {
 		return err
 	}

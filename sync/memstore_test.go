@@ -109,7 +109,7 @@ func (s termStore) Hints(ctx context.Context, limit int) (due []Hint, next time.
 		case wait <= 0 && len(due) < limit:
 			for _, l := range s.links {
 				if l.Bound.ID == h.IssueID {
-					h.Recorded = l.Issue.Updated
+					h.Recorded, h.Open = l.Issue.Updated, l.SettledAt.IsZero()
 				}
 			}
 			due = append(due, h.Hint)

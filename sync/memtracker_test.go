@@ -29,8 +29,17 @@ type memTracker struct {
 	initial Status
 	lag     time.Duration       // of the search index
 	stale   time.Duration       // of reads of issues without their history
+	late    time.Duration       // of what reads of issues with their history show of moves
 	groups  map[string][]string // by account id; nil: this account may not see them
 	dead    map[string]bool     // statuses that no transition leads to, by name
+	memory  *memMemory          // nil: nothing is remembered of how issues move
+}
+
+// memMemory is what the adapter remembers of the workflow, right or wrong.
+type memMemory struct {
+	initial Status          // where an issue was that nobody had moved
+	known   map[string]bool // the statuses, by id, in which transitions were once offered
+	astray  func() bool     // whether a remembered transition now leads elsewhere
 }
 
 var agentAccount = Person{AccountID: "acc-agent", Active: true, Agent: true, DisplayName: "Agent"}
@@ -56,6 +65,13 @@ func (t *memTracker) setDead(names ...string) {
 	for _, name := range names {
 		t.dead[name] = true
 	}
+}
+
+// begin lets new issues begin in another status.
+func (t *memTracker) begin(in Status) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.initial = in
 }
 
 // remove deletes an issue.
@@ -180,6 +196,18 @@ func (t *memTracker) before(i *memIssue, lag time.Duration) (Issue, bool) {
 	return shown, true
 }
 
+// shown is the same for a read by id: that an issue exists is never late.
+func (t *memTracker) shown(i *memIssue, lag time.Duration) Issue {
+	issue, ok := t.before(i, lag)
+	switch {
+	case ok:
+		return issue
+	case len(i.lagging) > 0:
+		return i.lagging[0]
+	}
+	return i.Issue
+}
+
 func (t *memTracker) Now(context.Context) (time.Time, error) { return time.Now(), nil }
 
 func (t *memTracker) Search(ctx context.Context, q Query, page func([]Issue) error) error {
@@ -226,11 +254,7 @@ func (t *memTracker) Latest(ctx context.Context, ids []string) ([]Issue, error) 
 	var found []Issue
 	for _, id := range ids {
 		if i := t.issues[id]; i != nil {
-			shown, ok := t.before(i, t.stale)
-			if !ok && len(i.lagging) > 0 {
-				shown = i.lagging[0] // that an issue exists is never late
-			}
-			found = append(found, shown)
+			found = append(found, t.shown(i, t.stale))
 		}
 	}
 	return found, nil
@@ -247,9 +271,14 @@ func (t *memTracker) Read(ctx context.Context, id string) (Detail, error) {
 		return Detail{}, &Error{Side: "jira", Op: "read", Err: ErrNotFound}
 	}
 	d := i.Detail
-	d.Moves = slices.Clone(d.Moves)
+	d.Issue = t.shown(i, t.late)
+	horizon := time.Now().Add(-t.late)
+	d.Moves = slices.DeleteFunc(slices.Clone(d.Moves), func(m Move) bool { return m.At.After(horizon) })
 	d.Comments = slices.Clone(d.Comments)
 	slices.Reverse(d.Comments)
+	if t.memory != nil && len(d.Moves) == 0 && d.Issue.ByAgent {
+		t.memory.initial = d.Issue.Status
+	}
 	return d, nil
 }
 
@@ -308,7 +337,11 @@ func (t *memTracker) Create(ctx context.Context, d Draft, commit func(context.Co
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := t.made(d.RequestID)
-	return Issue{ID: i.Issue.ID, Key: i.Issue.Key}, t.leave("jira", "create")
+	told := Issue{ID: i.Issue.ID, Key: i.Issue.Key, Project: i.Issue.Project, RequestID: d.RequestID, Property: d.RequestID, ByAgent: true}
+	if t.memory != nil && t.memory.initial != (Status{}) {
+		told.Status, told.Assumed = t.memory.initial, time.Now()
+	}
+	return told, t.leave("jira", "create")
 }
 
 // made is a new issue by the agent.
@@ -339,18 +372,60 @@ func (t *memTracker) Move(ctx context.Context, id string, from Status, to []stri
 	case from != Status{} && !sameStatus(from, i.Issue.Status):
 		return Issue{}, &Error{Side: "jira", Op: "move", Err: ErrChanged}
 	}
+	if t.memory != nil {
+		t.memory.known[i.Issue.Status.ID] = true
+	}
+	s, ok := t.reachable(to)
+	if !ok {
+		return Issue{}, &Error{Side: "jira", Op: "move", Permanent: true, Err: ErrNoTransition}
+	}
+	if err := commit(ctx); err != nil {
+		return Issue{}, err
+	}
+	t.transition(i, agentAccount, s)
+	return i.Issue, t.leave("jira", "move")
+}
+
+func (t *memTracker) reachable(to []string) (Status, bool) {
 	for _, want := range to {
 		for _, s := range allStatuses {
 			if s.Is(want) && !t.dead[s.Name] {
-				if err := commit(ctx); err != nil {
-					return Issue{}, err
-				}
-				t.transition(i, agentAccount, s)
-				return i.Issue, t.leave("jira", "move")
+				return s, true
 			}
 		}
 	}
-	return Issue{}, &Error{Side: "jira", Op: "move", Permanent: true, Err: ErrNoTransition}
+	return Status{}, false
+}
+
+// Drive sends a transition that is remembered where the issue was seen. Jira refuses it if the issue is in its status already, and otherwise carries it out
+// wherever the issue is: it may be a global one.
+func (t *memTracker) Drive(ctx context.Context, seen Issue, to []string, commit func(context.Context) error) (Issue, error) {
+	t.mu.Lock()
+	known := t.memory != nil && t.memory.known[seen.Status.ID]
+	t.mu.Unlock()
+	s, ok := t.reachable(to)
+	if !known || !ok {
+		return t.Move(ctx, seen.ID, Status{}, to, commit)
+	}
+	if err := commit(ctx); err != nil {
+		return seen, err
+	}
+	if err := t.enter(ctx, "jira", "drive"); err != nil {
+		return seen, err
+	}
+	t.mu.Lock()
+	i, err := t.writable(seen.ID, "drive")
+	if err != nil || i.Issue.Status == s {
+		t.mu.Unlock()
+		return t.Move(ctx, seen.ID, Status{}, to, commit)
+	}
+	defer t.mu.Unlock()
+	if seen.Status, seen.Assumed = s, time.Now(); t.memory.astray != nil && t.memory.astray() {
+		s = todoStatus
+		t.memory.known = make(map[string]bool) // as when the issue comes to where nothing is remembered
+	}
+	t.transition(i, agentAccount, s)
+	return seen, t.leave("jira", "drive")
 }
 
 func (t *memTracker) SetRequestID(ctx context.Context, id, requestID string, commit func(context.Context) error) error {

@@ -70,7 +70,11 @@ func Plan(l Link, p Policy, now time.Time) []Action {
 	if target == OutcomePending {
 		return append(plan, planPending(l, p)...)
 	}
-	return append(plan, planResolved(l, p, target, len(plan) == 0)...)
+	plan = append(plan, planResolved(l, p, target)...)
+	if len(plan) == 0 && !settledAs(l, target) {
+		return planSettled(l, target, now)
+	}
+	return plan
 }
 
 // planField: the request's ID stands in the field of its own issue, and means nothing in any other.
@@ -118,17 +122,16 @@ func planPending(l Link, p Policy) []Action {
 
 // planResolved: the issue shows the outcome, with one closing comment. Later moves of a settled issue are put back only from a status that
 // stands for another outcome: what a team does with its closed issues (archive, "Done") does not contradict Teleport.
-func planResolved(l Link, p Policy, target Outcome, nothingElse bool) []Action {
+func planResolved(l Link, p Policy, target Outcome) []Action {
 	plan := planReviews(l)
 	if key := resolutionKey(target); !l.HasComment(key) {
 		plan = append(plan, Action{Kind: ActComment, Key: key, Body: resolutionText(l, target), Cause: "the request is " + string(target)})
 	}
 	shows := p.Statuses.Shows(l.Issue.Status, target)
 	_, known := p.Statuses.Outcome(l.Issue.Status)
-	settledSo := !l.SettledAt.IsZero() && l.Resolved == target
 	switch {
 	case shows:
-	case !settledSo:
+	case !settledAs(l, target):
 		plan = append(plan, Action{Kind: ActMove, To: target, Cause: "the request is " + string(target)})
 	case known:
 		plan = append(plan, Action{Kind: ActJudge, Cause: "the issue was moved to " + l.Issue.Status.Name + " after the request was " + string(target)})
@@ -136,10 +139,25 @@ func planResolved(l Link, p Policy, target Outcome, nothingElse bool) []Action {
 	if l.Resolved != target {
 		plan = append(plan, Action{Kind: ActResolve, To: target, Cause: "Teleport's plugin data does not say " + string(target) + " yet"})
 	}
-	if nothingElse && len(plan) == 0 && !settledSo {
-		plan = append(plan, Action{Kind: ActSettle, To: target, Cause: "both sides say " + string(target)})
-	}
 	return plan
+}
+
+// settledAs reports whether both sides once agreed on this outcome.
+func settledAs(l Link, target Outcome) bool { return !l.SettledAt.IsZero() && l.Resolved == target }
+
+// assumedFor is how long an issue may be taken for being where the agent moved it, until it is read. Polls show it sooner: the next one of the tight
+// schedule as a rule, one a minute at worst by default.
+const assumedFor = 2 * time.Minute
+
+// planSettled: nothing is left to do, once Jira has shown the issue where it belongs.
+func planSettled(l Link, target Outcome, now time.Time) []Action {
+	switch {
+	case l.Issue.Assumed.IsZero():
+		return []Action{{Kind: ActSettle, To: target, Cause: "both sides say " + string(target)}}
+	case !now.Before(l.Issue.Assumed.Add(assumedFor)):
+		return []Action{{Kind: ActRead, Cause: "no poll has shown the issue in status " + l.Issue.Status.Name + " yet"}}
+	}
+	return nil
 }
 
 // planReviews: each review becomes one comment. Teleport takes one review per author.
@@ -161,10 +179,15 @@ const resolutionPrefix = "resolution:"
 // resolutionKey marks the closing comment. It names the outcome since Teleport lets a denial overwrite an approval.
 func resolutionKey(o Outcome) string { return resolutionPrefix + string(o) }
 
-// nextLook is when the row of a request needs another look although no fact changes: when the request expires.
+// nextLook is when the row of a request needs another look although no fact changes: when the request expires, or the issue has to be read to
+// settle it.
 func nextLook(l Link) time.Time {
-	if OutcomeOf(l) == OutcomePending && !l.Dropped {
+	switch {
+	case l.Dropped:
+	case OutcomeOf(l) == OutcomePending:
 		return l.Request.Expires
+	case l.SettledAt.IsZero() && !l.Issue.Assumed.IsZero():
+		return l.Issue.Assumed.Add(assumedFor)
 	}
 	return time.Time{}
 }

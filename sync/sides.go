@@ -47,8 +47,9 @@ type Cluster interface {
 	Link(ctx context.Context, requestID string, ref IssueRef) error
 
 	// Resolve writes the resolution ("approved", "denied", "expired", "promoted"), its reason and the count of
-	// reviews into the plugin data. Nothing is written, and nil returned, when the plugin data or the request is gone. Repeating it is harmless.
-	Resolve(ctx context.Context, requestID, resolution, reason string, reviews int) error
+	// reviews into the plugin data, which is expected to name the issue ref; what else it says is kept. Nothing is written, and nil returned, when the
+	// plugin data or the request is gone. Repeating it is harmless.
+	Resolve(ctx context.Context, requestID string, ref IssueRef, resolution, reason string, reviews int) error
 }
 
 // PluginData is what Teleport's plugin data says of a request. It outlives the request: Teleport keeps it until an hour after the access that was
@@ -117,14 +118,17 @@ type Tracker interface {
 
 	// Create makes an issue. commit is called when all waiting is over, immediately before the call is sent; if it returns an
 	// error nothing is sent and that error is returned. An Error with Uncertain set means that the issue may exist.
-	// Status and Updated of the result may be zero: Jira's answer names only id and key.
+	// Jira's answer names only id and key: the status of the result is the one that issues began in lately (Issue.Assumed), or zero.
 	Create(ctx context.Context, d Draft, commit func(context.Context) error) (Issue, error)
 
 	// Move brings an issue to the first of the statuses in to that its workflow reaches in one step. It reads the issue
-	// first: already in one of them is success without an effect; a status other than from is ErrChanged (an empty from
-	// means any). commit is as in Create, called only if a transition is sent. ErrNoTransition when none leads there. The result has the
-	// status that the issue is in now.
+	// first: already in one of them is success without an effect; a status other than from is ErrChanged. commit is as in Create, called only if a
+	// transition is sent. ErrNoTransition when none leads there. The result has the status that the issue is in now.
 	Move(ctx context.Context, id string, from Status, to []string, commit func(context.Context) error) (Issue, error)
+
+	// Drive is Move from whatever status the issue is in now. seen is what was last seen of it: where it is known which transition leads from there, it may
+	// be sent without a read, and the status of the result is Assumed then.
+	Drive(ctx context.Context, seen Issue, to []string, commit func(context.Context) error) (Issue, error)
 
 	// SetRequestID writes the custom field of an issue. commit is as in Create.
 	SetRequestID(ctx context.Context, id, requestID string, commit func(context.Context) error) error

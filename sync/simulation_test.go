@@ -96,6 +96,7 @@ func newSimulation(seed uint64) *simulation {
 	}
 	s.tracker.lag = time.Duration(s.random.IntN(60)) * time.Second
 	s.tracker.stale = time.Duration(s.random.IntN(20)) * time.Second
+	s.tracker.memory = &memMemory{known: make(map[string]bool), astray: func() bool { return s.isFaulty() && s.roll(10) == 0 }}
 	for _, f := range []*faults{&s.cluster.faults, &s.tracker.faults} {
 		f.set(s.before, s.after)
 		f.delay = func() time.Duration { return time.Duration(s.roll(400)) * time.Millisecond }
@@ -360,7 +361,7 @@ func (s *simulation) succeed() {
 func (s *simulation) step() {
 	s.succeed()
 	id := fmt.Sprintf("req-%d", 1+s.roll(simRequests))
-	switch s.roll(18) {
+	switch s.roll(19) {
 	case 0, 1:
 		if s.created < simRequests {
 			s.created++
@@ -435,6 +436,11 @@ func (s *simulation) step() {
 		s.webhook(id)
 	case 17:
 		s.operator(id)
+	case 18:
+		if s.roll(4) == 0 {
+			s.tracker.begin([]Status{todoStatus, pendingStatus}[s.roll(2)])
+			s.note("new issues begin in another status, perhaps")
+		}
 	}
 }
 

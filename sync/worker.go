@@ -26,6 +26,8 @@ var errNoProgress = errors.New("the action succeeded without effect; both sides 
 type worker struct {
 	*Engine
 	link   Link
+	fresh  *Detail  // the issue as ActRead has just read it, for what comes next
+	ended  bool     // recorded as having nothing left to do
 	told   string   // Work.LastError as it was at first: in a dry run, what was told last
 	undone []string // in a dry run: what would have been done
 	log    *zap.Logger
@@ -64,6 +66,9 @@ func (w *worker) run(ctx context.Context) error {
 		if errors.Is(err, ErrNotLeader) || ctx.Err() != nil {
 			return cmp.Or(err, ctx.Err()) // the row stays due; whoever leads goes on from what is recorded
 		}
+		if w.ended {
+			return nil
+		}
 		if err == nil {
 			if succeeded[action.id()]++; succeeded[action.id()] < 3 {
 				continue
@@ -82,12 +87,15 @@ func (w *worker) run(ctx context.Context) error {
 	return w.finish(ctx, worst)
 }
 
-// act does one action and appends its outcome to the row's activity.
+// act does one action and appends its outcome to the row's activity. What is left of an issue that was read is for the next action alone.
 func (w *worker) act(ctx context.Context, a Action) error {
 	if err := w.Lease.Check(); err != nil {
 		return err
 	}
 	start := time.Now()
+	if a.Kind != ActJudge {
+		w.fresh = nil
+	}
 	err := w.do(ctx, a)
 	if a.Kind != ActRead && a.Kind != ActAnswer && w.link.Bound.ID != "" && isJiras(err, ErrNotFound) {
 		w.link.IssueGone = true // to be read by id before anything is concluded
@@ -167,7 +175,19 @@ func (w *worker) save(ctx context.Context, a Action, outcome error) error {
 	if outcome != nil {
 		done.Outcome = outcome.Error()
 	}
+	if outcome == nil && len(w.undone) == 0 && len(Plan(w.link, w.Policy, time.Now())) == 0 {
+		return w.end(ctx, done)
+	}
 	return w.record(ctx, done)
+}
+
+// end records the last action together with when the row is next due, unless a fact has changed meanwhile.
+func (w *worker) end(ctx context.Context, done Activity) error {
+	seq := w.link.Seq
+	w.conclude(nil)
+	err := w.record(ctx, done)
+	w.ended = err == nil && w.link.Seq == seq
+	return err
 }
 
 // record saves the row and goes on with what it holds now, since observers may have changed facts meanwhile.
@@ -183,6 +203,11 @@ func (w *worker) record(ctx context.Context, done ...Activity) error {
 
 // finish records when the row is next due.
 func (w *worker) finish(ctx context.Context, err error) error {
+	return w.record(ctx, w.conclude(err)...)
+}
+
+// conclude sets when the row is next due, and returns what a dry run tells.
+func (w *worker) conclude(err error) (told []Activity) {
 	now := time.Now()
 	l := &w.link
 	e := asError(err)
@@ -210,15 +235,14 @@ func (w *worker) finish(ctx context.Context, err error) error {
 		l.LastError = err.Error()
 		l.Due = now.Add(backoff(l.Attempts, firstBackoff, maxBackoff))
 	}
-	var told []Activity
 	if len(w.undone) > 0 && e.Scope != ScopeSide { // else it may not be all that would have been done
 		told = w.foresee(err)
 	}
 	// A parked or delayed request still expires on time.
-	if look := nextLook(*l); !look.IsZero() && (l.Due.IsZero() || look.Before(l.Due)) {
+	if look := nextLook(*l); look.After(now) && (l.Due.IsZero() || look.Before(l.Due)) {
 		l.Due = look
 	}
-	return w.record(ctx, told...)
+	return told
 }
 
 // isJiras reports whether err is this condition, as Jira said it.

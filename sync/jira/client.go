@@ -11,7 +11,8 @@
 //   - neither credentials nor bodies get into an error or a log.
 //
 // Connect finds out once what the deployment is, which account the agent uses and which number the custom field has, and
-// checks what the work rests on. The Client that it returns has no state but that, the pace, the pauses, and for a minute what groups people are in.
+// checks what the work rests on. The Client that it returns has no state but that, the pace, the pauses, for a minute what groups people are in, and how
+// issues move.
 //
 // All calls share one pace and wait for it before they are sent; a write waits before its commit callback and is then sent
 // at once. When Jira asks for a pause (429, or 503 with Retry-After), calls wait for its end, or fail at once when that is
@@ -105,6 +106,7 @@ type Client struct {
 	self       sync.Person
 	field      requestIDField
 	groups     groupCache
+	workflow   workflow
 }
 
 var _ sync.Tracker = (*Client)(nil)

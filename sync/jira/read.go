@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"teleport-jira-agent/sync"
 )
@@ -29,6 +30,9 @@ func (c *Client) Read(ctx context.Context, id string) (sync.Detail, error) {
 	detail := sync.Detail{Issue: issue}
 	if detail.Moves, err = c.history(ctx, in, issue); err != nil {
 		return sync.Detail{}, err
+	}
+	if issue.ByAgent && issue.Project == c.cfg.Project && len(detail.Moves) == 0 {
+		c.workflow.began(issue, time.Now())
 	}
 	if detail.Comments, err = c.commentsOf(ctx, r, in); err != nil {
 		return sync.Detail{}, err

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"teleport-jira-agent/sync"
 )
@@ -36,10 +37,12 @@ func (c *Client) Create(ctx context.Context, d sync.Draft, commit func(context.C
 		e.Uncertain = true
 		return sync.Issue{}, e
 	}
-	return sync.Issue{
+	issue := sync.Issue{
 		ID: made.ID, Key: made.Key, Project: c.cfg.Project,
 		RequestID: d.RequestID, Property: d.RequestID, ByAgent: true,
-	}, nil
+	}
+	c.workflow.begin(&issue, time.Now())
+	return issue, nil
 }
 
 var number = regexp.MustCompile(`^[0-9]+$`)
@@ -72,9 +75,26 @@ func (c *Client) explainField(err error) error {
 	return err
 }
 
-// Move brings an issue to one of the statuses in to by one transition, from a fresh read.
+// Drive brings an issue to one of the statuses in to: by a transition that Jira offered lately to another issue where this one was seen, in one call; where
+// none is remembered, or Jira refuses it, from a fresh read.
+func (c *Client) Drive(ctx context.Context, seen sync.Issue, to []string, commit func(context.Context) error) (sync.Issue, error) {
+	if chosen, ok := choose(c.workflow.offers(seen), to); ok && !isOneOf(seen.Status, to) {
+		err := c.transition(ctx, moving(seen.ID, to), seen.ID, chosen, commit)
+		switch codeOf(err) {
+		case http.StatusBadRequest, http.StatusConflict, http.StatusNotFound: // not here, or not now
+		default:
+			if err == nil {
+				seen.Status, seen.Assumed = chosen.To.status(), time.Now()
+			}
+			return seen, err
+		}
+	}
+	return c.Move(ctx, seen.ID, sync.Status{}, to, commit)
+}
+
+// Move brings an issue to one of the statuses in to by one transition, from a fresh read. An empty from means any.
 func (c *Client) Move(ctx context.Context, id string, from sync.Status, to []string, commit func(context.Context) error) (sync.Issue, error) {
-	op := fmt.Sprintf("move issue %s to %s", id, strings.Join(to, " or "))
+	op := moving(id, to)
 	issue, err := c.getIssue(ctx, c.issueRequest(op, id, c.searchFields()...), &issueJSON{})
 	if err != nil {
 		return sync.Issue{}, err
@@ -90,21 +110,32 @@ func (c *Client) Move(ctx context.Context, id string, from sync.Status, to []str
 	if err != nil {
 		return issue, err
 	}
+	c.workflow.note(issue, offered)
 	chosen, ok := choose(offered, to)
 	if !ok {
 		e := failure(request{op: op}, noTransition(issue.Status, offered))
 		e.Permanent = true
 		return issue, e
 	}
-	r := request{
-		op: op, method: http.MethodPost, endpoint: "issue/{id}/transitions", issue: id,
-		body: map[string]any{"transition": map[string]string{"id": chosen.ID}},
-	}
-	if err := c.write(ctx, r, commit, nil); err != nil {
+	if err := c.transition(ctx, op, id, chosen, commit); err != nil {
 		return c.afterRefusal(ctx, issue, to, err)
 	}
 	issue.Status = chosen.To.status()
 	return issue, nil
+}
+
+// moving is what errors name as tried.
+func moving(id string, to []string) string {
+	return fmt.Sprintf("move issue %s to %s", id, strings.Join(to, " or "))
+}
+
+// transition sends one.
+func (c *Client) transition(ctx context.Context, op, id string, t transitionJSON, commit func(context.Context) error) error {
+	r := request{
+		op: op, method: http.MethodPost, endpoint: "issue/{id}/transitions", issue: id,
+		body: map[string]any{"transition": map[string]string{"id": t.ID}},
+	}
+	return c.write(ctx, r, commit, nil)
 }
 
 // afterRefusal looks again after Jira refused a transition: somebody may have moved the issue meanwhile, be it to where it belongs.

@@ -61,7 +61,7 @@ func claimData(r sync.Request) (set, expected map[string]string) {
 	return set, expected
 }
 
-// resolveData is the write of a resolution over data that was just read. expected pins what the write is based on.
+// resolveData is the write of a resolution over data. expected pins what the write is based on.
 func resolveData(data map[string]string, resolution, reason string, reviews int) (set, expected map[string]string) {
 	set = map[string]string{
 		keyResolution:    resolution,
@@ -157,9 +157,20 @@ func (c *Client) Link(ctx context.Context, requestID string, ref sync.IssueRef) 
 	return requestError(op, fmt.Errorf("%w: the plugin data names issue %s (id %s)", sync.ErrChanged, data[keyIssueKey], data[keyIssueID]))
 }
 
-// Resolve implements sync.Cluster. A resolution that is there already stays; a different one is replaced.
-func (c *Client) Resolve(ctx context.Context, requestID, resolution, reason string, reviews int) error {
+// Resolve implements sync.Cluster. A resolution that is there already stays; a different one is replaced. The usual case, the issue is named and the
+// first resolution recorded, costs one call.
+func (c *Client) Resolve(ctx context.Context, requestID string, ref sync.IssueRef, resolution, reason string, reviews int) error {
 	op := fmt.Sprintf("record resolution %s of access request %s", resolution, requestID)
+	if ref.ID != "" {
+		set, expected := resolveData(map[string]string{keyIssueID: ref.ID}, resolution, reason, reviews)
+		err := c.update(ctx, op, requestID, set, expected)
+		switch {
+		case errors.Is(err, sync.ErrNotFound):
+			return nil
+		case !errors.Is(err, sync.ErrChanged):
+			return err
+		}
+	}
 	data, err := c.pluginData(ctx, op, requestID)
 	if errors.Is(err, errNoPluginData) {
 		return nil

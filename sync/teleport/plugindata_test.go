@@ -107,7 +107,7 @@ func TestClaimIsFirstOnlyOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, claimed)
 	require.Equal(t, sync.IssueRef{ID: "10001", Key: "P-1"}, ref)
-	require.NoError(t, c.Resolve(soon(t), id, "denied", "", 0))
+	require.NoError(t, c.Resolve(soon(t), id, issueRef, "denied", "", 0))
 	data, err = c.Linked(soon(t), id)
 	require.NoError(t, err)
 	require.Equal(t, sync.PluginData{Claimed: true, Issue: sync.IssueRef{ID: "10001", Key: "P-1"}, Resolution: sync.OutcomeDenied, Mark: "other"}, data)
@@ -174,15 +174,15 @@ func TestResolveWritesOnceAndReplacesADifferentResolution(t *testing.T) {
 	id := file(t, server, teleportsim.Request{})
 	require.NoError(t, c.Link(soon(t), id, sync.IssueRef{ID: "10001", Key: "P-1"}))
 	server.ResetCalls()
-	for range 2 {
-		require.NoError(t, c.Resolve(soon(t), id, "approved", "fine", 2))
-	}
-	require.Equal(t, 1, server.Calls()["UpdatePluginData"])
+	require.NoError(t, c.Resolve(soon(t), id, issueRef, "approved", "fine", 2))
+	require.Equal(t, map[string]int{"UpdatePluginData": 1}, server.Calls())
+	require.NoError(t, c.Resolve(soon(t), id, issueRef, "approved", "fine", 2))
+	require.Equal(t, map[string]int{"UpdatePluginData": 2, "GetPluginData": 1}, server.Calls(), "the repeat is refused, and finds it done")
 	require.Equal(t, map[string]string{
 		"issue_id": "10001", "issue_key": "P-1", "resolution": "approved", "resolve_reason": "fine", "reviews_count": "2",
 	}, server.PluginData(id)["jira"])
 
-	require.NoError(t, c.Resolve(soon(t), id, "denied", "", 0))
+	require.NoError(t, c.Resolve(soon(t), id, issueRef, "denied", "", 0))
 	require.Equal(t, map[string]string{"issue_id": "10001", "issue_key": "P-1", "resolution": "denied"}, server.PluginData(id)["jira"])
 }
 
@@ -192,7 +192,7 @@ func TestResolveWritesAfterTheRequestIsGoneWhileItsDataLives(t *testing.T) {
 	id := file(t, server, teleportsim.Request{})
 	require.NoError(t, c.Link(soon(t), id, sync.IssueRef{ID: "10001", Key: "P-1"}))
 	require.NoError(t, server.Expire(id))
-	require.NoError(t, c.Resolve(soon(t), id, "expired", "", 0))
+	require.NoError(t, c.Resolve(soon(t), id, issueRef, "expired", "", 0))
 	require.Equal(t, "expired", server.PluginData(id)["jira"]["resolution"])
 }
 
@@ -200,11 +200,24 @@ func TestResolveWritesNothingWhereNothingIs(t *testing.T) {
 	t.Parallel()
 	server, c := cluster(t, teleportsim.Config{})
 	id := file(t, server, teleportsim.Request{})
-	require.NoError(t, c.Resolve(soon(t), id, "denied", "no", 1))
-	require.NoError(t, c.Resolve(soon(t), "gone", "denied", "no", 1))
+	require.NoError(t, c.Resolve(soon(t), id, issueRef, "denied", "no", 1))
+	require.NoError(t, c.Resolve(soon(t), "gone", issueRef, "denied", "no", 1))
 	require.Nil(t, server.PluginData(id))
-	require.Zero(t, server.Calls()["UpdatePluginData"])
 }
+
+func TestResolveLeavesTheNameOfAnotherIssueAlone(t *testing.T) {
+	t.Parallel()
+	server, c := cluster(t, teleportsim.Config{})
+	id := file(t, server, teleportsim.Request{})
+	require.NoError(t, c.Link(soon(t), id, sync.IssueRef{ID: "10002", Key: "P-2"}))
+	require.NoError(t, c.Resolve(soon(t), id, issueRef, "denied", "no", 1))
+	require.Equal(t, map[string]string{
+		"issue_id": "10002", "issue_key": "P-2", "resolution": "denied", "resolve_reason": "no", "reviews_count": "1",
+	}, server.PluginData(id)["jira"])
+}
+
+// issueRef is the issue of most tests.
+var issueRef = sync.IssueRef{ID: "10001", Key: "P-1"}
 
 func TestMissingRightsOnPluginDataConcernTheRequestForWritesAndAllForReads(t *testing.T) {
 	t.Parallel()
@@ -214,6 +227,6 @@ func TestMissingRightsOnPluginDataConcernTheRequestForWritesAndAllForReads(t *te
 	_, _, err := c.Claim(soon(t), sync.Request{ID: id, User: "alice"}, "m")
 	require.True(t, failure(t, err).Permanent)
 	require.Equal(t, sync.ScopeRequest, failure(t, err).Scope)
-	err = c.Resolve(soon(t), id, "denied", "", 0)
+	_, err = c.Linked(soon(t), id)
 	require.Equal(t, sync.ScopeSide, failure(t, err).Scope)
 }
