@@ -28,7 +28,7 @@ var board = Scope{Cluster: "teleport.example.com", Project: "OPS"}
 func always(databaseURL string) func() string { return func() string { return databaseURL } }
 
 // open returns a DB, without migrating it.
-func open(t *testing.T, databaseURL string) *DB {
+func open(t testing.TB, databaseURL string) *DB {
 	t.Helper()
 	d, err := Open(t.Context(), Config{URL: always(databaseURL), Instance: t.Name(), Lease: 10 * time.Second, Log: zap.NewNop()})
 	require.NoError(t, err)
@@ -37,7 +37,7 @@ func open(t *testing.T, databaseURL string) *DB {
 }
 
 // migrated returns a DB with its tables.
-func migrated(t *testing.T) *DB {
+func migrated(t testing.TB) *DB {
 	t.Helper()
 	d := open(t, pgtest.URL(t))
 	require.NoError(t, d.Migrate(t.Context()))
@@ -45,14 +45,14 @@ func migrated(t *testing.T) *DB {
 }
 
 // exec runs a statement outside the store.
-func exec(t *testing.T, d *DB, statement string, args ...any) {
+func exec(t testing.TB, d *DB, statement string, args ...any) {
 	t.Helper()
 	_, err := d.pool.Exec(t.Context(), statement, args...)
 	require.NoError(t, err)
 }
 
 // scalar reads one value outside the store.
-func scalar[T any](t *testing.T, d *DB, query string, args ...any) (value T) {
+func scalar[T any](t testing.TB, d *DB, query string, args ...any) (value T) {
 	t.Helper()
 	require.NoError(t, d.pool.QueryRow(t.Context(), query, args...).Scan(&value))
 	return value

@@ -20,7 +20,7 @@ var t0 = time.Date(2026, 3, 14, 15, 9, 26, 535000000, time.UTC)
 func farFuture() time.Time { return time.Now().Add(24 * time.Hour) }
 
 // leading returns the store of a term that has begun.
-func leading(t *testing.T, d *DB, scope Scope, epoch int64) sync.Store {
+func leading(t testing.TB, d *DB, scope Scope, epoch int64) sync.Store {
 	t.Helper()
 	exec(t, d, `
 		INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, $2, gen_random_uuid(), 'test', false)
@@ -28,7 +28,7 @@ func leading(t *testing.T, d *DB, scope Scope, epoch int64) sync.Store {
 	return d.Store(scope, epoch)
 }
 
-func newStore(t *testing.T) (*DB, sync.Store) {
+func newStore(t testing.TB) (*DB, sync.Store) {
 	t.Helper()
 	d := migrated(t)
 	return d, leading(t, d, board, 1)
@@ -48,7 +48,7 @@ func issue(id, requestID string, updated time.Time) sync.Issue {
 }
 
 // observe records requests and returns their rows.
-func observe(t *testing.T, s sync.Store, requests ...sync.Request) []sync.Link {
+func observe(t testing.TB, s sync.Store, requests ...sync.Request) []sync.Link {
 	t.Helper()
 	require.NoError(t, s.ObserveRequests(t.Context(), requests))
 	links := make([]sync.Link, len(requests))
@@ -59,7 +59,7 @@ func observe(t *testing.T, s sync.Store, requests ...sync.Request) []sync.Link {
 }
 
 // row reads one open row.
-func row(t *testing.T, s sync.Store, id string) sync.Link {
+func row(t testing.TB, s sync.Store, id string) sync.Link {
 	t.Helper()
 	open, err := s.Open(t.Context(), "", 1000)
 	require.NoError(t, err)
@@ -69,7 +69,7 @@ func row(t *testing.T, s sync.Store, id string) sync.Link {
 }
 
 // save records work on a row and returns it.
-func save(t *testing.T, s sync.Store, l sync.Link, change func(*sync.Link)) sync.Link {
+func save(t testing.TB, s sync.Store, l sync.Link, change func(*sync.Link)) sync.Link {
 	t.Helper()
 	change(&l)
 	saved, err := s.Save(t.Context(), l)
@@ -78,7 +78,7 @@ func save(t *testing.T, s sync.Store, l sync.Link, change func(*sync.Link)) sync
 }
 
 // bind gives a row an issue and takes it off the queue.
-func bind(t *testing.T, s sync.Store, l sync.Link, issueID string) sync.Link {
+func bind(t testing.TB, s sync.Store, l sync.Link, issueID string) sync.Link {
 	t.Helper()
 	return save(t, s, l, func(l *sync.Link) {
 		l.Bound, l.Due = sync.IssueRef{ID: issueID, Key: "OPS-" + issueID}, time.Time{}
