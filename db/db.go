@@ -44,7 +44,7 @@ type Config struct {
 	// Lease is the elector's. No transaction is left open or at work for longer than 1.5 times this, so that one whose process is gone
 	// or frozen does not hold up the next leader's term.
 	Lease time.Duration
-	// OnStatement, if not nil, is told of each statement of the pool's. It is called from many goroutines and must not block.
+	// OnStatement, if not nil, is told of each statement of the pool's, and of each batch of them. It is called from many goroutines and must not block.
 	OnStatement func(StatementInfo)
 	Log         *zap.Logger
 }

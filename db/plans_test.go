@@ -29,7 +29,7 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		index string
 	}{
 		"due":            {dueQuery, []any{board.String(), time.Now(), ids, 16}, "links_due"},
-		"next due":       {nextDueQuery, []any{board.String(), ids}, "links_due"},
+		"next due":       {nextDueQuery, []any{board.String(), time.Now(), ids}, "links_due"},
 		"open":           {openQuery, []any{board.String(), "open2", 500}, "links_open"},
 		"pending issues": {pendingIssuesQuery, []any{board.String(), 50}, "links_pending"},
 		"pending count":  {pendingCountQuery, []any{board.String()}, "links_pending"},

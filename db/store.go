@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"teleport-jira-agent/sync"
 )
@@ -47,6 +48,27 @@ func (s *store) fenced(ctx context.Context, op string, do func(context.Context, 
 	return failure(op, err)
 }
 
+// read asks what queue puts into the batch, in one round trip that begins with a look at the term. It locks nothing: a read that another term overtakes
+// changes nothing, and what is done upon it is fenced itself. So it is given no transaction number and writes no log.
+func (s *store) read(ctx context.Context, op string, queue func(*pgx.Batch)) error {
+	ctx, cancel := context.WithTimeout(ctx, s.db.callTime)
+	defer cancel()
+	var batch pgx.Batch
+	batch.Queue("SELECT 1 FROM leadership WHERE name = $1 AND epoch = $2", s.scope, s.epoch).Exec(func(tag pgconn.CommandTag) error {
+		if tag.RowsAffected() == 0 {
+			return s.overtaken()
+		}
+		return nil
+	})
+	queue(&batch)
+	return failure(op, s.db.pool.SendBatch(ctx, &batch).Close())
+}
+
+// overtaken is the error of a store whose term is not the present one.
+func (s *store) overtaken() error {
+	return fmt.Errorf("%w: epoch %d is not the present one", sync.ErrNotLeader, s.epoch)
+}
+
 // fence locks the row of the store's term against the statement that begins the next one.
 func (s *store) fence(ctx context.Context, tx pgx.Tx) error {
 	tag, err := tx.Exec(ctx, "SELECT 1 FROM leadership WHERE name = $1 AND epoch = $2 FOR KEY SHARE", s.scope, s.epoch)
@@ -54,7 +76,7 @@ func (s *store) fence(ctx context.Context, tx pgx.Tx) error {
 		return fmt.Errorf("verify the leadership of epoch %d: %w", s.epoch, err)
 	}
 	if tag.RowsAffected() == 0 {
-		return fmt.Errorf("%w: epoch %d is not the present one", sync.ErrNotLeader, s.epoch)
+		return s.overtaken()
 	}
 	return nil
 }
@@ -84,6 +106,27 @@ func links(ctx context.Context, tx pgx.Tx, query string, args ...any) ([]sync.Li
 		return nil, err
 	}
 	return pgx.CollectRows(rows, scanLink)
+}
+
+// queueLinks adds a query for whole rows to a batch.
+func queueLinks(batch *pgx.Batch, found *[]sync.Link, query string, args ...any) {
+	batch.Queue(query, args...).Query(func(rows pgx.Rows) (err error) {
+		*found, err = pgx.CollectRows(rows, scanLink)
+		return err
+	})
+}
+
+// queueTime adds a query for one time to a batch; without a row, or with NULL, it is zero.
+func queueTime(batch *pgx.Batch, found *time.Time, query string, args ...any) {
+	batch.Queue(query, args...).QueryRow(func(row pgx.Row) error {
+		var at *time.Time
+		err := row.Scan(&at)
+		if noRows(err) {
+			return nil
+		}
+		*found = fromNull(at)
+		return err
+	})
 }
 
 // toNull makes a zero time NULL.

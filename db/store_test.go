@@ -88,7 +88,7 @@ func bind(t testing.TB, s sync.Store, l sync.Link, issueID string) sync.Link {
 // dueIDs are the requests that are due now.
 func dueIDs(t *testing.T, s sync.Store, skip ...string) []string {
 	t.Helper()
-	due, err := s.Due(t.Context(), time.Now(), 100, skip)
+	due, _, err := s.Due(t.Context(), time.Now(), 100, skip)
 	require.NoError(t, err)
 	ids := []string{}
 	for _, l := range due {
@@ -118,27 +118,24 @@ func TestDue_ReturnsTheLongestDueFirstWithoutThoseInSkip(t *testing.T) {
 		l := observe(t, s, request(id))[0]
 		save(t, s, l, func(l *sync.Link) { l.Due = due })
 	}
-	ids := func(limit int, skip ...string) []string {
-		due, err := s.Due(t.Context(), now, limit, skip)
+	expect := func(ids []string, next time.Time, limit int, skip ...string) {
+		due, at, err := s.Due(t.Context(), now, limit, skip)
 		require.NoError(t, err)
-		ids := make([]string, len(due))
-		for i, l := range due {
-			ids[i] = l.RequestID
+		found := []string{}
+		for _, l := range due {
+			found = append(found, l.RequestID)
 		}
-		return ids
+		require.Equal(t, ids, found)
+		require.Equal(t, next, at)
 	}
-	require.Equal(t, []string{"b", "a", "c"}, ids(10))
-	require.Equal(t, []string{"b"}, ids(1))
-	require.Equal(t, []string{"a"}, ids(1, "b"))
-
-	next := func(skip ...string) time.Time {
-		at, err := s.NextDue(t.Context(), skip)
-		require.NoError(t, err)
-		return at
-	}
-	require.Equal(t, now.Add(-time.Hour), next())
-	require.Equal(t, now.Add(time.Minute), next("a", "b", "c"))
-	require.Zero(t, next("a", "b", "c", "d"))
+	never, later := time.Time{}, now.Add(time.Minute)
+	expect([]string{"b", "a", "c"}, later, 10)
+	expect([]string{"b", "a", "c"}, never, 3)
+	expect([]string{"b"}, never, 1)
+	expect([]string{"a"}, never, 1, "b")
+	expect([]string{"b"}, later, 10, "a", "c")
+	expect([]string{}, later, 10, "a", "b", "c")
+	expect([]string{}, never, 10, "a", "b", "c", "d")
 }
 
 func TestSave_RecordsTheWholeWorkAndNoFact(t *testing.T) {
@@ -342,8 +339,7 @@ func everyMethod(ctx context.Context, s sync.Store, l sync.Link) map[string]erro
 	}
 	_, _, answers["Hints"] = s.Hints(ctx, 10)
 	_, answers["Cursor"] = s.Cursor(ctx)
-	_, answers["Due"] = s.Due(ctx, time.Now(), 10, nil)
-	_, answers["NextDue"] = s.NextDue(ctx, nil)
+	_, _, answers["Due"] = s.Due(ctx, time.Now(), 10, nil)
 	_, answers["Save"] = s.Save(ctx, l, sync.Activity{At: t0})
 	_, answers["Open"] = s.Open(ctx, "", 10)
 	_, _, answers["PendingIssues"] = s.PendingIssues(ctx, 10)

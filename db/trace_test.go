@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
@@ -30,4 +31,11 @@ func TestStatementsAreTold(t *testing.T) {
 	require.Error(t, err)
 	require.Len(t, told, 1)
 	require.Equal(t, err, (<-told).Err)
+
+	var batch pgx.Batch
+	batch.Queue("SELECT 1")
+	batch.Queue("SELECT 2")
+	require.NoError(t, d.pool.SendBatch(t.Context(), &batch).Close())
+	require.Len(t, told, 1, "a batch is one round trip")
+	require.Positive(t, (<-told).Duration)
 }

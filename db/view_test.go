@@ -90,7 +90,7 @@ func TestView_RetryMakesARowDueAndForgetsItsFailures(t *testing.T) {
 	before := failedRow(t, s, "parked", "1", true)
 	view := d.View(board)
 	require.NoError(t, view.Retry(t.Context(), []string{before.RequestID}))
-	due, err := s.Due(t.Context(), time.Now().Add(time.Second), 10, nil)
+	due, _, err := s.Due(t.Context(), time.Now().Add(time.Second), 10, nil)
 	require.NoError(t, err)
 	require.Len(t, due, 1)
 	require.Zero(t, due[0].Attempts)

@@ -13,7 +13,7 @@ import (
 // The queries of the hot paths. Each runs on a partial index that leaves out closed rows.
 const (
 	dueQuery     = "SELECT " + linkColumns + " FROM links WHERE scope = $1 AND due <= $2 AND request_id <> ALL($3) ORDER BY due, request_id LIMIT $4"
-	nextDueQuery = "SELECT due FROM links WHERE scope = $1 AND due IS NOT NULL AND request_id <> ALL($2) ORDER BY due, request_id LIMIT 1"
+	nextDueQuery = "SELECT due FROM links WHERE scope = $1 AND due > $2 AND request_id <> ALL($3) ORDER BY due, request_id LIMIT 1"
 	openQuery    = "SELECT " + linkColumns + " FROM links WHERE scope = $1 AND settled_at IS NULL AND request_id > $2 ORDER BY request_id LIMIT $3"
 
 	pending = "scope = $1 AND state = 'pending' AND NOT gone AND settled_at IS NULL"
@@ -42,13 +42,16 @@ func (s *store) Cursor(ctx context.Context) (cursor time.Time, err error) {
 	return cursor, err
 }
 
-// Due implements sync.Store.
-func (s *store) Due(ctx context.Context, now time.Time, limit int, skip []string) (due []sync.Link, err error) {
-	err = s.fenced(ctx, "read the rows that are due", func(ctx context.Context, tx pgx.Tx) (err error) {
-		due, err = links(ctx, tx, dueQuery, s.scope, now, list(skip), limit)
-		return err
+// Due implements sync.Store. With fewer rows than limit all that are due are known, so the next one is due after now.
+func (s *store) Due(ctx context.Context, now time.Time, limit int, skip []string) (due []sync.Link, next time.Time, err error) {
+	err = s.read(ctx, "read the rows that are due", func(batch *pgx.Batch) {
+		queueLinks(batch, &due, dueQuery, s.scope, now, list(skip), limit)
+		queueTime(batch, &next, nextDueQuery, s.scope, now, list(skip))
 	})
-	return due, err
+	if len(due) == limit {
+		next = time.Time{}
+	}
+	return due, next, err
 }
 
 // EndDryRun implements sync.Store.
@@ -63,19 +66,6 @@ func (s *store) EndDryRun(ctx context.Context) error {
 			FROM put_off WHERE l.scope = $1 AND l.request_id = put_off.request_id`, s.scope, time.Now(), sync.DryRunError)
 		return err
 	})
-}
-
-// NextDue implements sync.Store.
-func (s *store) NextDue(ctx context.Context, skip []string) (next time.Time, err error) {
-	err = s.fenced(ctx, "read when the next row is due", func(ctx context.Context, tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, nextDueQuery, s.scope, list(skip)).Scan(&next)
-		if noRows(err) {
-			return nil
-		}
-		next = next.UTC()
-		return err
-	})
-	return next, err
 }
 
 // Open implements sync.Store.

@@ -149,17 +149,14 @@ func (e *Engine) dispatch(ctx context.Context, busy map[string]bool, start func(
 	if room == 0 {
 		return time.Time{}, nil
 	}
-	due, err := e.Store.Due(ctx, now, room, keys(busy))
+	due, next, err := e.Store.Due(ctx, now, room, keys(busy))
 	if err != nil {
 		return time.Time{}, err
 	}
 	for _, l := range due {
 		start(l)
 	}
-	if len(due) == room {
-		return time.Time{}, nil
-	}
-	return e.Store.NextDue(ctx, keys(busy))
+	return next, nil
 }
 
 // condition records how a loop went, and logs when that changes. The store comes last: it may be what does not answer.

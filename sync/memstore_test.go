@@ -330,27 +330,22 @@ func (s termStore) Cursor(ctx context.Context) (time.Time, error) {
 	return s.cursor, nil
 }
 
-func (s termStore) Due(ctx context.Context, now time.Time, limit int, skip []string) ([]Link, error) {
+func (s termStore) Due(ctx context.Context, now time.Time, limit int, skip []string) (due []Link, next time.Time, err error) {
 	if err := s.begin(ctx); err != nil {
-		return nil, err
-	}
-	defer s.mu.Unlock()
-	due := s.where(func(l *Link) bool {
-		return !l.Due.IsZero() && !l.Due.After(now) && !slices.Contains(skip, l.RequestID)
-	})
-	return due[:min(limit, len(due))], nil
-}
-
-func (s termStore) NextDue(ctx context.Context, skip []string) (time.Time, error) {
-	if err := s.begin(ctx); err != nil {
-		return time.Time{}, err
+		return nil, time.Time{}, err
 	}
 	defer s.mu.Unlock()
 	waiting := s.where(func(l *Link) bool { return !l.Due.IsZero() && !slices.Contains(skip, l.RequestID) })
-	if len(waiting) == 0 {
-		return time.Time{}, nil
+	for _, l := range waiting {
+		switch {
+		case len(due) == limit:
+			return due, time.Time{}, nil
+		case l.Due.After(now):
+			return due, l.Due, nil
+		}
+		due = append(due, l)
 	}
-	return waiting[0].Due, nil
+	return due, time.Time{}, nil
 }
 
 // where returns copies of the rows that match, longest due first.

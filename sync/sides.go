@@ -188,11 +188,9 @@ type Store interface {
 	// Cursor is the latest time, by Jira's clock, up to which everything that Jira's index showed is recorded. Zero before the first poll.
 	Cursor(ctx context.Context) (time.Time, error)
 
-	// Due returns the rows that are due at now, longest due first, at most limit, without those in skip.
-	Due(ctx context.Context, now time.Time, limit int, skip []string) ([]Link, error)
-
-	// NextDue is when the next row not in skip falls due; zero when none will.
-	NextDue(ctx context.Context, skip []string) (time.Time, error)
+	// Due returns the rows that are due at now, longest due first, at most limit, without those in skip. next is when the next row falls due that is
+	// neither among them nor in skip; zero when none will, and when limit rows are due, since more may be.
+	Due(ctx context.Context, now time.Time, limit int, skip []string) (due []Link, next time.Time, err error)
 
 	// EndDryRun makes the rows due that a dry run has put off: those whose LastError begins with DryRunError.
 	EndDryRun(ctx context.Context) error
