@@ -32,7 +32,7 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		"next due":       {nextDueQuery, []any{board.String(), time.Now(), ids}, "links_due"},
 		"open":           {openQuery, []any{board.String(), "open2", 500}, "links_open"},
 		"pending issues": {pendingIssuesQuery, []any{board.String(), 50}, "links_pending"},
-		"pending count":  {pendingCountQuery, []any{board.String()}, "links_pending"},
+		"any pending":    {anyPendingQuery, []any{board.String()}, "links_pending"},
 		"issues":         {lockIssuesQuery, []any{board.String(), ids, ids}, "links_issue"},
 		"due hints":      {dueHintsQuery, []any{board.String(), 10}, "hints_due"},
 		"next hint":      {nextHintQuery, []any{board.String()}, "hints_due"},

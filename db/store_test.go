@@ -257,14 +257,26 @@ func TestPendingIssues_ReturnsTheLatestMovedFirst(t *testing.T) {
 	seen := []sync.Issue{issue("0", "old", t0), issue("1", "new", t0.Add(time.Hour)), issue("4", "gone", t0), issue("5", "decided", t0)}
 	require.NoError(t, s.ObserveIssues(t.Context(), seen, time.Time{}))
 
-	ids, count, err := s.PendingIssues(t.Context(), 10)
+	ids, pending, err := s.PendingIssues(t.Context(), 10)
 	require.NoError(t, err)
 	require.Equal(t, []string{"2", "1", "0"}, ids)
-	require.Equal(t, 4, count)
-	ids, count, err = s.PendingIssues(t.Context(), 1)
+	require.True(t, pending)
+	ids, pending, err = s.PendingIssues(t.Context(), 1)
 	require.NoError(t, err)
 	require.Equal(t, []string{"2"}, ids)
-	require.Equal(t, 4, count)
+	require.True(t, pending)
+
+	for _, id := range []string{"old", "new", "unseen"} {
+		require.NoError(t, s.ObserveGone(t.Context(), id))
+	}
+	ids, pending, err = s.PendingIssues(t.Context(), 10)
+	require.NoError(t, err)
+	require.Empty(t, ids)
+	require.True(t, pending, "one has no issue yet")
+	require.NoError(t, s.ObserveGone(t.Context(), "noissue"))
+	_, pending, err = s.PendingIssues(t.Context(), 10)
+	require.NoError(t, err)
+	require.False(t, pending)
 }
 
 func TestPrune_DeletesOldSettledRowsWithTheirActivity(t *testing.T) {

@@ -19,11 +19,11 @@ const (
 	pending = "scope = $1 AND state = 'pending' AND NOT gone AND settled_at IS NULL"
 	// An issue that Jira's index has not shown yet comes first: it is the newest, and the likeliest to be missed.
 	pendingIssuesQuery = "SELECT issue_id FROM links WHERE " + pending + " AND issue_id IS NOT NULL ORDER BY issue_updated DESC NULLS FIRST, request_id LIMIT $2"
-	pendingCountQuery  = "SELECT count(*) FROM links WHERE " + pending
+	anyPendingQuery    = "SELECT EXISTS (SELECT FROM links WHERE " + pending + ")"
 
 	statsQuery = `
 		SELECT (SELECT count(*) FROM links WHERE scope = $1 AND settled_at IS NULL),
-			(` + pendingCountQuery + `),
+			(SELECT count(*) FROM links WHERE ` + pending + `),
 			(SELECT count(*) FROM links WHERE scope = $1 AND due <= $2),
 			(SELECT min(due) FROM links WHERE scope = $1 AND due <= $2),
 			(SELECT count(*) FROM links WHERE scope = $1 AND parked)`
@@ -78,18 +78,15 @@ func (s *store) Open(ctx context.Context, after string, limit int) (open []sync.
 }
 
 // PendingIssues implements sync.Store. Those of a request that Teleport no longer has are not pending.
-func (s *store) PendingIssues(ctx context.Context, limit int) (ids []string, count int, err error) {
-	err = s.fenced(ctx, "read the pending issues", func(ctx context.Context, tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, pendingIssuesQuery, s.scope, limit)
-		if err != nil {
+func (s *store) PendingIssues(ctx context.Context, limit int) (ids []string, pending bool, err error) {
+	err = s.read(ctx, "read the pending issues", func(batch *pgx.Batch) {
+		batch.Queue(pendingIssuesQuery, s.scope, limit).Query(func(rows pgx.Rows) (err error) {
+			ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err
-		}
-		if ids, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
-			return err
-		}
-		return tx.QueryRow(ctx, pendingCountQuery, s.scope).Scan(&count)
+		})
+		batch.Queue(anyPendingQuery, s.scope).QueryRow(func(row pgx.Row) error { return row.Scan(&pending) })
 	})
-	return ids, count, err
+	return ids, pending, err
 }
 
 // Save implements sync.Store. A row that names another issue than l does is left alone: sync.ErrChanged. So is one whose

@@ -403,20 +403,19 @@ func (s termStore) Open(ctx context.Context, after string, limit int) ([]Link, e
 	return open[:min(limit, len(open))], nil
 }
 
-func (s termStore) PendingIssues(ctx context.Context, limit int) ([]string, int, error) {
+func (s termStore) PendingIssues(ctx context.Context, limit int) (ids []string, any bool, err error) {
 	if err := s.begin(ctx); err != nil {
-		return nil, 0, err
+		return nil, false, err
 	}
 	defer s.mu.Unlock()
 	unknown := func(l *Link) bool { return l.SuspectRequest && l.Bound.ID == "" } // of a row that was recovered
 	pending := s.where(func(l *Link) bool { return OutcomeOf(*l) == OutcomePending && !unknown(l) })
-	var ids []string
 	for _, l := range pending {
 		if l.Bound.ID != "" && len(ids) < limit {
 			ids = append(ids, l.Bound.ID)
 		}
 	}
-	return ids, len(pending), nil
+	return ids, len(pending) > 0, nil
 }
 
 func (s termStore) Prune(ctx context.Context, before time.Time) (int, error) {

@@ -45,7 +45,7 @@ func (e *Engine) poll(ctx context.Context) error {
 		}
 		last = time.Now()
 		full := last.Sub(lastFull) >= fullEvery
-		count, err := e.pollOnce(ctx, full)
+		anyPending, err := e.pollOnce(ctx, full)
 		if errors.Is(err, ErrNotLeader) {
 			return err
 		}
@@ -56,7 +56,7 @@ func (e *Engine) poll(ctx context.Context) error {
 			e.pauseSide(err)
 			continue
 		}
-		failures, pending = 0, count > 0
+		failures, pending = 0, anyPending
 		if full {
 			lastFull = last
 		}
@@ -64,15 +64,15 @@ func (e *Engine) poll(ctx context.Context) error {
 }
 
 // pollOnce records the issues that changed since the cursor, less the look-back, and then raises the cursor to the latest time that
-// Jira said. It returns how many requests are pending.
-func (e *Engine) pollOnce(ctx context.Context, full bool) (pending int, err error) {
+// Jira said. It reports whether any request is pending.
+func (e *Engine) pollOnce(ctx context.Context, full bool) (pending bool, err error) {
 	ids, pending, err := e.Store.PendingIssues(ctx, reconcilable)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	cursor, err := e.Store.Cursor(ctx)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	if cursor.IsZero() {
 		return pending, e.pollAll(ctx)
@@ -90,7 +90,7 @@ func (e *Engine) pollOnce(ctx context.Context, full bool) (pending int, err erro
 		return e.Store.ObserveIssues(ctx, page, time.Time{})
 	})
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	return pending, e.Store.ObserveIssues(ctx, nil, latest)
 }

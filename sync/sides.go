@@ -203,8 +203,9 @@ type Store interface {
 	// Open returns up to limit unsettled rows in order of request ID, those after the given one.
 	Open(ctx context.Context, after string, limit int) ([]Link, error)
 
-	// PendingIssues returns up to limit ids of issues whose request is pending, those longest unseen in motion last; count is how many requests are pending, with or without issue.
-	PendingIssues(ctx context.Context, limit int) (ids []string, count int, err error)
+	// PendingIssues returns up to limit ids of issues whose request is pending, those longest unseen in motion last; pending is whether any request is, with or
+	// without issue.
+	PendingIssues(ctx context.Context, limit int) (ids []string, pending bool, err error)
 
 	// Prune deletes rows that were settled before the given time, with their activity, and returns how many.
 	Prune(ctx context.Context, settledBefore time.Time) (int, error)
