@@ -166,6 +166,45 @@ func TestSave_RecordsTheWholeWorkAndNoFact(t *testing.T) {
 	require.Equal(t, t0, saved.SettledAt)
 }
 
+func TestSave_RecordsTheIssueThatARowGetsAndNoLaterOne(t *testing.T) {
+	t.Parallel()
+	d, s := newStore(t)
+	l := observe(t, s, request("a"))[0]
+	made := issue("100", "a", t0)
+	l.Issue = made
+	unbound, err := s.Save(t.Context(), l)
+	require.NoError(t, err)
+	require.Zero(t, unbound.Issue, "the row has no issue yet")
+	l.Bound = sync.IssueRef{ID: "100", Key: "OPS-100"}
+	other := observe(t, s, request("b"))[0]
+	other.Issue, other.Bound = issue("666", "b", t0), sync.IssueRef{ID: "200", Key: "OPS-200"}
+	other, err = s.Save(t.Context(), other)
+	require.NoError(t, err)
+	require.Zero(t, other.Issue, "that is another issue")
+
+	l.Issue = made
+	bound, err := s.Save(t.Context(), l)
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(made, bound.Issue))
+	require.Equal(t, l.Seq, bound.Seq)
+	require.Equal(t, t0, scalar[time.Time](t, d, "SELECT issue_updated FROM links WHERE issue_id = '100'").UTC())
+	require.Zero(t, scalar[int](t, d, "SELECT count(*) FROM activity WHERE cause = 'jira'"))
+
+	bound.Issue.Status.Name, bound.Issue.Updated = "Approved", t0.Add(time.Hour)
+	again, err := s.Save(t.Context(), bound)
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(made, again.Issue), "from then on only observers say what Jira says")
+	untouched(t, d, func() { require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{made}, time.Time{})) })
+
+	unseen := observe(t, s, request("c"))[0]
+	unseen.Bound = sync.IssueRef{ID: "300", Key: "OPS-300"}
+	unseen.Issue = sync.Issue{ID: "300", Key: "OPS-300"} // all that the answer to a create tells
+	unseen, err = s.Save(t.Context(), unseen)
+	require.NoError(t, err)
+	require.Equal(t, sync.Issue{ID: "300", Key: "OPS-300"}, unseen.Issue)
+	require.True(t, scalar[bool](t, d, "SELECT issue_updated IS NULL FROM links WHERE issue_id = '300'"), "so that it is looked for first")
+}
+
 func TestSave_LeavesARowDueThatChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	_, s := newStore(t)

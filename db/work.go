@@ -17,7 +17,7 @@ const (
 	openQuery    = "SELECT " + linkColumns + " FROM links WHERE scope = $1 AND settled_at IS NULL AND request_id > $2 ORDER BY request_id LIMIT $3"
 
 	pending = "scope = $1 AND state = 'pending' AND NOT gone AND settled_at IS NULL"
-	// An issue that Jira's index has not shown yet comes first: it is the newest, and the likeliest to be missed.
+	// An issue of which Jira has not told yet when it changed comes first: it is the newest, and the likeliest to be missed.
 	pendingIssuesQuery = "SELECT issue_id FROM links WHERE " + pending + " AND issue_id IS NOT NULL ORDER BY issue_updated DESC NULLS FIRST, request_id LIMIT $2"
 	anyPendingQuery    = "SELECT EXISTS (SELECT FROM links WHERE " + pending + ")"
 
@@ -92,9 +92,15 @@ func (s *store) PendingIssues(ctx context.Context, limit int) (ids []string, pen
 // Save implements sync.Store. A row that names another issue than l does is left alone: sync.ErrChanged. So is one whose
 // issue another row names: ErrIssueTaken. Without a row it returns sync.ErrNotFound.
 func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (saved sync.Link, err error) {
+	var known *sync.Issue // what there is to record when the row gets its issue
+	if l.Bound.ID != "" && l.Issue.ID == l.Bound.ID {
+		known = &l.Issue
+	}
 	err = s.fenced(ctx, "save request "+l.RequestID, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := links(ctx, tx, `
 			UPDATE links SET issue_id = NULLIF($4, ''), issue_key = $5, begun = $6, begun_at = $7, linked = $8, placed = $9, issue_gone = $19, answered = $20, mark = $21,
+				issue = CASE WHEN issue_id IS NULL THEN COALESCE($23, issue) ELSE issue END,
+				issue_updated = CASE WHEN issue_id IS NULL AND $23 IS NOT NULL THEN $24 ELSE issue_updated END,
 				commented = $10, resolved = $11, settled_at = CASE WHEN dropped = $22 THEN $12 ELSE settled_at END, last_error = $13,
 				due = CASE WHEN seq = $3 THEN $14 ELSE due END,
 				attempts = CASE WHEN seq = $3 THEN $15 ELSE attempts END,
@@ -105,7 +111,7 @@ func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (s
 			RETURNING `+linkColumns,
 			s.scope, l.RequestID, l.Seq, l.Bound.ID, l.Bound.Key, clean(l.Begun), toNull(l.BegunAt), l.Linked, l.Placed,
 			cleanAll(l.Commented), l.Resolved, toNull(l.SettledAt), clean(l.LastError), toNull(l.Due), l.Attempts, l.Parked, l.SuspectRequest, l.SuspectIssue,
-			l.IssueGone, cleanAll(l.Answered), l.Mark, l.Dropped)
+			l.IssueGone, cleanAll(l.Answered), l.Mark, l.Dropped, known, toNull(l.Issue.Updated))
 		if err != nil {
 			return err
 		}

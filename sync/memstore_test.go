@@ -377,6 +377,9 @@ func (s termStore) Save(ctx context.Context, l Link, done ...Activity) (Link, er
 	defer s.mu.Unlock()
 	row := s.links[l.RequestID]
 	due := row.Work
+	if due.Bound.ID == "" && l.Bound.ID != "" && l.Issue.ID == l.Bound.ID {
+		row.Issue = l.Issue
+	}
 	row.Work = l.copied().Work
 	if row.Dropped != l.Dropped {
 		row.SettledAt = due.SettledAt
@@ -385,9 +388,6 @@ func (s termStore) Save(ctx context.Context, l Link, done ...Activity) (Link, er
 		row.SuspectRequest, row.SuspectIssue = l.SuspectRequest, l.SuspectIssue
 	} else {
 		row.Due, row.Parked, row.Attempts = due.Due, due.Parked, due.Attempts
-	}
-	if row.Issue.ID == "" && row.Bound.ID != "" {
-		row.Issue.ID, row.Issue.Key = row.Bound.ID, row.Bound.Key
 	}
 	s.activity[l.RequestID] = append(s.activity[l.RequestID], done...)
 	return row.copied(), nil

@@ -195,9 +195,10 @@ type Store interface {
 	// EndDryRun makes the rows due that a dry run has put off: those whose LastError begins with DryRunError.
 	EndDryRun(ctx context.Context) error
 
-	// Save records the agent's own part of the row (Link.Work) and appends to its activity. Facts are not touched. If a fact changed since
+	// Save records the agent's own part of the row (Link.Work) and appends to its activity. Facts are not touched, but for the issue below. If a fact changed since
 	// l was read (Seq differs), the row stays due and suspect as the observer made it; if an operator dropped the request since, or took it up again, SettledAt stays
-	// as it is, too. It returns the row as it is now.
+	// as it is, too. One fact comes with the agent's own part: when the row gets its issue and l.Issue is that issue, what l.Issue says of it is recorded, which
+	// is no change of a fact. It returns the row as it is now.
 	Save(ctx context.Context, l Link, done ...Activity) (Link, error)
 
 	// Open returns up to limit unsettled rows in order of request ID, those after the given one.
