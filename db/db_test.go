@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/tern/v2/migrate"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -72,6 +73,29 @@ func TestMigrate_WorksFromTwoReplicasAtOnce(t *testing.T) {
 	require.Positive(t, scalar[int](t, d, "SELECT version FROM "+versionTable))
 	require.NoError(t, d.Migrate(t.Context()), "a schema that is up to date is left alone")
 	exec(t, d, "TABLE links")
+}
+
+func TestMigrate_MarksTheRowsThatStillNeedIt(t *testing.T) {
+	t.Parallel()
+	d := open(t, pgtest.URL(t))
+	migrateTo(t, d, 3)
+	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, mark, issue_id, settled_at) VALUES
+		($1, 'a', 1, '{}', 'pending', '', NULL, NULL), ($1, 'b', 1, '{}', 'pending', '', NULL, NULL), ($1, 'claimed', 1, '{}', 'pending', 'm', NULL, NULL),
+		($1, 'bound', 1, '{}', 'pending', '', '1', NULL), ($1, 'settled', 1, '{}', 'denied', '', NULL, now())`, board.String())
+	require.NoError(t, d.Migrate(t.Context()))
+	require.Equal(t, "32 32 0 1 0", scalar[string](t, d, "SELECT string_agg(length(mark)::text, ' ' ORDER BY request_id) FROM links"))
+	require.Equal(t, 2, scalar[int](t, d, "SELECT count(DISTINCT mark) FROM links WHERE length(mark) = 32"))
+}
+
+// migrateTo brings an empty database to an earlier version of the schema.
+func migrateTo(t *testing.T, d *DB, version int32) {
+	t.Helper()
+	files, _, err := embedded()
+	require.NoError(t, err)
+	migrator, err := migrate.NewMigrator(t.Context(), connect(t, d.config.URL()), versionTable)
+	require.NoError(t, err)
+	require.NoError(t, migrator.LoadMigrations(files))
+	require.NoError(t, migrator.MigrateTo(t.Context(), version))
 }
 
 func TestMigrate_RefusesANewerSchema(t *testing.T) {

@@ -27,9 +27,27 @@ func TestObserveRequests_MakesARowForAPendingRequestOnly(t *testing.T) {
 	got := open[0]
 	require.False(t, got.Due.Before(before.Truncate(time.Microsecond)) || got.Due.After(time.Now()), "due at once")
 	got.Due = time.Time{}
+	require.Regexp(t, "^[0-9a-f]{32}$", got.Mark)
+	got.Mark = ""
 	want := sync.Link{RequestID: "a", Seq: 1, Request: request("a"), Strays: []string{}, Work: sync.Work{Commented: []string{}, Answered: []string{}}}
 	require.Empty(t, cmp.Diff(want, got))
 	require.Equal(t, []string{"a"}, dueIDs(t, s))
+}
+
+func TestRows_HaveMarksOfTheirOwnHoweverTheyCameAbout(t *testing.T) {
+	t.Parallel()
+	_, s := newStore(t)
+	require.NoError(t, s.ObserveRequests(t.Context(), []sync.Request{request("a"), request("b")}))
+	require.NoError(t, s.Recover(t.Context(), []sync.Request{request("c"), request("d")}))
+	require.NoError(t, s.RecoverIssues(t.Context(), []sync.Issue{issue("1", "e", t0), issue("2", "f", t0)}, t0, 0))
+	marks := make(map[string]bool)
+	for _, id := range []string{"a", "b", "c", "d", "e", "f"} {
+		l := row(t, s, id)
+		require.Len(t, l.Mark, 32)
+		require.Equal(t, l.Mark, save(t, s, l, func(*sync.Link) {}).Mark)
+		marks[l.Mark] = true
+	}
+	require.Len(t, marks, 6)
 }
 
 func TestObserveRequests_MergesInWhicheverOrderFactsCome(t *testing.T) {

@@ -42,8 +42,8 @@ type Link struct {
 type Work struct {
 	// Bound is the issue that belongs to the request; zero until there is one. Once set it stays.
 	Bound IssueRef
-	// Mark is what the agent writes into Teleport's plugin data to claim the request before it makes an issue. A claim with another
-	// mark, or with none, was made before the database was lost, or by Teleport's own plugin.
+	// Mark is what the agent writes into Teleport's plugin data to claim the request before it makes an issue. The row has it from the beginning, random and like
+	// no other row's; a lost database loses it. A claim with another mark, or with none, was made before that, or by Teleport's own plugin.
 	Mark string
 	// Begun names the effect that was begun and is not recorded as finished: EffectCreate, or EffectComment + key, without key where it may be any. After a crash
 	// or a lost answer it tells what may have happened.

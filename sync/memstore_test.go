@@ -3,6 +3,7 @@ package sync
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	stdsync "sync"
@@ -18,6 +19,7 @@ type memStore struct {
 	cursor   time.Time
 	loops    map[string]string // what is wrong with each
 	epoch    int64
+	marks    int // how many were given to rows
 	hinted   chan struct{}
 	asked    chan struct{}
 }
@@ -195,13 +197,20 @@ func (s termStore) RecoverIssues(ctx context.Context, issues []Issue, due time.T
 	}
 	for n, i := range issues {
 		if s.links[i.RequestID] == nil && !named[i.ID] {
-			s.links[i.RequestID] = &Link{
-				RequestID: i.RequestID, Request: Request{ID: i.RequestID, State: StatePending}, SuspectRequest: true, Seq: 1,
+			s.insert(Link{
+				RequestID: i.RequestID, Request: Request{ID: i.RequestID, State: StatePending}, SuspectRequest: true,
 				Work: Work{Due: due.Add(time.Duration(n) * apart), Begun: EffectCreate, BegunAt: time.Now()},
-			}
+			})
 		}
 	}
 	return nil
+}
+
+// insert makes a row, with a mark that no other row has, nor had it in a store that was lost.
+func (s *memStore) insert(l Link) {
+	s.marks++
+	l.Seq, l.Mark = 1, fmt.Sprintf("%d-%d", time.Now().UnixNano(), s.marks)
+	s.links[l.RequestID] = &l
 }
 
 func (s termStore) observeRequests(ctx context.Context, requests []Request, recovering bool) error {
@@ -215,9 +224,9 @@ func (s termStore) observeRequests(ctx context.Context, requests []Request, reco
 			switch {
 			case r.PastExpiry(time.Now()):
 			case recovering:
-				s.links[r.ID] = &Link{RequestID: r.ID, Request: r, Seq: 1, Work: Work{Due: time.Now(), Begun: EffectCreate, BegunAt: time.Now()}}
+				s.insert(Link{RequestID: r.ID, Request: r, Work: Work{Due: time.Now(), Begun: EffectCreate, BegunAt: time.Now()}})
 			case r.State == StatePending:
-				s.links[r.ID] = &Link{RequestID: r.ID, Request: r, Seq: 1, Work: Work{Due: time.Now()}}
+				s.insert(Link{RequestID: r.ID, Request: r, Work: Work{Due: time.Now()}})
 			}
 			continue
 		}
