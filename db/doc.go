@@ -5,9 +5,9 @@
 //   - Every row belongs to a Scope, the pair of Teleport cluster and Jira project. Agents of different scopes can share
 //     a database and never see each other's rows.
 //   - Of all replicas of a scope at most one leads. Each time that a replica wins, a new term begins; its number is the
-//     epoch. Each transaction of a Store locks the row of its own term first. Once a later term has begun that row is
+//     epoch. Each transaction of a Store that writes locks the row of its own term first. Once a later term has begun that row is
 //     no longer there and the transaction changes nothing (sync.ErrNotLeader), however long its process was frozen.
-//     A term begins only after the open transactions of the one before have ended.
+//     A term begins only after the open transactions of the one before that write have ended. One that only reads looks whether the row is there.
 //   - A Term is a lease. It holds for ElectorConfig.Lease after the start of the last successful heartbeat, by this
 //     process's own clock. PostgreSQL frees the lock of a silent session later than that, after 1.5 leases, and a new leader
 //     that was not handed the leadership waits 1.1 leases more before it works. So at no moment do two

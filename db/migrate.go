@@ -21,6 +21,7 @@ const versionTable = "agent_schema_version"
 
 // querier is a connection, a pool or a transaction.
 type querier interface {
+	Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
 }
 

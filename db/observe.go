@@ -16,8 +16,8 @@ import (
 )
 
 // dueNow is what an observation that changed a fact does to the queue: the row is due at once, unless it already was, and whatever
-// delayed it is forgotten. $2 is now, by this process's clock, since that is the clock which Due is asked with.
-const dueNow = "seq = l.seq + 1, due = LEAST(l.due, $2), attempts = 0, parked = false"
+// delayed it is forgotten. $3 is now, by this process's clock, since that is the clock which Due is asked with.
+const dueNow = "seq = l.seq + 1, due = LEAST(l.due, $3), attempts = 0, parked = false"
 
 // ObserveRequests implements sync.Store.
 func (s *store) ObserveRequests(ctx context.Context, requests []sync.Request) error {
@@ -155,14 +155,21 @@ func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*r
 	if len(changed.ids) > 0 {
 		_, err := tx.Exec(ctx, `
 			UPDATE links AS l SET request = c.request::json, state = c.state, `+dueNow+`
-			FROM unnest($3::text[], $4::text[], $5::text[]) AS c (id, request, state)
-			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, now, changed.ids, changed.contents, changed.extracts)
+			FROM unnest($2::text[], $4::text[], $5::text[]) AS c (id, request, state)
+			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, now, changed.contents, changed.extracts)
 		if err != nil {
 			return err
 		}
 	}
-	return s.appendSightings(ctx, tx, "teleport", seen, now)
+	return s.appendSightings(ctx, tx, sideTeleport, seen, now)
 }
+
+// Who said something, in the activity, and that a request is no longer there.
+const (
+	sideTeleport = "teleport"
+	sideJira     = "jira"
+	newsGone     = "gone"
+)
 
 // sightings are what observers found new, by request.
 type sightings struct{ ids, news []string }
@@ -177,7 +184,7 @@ func (s *store) appendSightings(ctx context.Context, tx pgx.Tx, side string, see
 		return nil
 	}
 	for i, id := range seen.ids {
-		s.db.config.Log.Info("observed", zap.String("request_id", id), zap.String("side", side), zap.String("news", seen.news[i]))
+		s.logSighting(id, side, seen.news[i])
 	}
 	_, err := tx.Exec(ctx, `
 		INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
@@ -186,18 +193,23 @@ func (s *store) appendSightings(ctx context.Context, tx pgx.Tx, side string, see
 	return err
 }
 
+func (s *store) logSighting(requestID, side, news string) {
+	s.db.config.Log.Info("observed", zap.String("request_id", requestID), zap.String("side", side), zap.String("news", news))
+}
+
 // ObserveGone implements sync.Store.
 func (s *store) ObserveGone(ctx context.Context, requestID string) error {
-	return s.fenced(ctx, "record that request "+requestID+" is gone", func(ctx context.Context, tx pgx.Tx) error {
-		now := time.Now()
-		tag, err := tx.Exec(ctx, `
+	hits, err := s.write(ctx, "record that request "+requestID+" is gone", `
+		hit AS (
 			UPDATE links AS l SET gone = true, suspect_request = false, `+dueNow+`
-			WHERE scope = $1 AND request_id = $3 AND NOT gone`, s.scope, now, requestID)
-		if err != nil || tag.RowsAffected() == 0 {
-			return err
-		}
-		return s.appendSightings(ctx, tx, "teleport", sightings{ids: []string{requestID}, news: []string{"gone"}}, now)
-	})
+			WHERE scope = $1 AND request_id = $4 AND NOT gone AND `+held+` RETURNING request_id),
+		told AS (
+			INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
+			SELECT $1, request_id, $3, $2, 'observe', $5, $6, 0 FROM hit)`, time.Now(), requestID, newsGone, sideTeleport)
+	if hits > 0 {
+		s.logSighting(requestID, sideTeleport, newsGone)
+	}
+	return err
 }
 
 // SuspectRequests implements sync.Store. A row that is suspect already stays as it is: it was made due then, and may wait for its next attempt.
@@ -206,31 +218,33 @@ func (s *store) SuspectRequests(ctx context.Context, requestIDs []string) error 
 		return nil
 	}
 	op := fmt.Sprintf("mark %d requests that may be gone", len(requestIDs))
-	return s.fenced(ctx, op, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			WITH suspect AS (
-				SELECT request_id FROM links
-				WHERE scope = $1 AND request_id = ANY($3) AND NOT gone AND NOT suspect_request AND settled_at IS NULL
-				ORDER BY request_id FOR UPDATE)
+	_, err := s.write(ctx, op, `
+		suspect AS (
+			SELECT request_id FROM links
+			WHERE scope = $1 AND request_id = ANY($4) AND NOT gone AND NOT suspect_request AND settled_at IS NULL AND `+held+`
+			ORDER BY request_id FOR UPDATE),
+		hit AS (
 			UPDATE links AS l SET suspect_request = true, `+dueNow+`
-			FROM suspect WHERE l.scope = $1 AND l.request_id = suspect.request_id`, s.scope, time.Now(), requestIDs)
-		return err
-	})
+			FROM suspect WHERE l.scope = $1 AND l.request_id = suspect.request_id RETURNING 1)`, time.Now(), requestIDs)
+	return err
 }
 
 // ObserveIssues implements sync.Store.
 func (s *store) ObserveIssues(ctx context.Context, issues []sync.Issue, cursor time.Time) error {
-	if len(issues) == 0 && cursor.IsZero() {
+	switch {
+	case len(issues) == 0 && cursor.IsZero():
 		return nil
+	case len(issues) == 0:
+		_, err := s.write(ctx, "raise the cursor", raiseCursor, cursor)
+		return err
 	}
 	op := fmt.Sprintf("record what Jira said of %d issues", len(issues))
 	return s.fenced(ctx, op, func(ctx context.Context, tx pgx.Tx) error {
-		if len(issues) > 0 {
-			if err := s.recordIssues(ctx, tx, issues); err != nil {
-				return err
-			}
+		err := s.recordIssues(ctx, tx, issues)
+		if err == nil && !cursor.IsZero() {
+			_, err = s.writeBy(ctx, tx, raiseCursor, cursor)
 		}
-		return s.raiseCursor(ctx, tx, cursor)
+		return err
 	})
 }
 
@@ -319,8 +333,8 @@ func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, wo
 			seen.add(row.requestID, strings.Join(row.news, "; "))
 		}
 		if row.strayed {
-			_, err := tx.Exec(ctx, "UPDATE links AS l SET strays = $4, "+dueNow+" WHERE scope = $1 AND request_id = $3",
-				s.scope, now, row.requestID, cleanAll(row.strays))
+			_, err := tx.Exec(ctx, "UPDATE links AS l SET strays = $4, "+dueNow+" WHERE scope = $1 AND request_id = $2",
+				s.scope, row.requestID, now, cleanAll(row.strays))
 			if err != nil {
 				return err
 			}
@@ -336,8 +350,8 @@ func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, wo
 	if len(changed.ids) > 0 {
 		_, err := tx.Exec(ctx, `
 			UPDATE links AS l SET issue = c.issue::json, issue_updated = c.updated, `+dueNow+`
-			FROM unnest($3::text[], $4::text[], $5::timestamptz[]) AS c (id, issue, updated)
-			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, now, changed.ids, changed.contents, updated)
+			FROM unnest($2::text[], $4::text[], $5::timestamptz[]) AS c (id, issue, updated)
+			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, now, changed.contents, updated)
 		if err != nil {
 			return err
 		}
@@ -349,19 +363,14 @@ func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, wo
 			return err
 		}
 	}
-	return s.appendSightings(ctx, tx, "jira", seen, now)
+	return s.appendSightings(ctx, tx, sideJira, seen, now)
 }
 
-// raiseCursor moves the cursor forward, never back; a zero time leaves it alone.
-func (s *store) raiseCursor(ctx context.Context, tx pgx.Tx, cursor time.Time) error {
-	if cursor.IsZero() {
-		return nil
-	}
-	_, err := tx.Exec(ctx, `
-		INSERT INTO cursors AS c (scope, position) VALUES ($1, $2)
-		ON CONFLICT (scope) DO UPDATE SET position = excluded.position WHERE c.position < excluded.position`, s.scope, cursor)
-	return err
-}
+// raiseCursor moves the cursor forward, never back.
+const raiseCursor = `
+	hit AS (
+		INSERT INTO cursors AS c (scope, position) SELECT $1, $3::timestamptz FROM fence
+		ON CONFLICT (scope) DO UPDATE SET position = excluded.position WHERE c.position < excluded.position RETURNING 1)`
 
 // SuspectIssues implements sync.Store. A row that is suspect already stays as it is, as in SuspectRequests.
 func (s *store) SuspectIssues(ctx context.Context, issueIDs []string) error {
@@ -369,16 +378,15 @@ func (s *store) SuspectIssues(ctx context.Context, issueIDs []string) error {
 		return nil
 	}
 	op := fmt.Sprintf("mark %d issues that may be gone", len(issueIDs))
-	return s.fenced(ctx, op, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			WITH suspect AS (
-				SELECT request_id FROM links
-				WHERE scope = $1 AND issue_id = ANY($3) AND NOT suspect_issue AND settled_at IS NULL
-				ORDER BY request_id FOR UPDATE)
+	_, err := s.write(ctx, op, `
+		suspect AS (
+			SELECT request_id FROM links
+			WHERE scope = $1 AND issue_id = ANY($4) AND NOT suspect_issue AND settled_at IS NULL AND `+held+`
+			ORDER BY request_id FOR UPDATE),
+		hit AS (
 			UPDATE links AS l SET suspect_issue = true, `+dueNow+`
-			FROM suspect WHERE l.scope = $1 AND l.request_id = suspect.request_id`, s.scope, time.Now(), issueIDs)
-		return err
-	})
+			FROM suspect WHERE l.scope = $1 AND l.request_id = suspect.request_id RETURNING 1)`, time.Now(), issueIDs)
+	return err
 }
 
 // documents are columns of a batch: IDs, the JSON that belongs to each, and a text taken out of it.

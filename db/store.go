@@ -29,23 +29,59 @@ func (d *DB) Store(scope Scope, epoch int64) sync.Store {
 // is rare, and twice in a row rarer.
 const maxConflicts = 3
 
-// fenced runs do in a transaction that no other term can overtake. op says what is tried, for the error.
+// fenced runs do in a transaction that no other term can overtake. op says what is tried, for the error. What one statement can do, write does in one round trip.
 func (s *store) fenced(ctx context.Context, op string, do func(context.Context, pgx.Tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, s.db.callTime)
-	defer cancel()
-	var err error
-	for range maxConflicts {
-		err = pgx.BeginFunc(ctx, s.db.pool, func(tx pgx.Tx) error {
+	return s.attempt(ctx, op, func(ctx context.Context) error {
+		return pgx.BeginFunc(ctx, s.db.pool, func(tx pgx.Tx) error {
 			if err := s.fence(ctx, tx); err != nil {
 				return err
 			}
 			return do(ctx, tx)
 		})
-		if !conflict(err) {
+	})
+}
+
+// attempt runs a transaction, and runs it again when another one was in its way.
+func (s *store) attempt(ctx context.Context, op string, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.db.callTime)
+	defer cancel()
+	var err error
+	for range maxConflicts {
+		if err = do(ctx); !conflict(err) {
 			break
 		}
 	}
 	return failure(op, err)
+}
+
+// fenceCTE begins a statement that is a transaction by itself, as fence begins one of several statements: $1 is the scope, $2 the epoch, and whatever the statement
+// writes is to depend on held. The row of the term is locked before the first row is written, since nothing else decides whether any is, and until the statement is
+// committed. That the statement sees the database as it was before it had the lock does not matter: whoever waited for the lock of a row, that of the term included,
+// goes on with the row's newest version, or without it if the epoch is another by then.
+// https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
+const (
+	fenceCTE = "WITH fence AS MATERIALIZED (SELECT 1 FROM leadership WHERE name = $1 AND epoch = $2 FOR KEY SHARE)"
+	held     = "EXISTS (SELECT FROM fence)"
+)
+
+// write runs a statement that writes behind the fence, in one round trip. parts are the parts of its WITH clause after the fence; the one named hit
+// returns a line for each row that was written, which are counted. Of args the first is $3.
+func (s *store) write(ctx context.Context, op, parts string, args ...any) (hits int, err error) {
+	err = s.attempt(ctx, op, func(ctx context.Context) (err error) {
+		hits, err = s.writeBy(ctx, s.db.pool, parts, args...)
+		return err
+	})
+	return hits, err
+}
+
+// writeBy is write as a part of a transaction, or by the pool.
+func (s *store) writeBy(ctx context.Context, by querier, parts string, args ...any) (hits int, err error) {
+	var ours bool
+	err = by.QueryRow(ctx, fenceCTE+", "+parts+" SELECT "+held+", (SELECT count(*) FROM hit)", append([]any{s.scope, s.epoch}, args...)...).Scan(&ours, &hits)
+	if err == nil && !ours {
+		return 0, s.overtaken()
+	}
+	return hits, err
 }
 
 // read asks what queue puts into the batch, in one round trip that begins with a look at the term. It locks nothing: a read that another term overtakes
@@ -100,8 +136,8 @@ func scanLink(row pgx.CollectableRow) (l sync.Link, err error) {
 }
 
 // links runs a query for whole rows.
-func links(ctx context.Context, tx pgx.Tx, query string, args ...any) ([]sync.Link, error) {
-	rows, err := tx.Query(ctx, query, args...)
+func links(ctx context.Context, by querier, query string, args ...any) ([]sync.Link, error) {
+	rows, err := by.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

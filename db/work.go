@@ -56,16 +56,15 @@ func (s *store) Due(ctx context.Context, now time.Time, limit int, skip []string
 
 // EndDryRun implements sync.Store.
 func (s *store) EndDryRun(ctx context.Context) error {
-	return s.fenced(ctx, "resume what a dry run put off", func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			WITH put_off AS (
-				SELECT request_id FROM links
-				WHERE scope = $1 AND settled_at IS NULL AND starts_with(last_error, $3)
-				ORDER BY request_id FOR UPDATE)
-			UPDATE links AS l SET due = LEAST(l.due, $2)
-			FROM put_off WHERE l.scope = $1 AND l.request_id = put_off.request_id`, s.scope, time.Now(), sync.DryRunError)
-		return err
-	})
+	_, err := s.write(ctx, "resume what a dry run put off", `
+		put_off AS (
+			SELECT request_id FROM links
+			WHERE scope = $1 AND settled_at IS NULL AND starts_with(last_error, $4) AND `+held+`
+			ORDER BY request_id FOR UPDATE),
+		hit AS (
+			UPDATE links AS l SET due = LEAST(l.due, $3)
+			FROM put_off WHERE l.scope = $1 AND l.request_id = put_off.request_id RETURNING 1)`, time.Now(), sync.DryRunError)
+	return err
 }
 
 // Open implements sync.Store.
@@ -89,6 +88,27 @@ func (s *store) PendingIssues(ctx context.Context, limit int) (ids []string, pen
 	return ids, pending, err
 }
 
+// saveQuery is one statement, so that recording an effect is one round trip; what depends on seq is left to observers when a fact changed.
+const saveQuery = fenceCTE + `,
+	saved AS (
+		UPDATE links SET issue_id = NULLIF($5, ''), issue_key = $6, mark = $7, begun = $8, begun_at = $9, linked = $10, issue_gone = $11, placed = $12,
+			commented = $13, answered = $14, resolved = $15, settled_at = CASE WHEN dropped = $16 THEN $17 ELSE settled_at END, last_error = $18,
+			issue = CASE WHEN issue_id IS NULL THEN COALESCE($24, issue) ELSE issue END,
+			issue_updated = CASE WHEN issue_id IS NULL AND $24 IS NOT NULL THEN $25 ELSE issue_updated END,
+			due = CASE WHEN seq = $4 THEN $19 ELSE due END,
+			attempts = CASE WHEN seq = $4 THEN $20 ELSE attempts END,
+			parked = CASE WHEN seq = $4 THEN $21 ELSE parked END,
+			suspect_request = suspect_request AND (seq <> $4 OR $22),
+			suspect_issue = suspect_issue AND (seq <> $4 OR $23)
+		WHERE scope = $1 AND request_id = $3 AND (issue_id IS NULL OR issue_id = $5) AND ` + held + `
+		RETURNING ` + linkColumns + `),
+	told AS (
+		INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
+		SELECT $1, saved.request_id, a.at, $2, a.action, a.outcome, a.cause, a.attempt
+		FROM saved, unnest($26::timestamptz[], $27::text[], $28::text[], $29::text[], $30::int[]) WITH ORDINALITY AS a (at, action, outcome, cause, attempt, n)
+		ORDER BY a.n)
+	SELECT * FROM saved`
+
 // Save implements sync.Store. A row that names another issue than l does is left alone: sync.ErrChanged. So is one whose
 // issue another row names: ErrIssueTaken. Without a row it returns sync.ErrNotFound.
 func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (saved sync.Link, err error) {
@@ -96,58 +116,53 @@ func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (s
 	if l.Bound.ID != "" && l.Issue.ID == l.Bound.ID {
 		known = &l.Issue
 	}
-	err = s.fenced(ctx, "save request "+l.RequestID, func(ctx context.Context, tx pgx.Tx) error {
-		rows, err := links(ctx, tx, `
-			UPDATE links SET issue_id = NULLIF($4, ''), issue_key = $5, begun = $6, begun_at = $7, linked = $8, placed = $9, issue_gone = $19, answered = $20, mark = $21,
-				issue = CASE WHEN issue_id IS NULL THEN COALESCE($23, issue) ELSE issue END,
-				issue_updated = CASE WHEN issue_id IS NULL AND $23 IS NOT NULL THEN $24 ELSE issue_updated END,
-				commented = $10, resolved = $11, settled_at = CASE WHEN dropped = $22 THEN $12 ELSE settled_at END, last_error = $13,
-				due = CASE WHEN seq = $3 THEN $14 ELSE due END,
-				attempts = CASE WHEN seq = $3 THEN $15 ELSE attempts END,
-				parked = CASE WHEN seq = $3 THEN $16 ELSE parked END,
-				suspect_request = suspect_request AND (seq <> $3 OR $17),
-				suspect_issue = suspect_issue AND (seq <> $3 OR $18)
-			WHERE scope = $1 AND request_id = $2 AND (issue_id IS NULL OR issue_id = $4)
-			RETURNING `+linkColumns,
-			s.scope, l.RequestID, l.Seq, l.Bound.ID, l.Bound.Key, clean(l.Begun), toNull(l.BegunAt), l.Linked, l.Placed,
-			cleanAll(l.Commented), l.Resolved, toNull(l.SettledAt), clean(l.LastError), toNull(l.Due), l.Attempts, l.Parked, l.SuspectRequest, l.SuspectIssue,
-			l.IssueGone, cleanAll(l.Answered), l.Mark, l.Dropped, known, toNull(l.Issue.Updated))
-		if err != nil {
-			return err
-		}
-		if len(rows) == 0 {
-			return s.whyNotSaved(ctx, tx, l)
-		}
-		saved = rows[0]
-		return s.appendActivity(ctx, tx, l.RequestID, done)
-	})
-	return saved, err
-}
-
-// whyNotSaved tells apart the reasons for which Save found no row to update.
-func (s *store) whyNotSaved(ctx context.Context, tx pgx.Tx, l sync.Link) error {
-	var issueID string
-	err := tx.QueryRow(ctx, "SELECT issue_id FROM links WHERE scope = $1 AND request_id = $2 AND issue_id IS NOT NULL", s.scope, l.RequestID).Scan(&issueID)
-	switch {
-	case noRows(err):
-		return fmt.Errorf("%w: there is no such row", sync.ErrNotFound)
-	case err != nil:
+	args := []any{
+		s.scope, s.epoch, l.RequestID, l.Seq,
+		l.Bound.ID, l.Bound.Key, l.Mark, clean(l.Begun), toNull(l.BegunAt), l.Linked, l.IssueGone, l.Placed,
+		cleanAll(l.Commented), cleanAll(l.Answered), l.Resolved, l.Dropped, toNull(l.SettledAt), clean(l.LastError),
+		toNull(l.Due), l.Attempts, l.Parked, l.SuspectRequest, l.SuspectIssue,
+		known, toNull(l.Issue.Updated),
+	}
+	args = append(args, lines(done)...)
+	op := "save request " + l.RequestID
+	var rows []sync.Link
+	err = s.attempt(ctx, op, func(ctx context.Context) (err error) {
+		rows, err = links(ctx, s.db.pool, saveQuery, args...)
 		return err
+	})
+	switch {
+	case err != nil:
+		return sync.Link{}, err
+	case len(rows) == 0:
+		return sync.Link{}, s.whyNotSaved(ctx, op, l)
 	}
-	return fmt.Errorf("%w: its issue is %s, not %q", sync.ErrChanged, issueID, l.Bound.ID)
+	return rows[0], nil
 }
 
-func (s *store) appendActivity(ctx context.Context, tx pgx.Tx, requestID string, done []sync.Activity) error {
-	if len(done) == 0 {
-		return nil
+// whyNotSaved tells apart the reasons for which Save found no row to update. A term that was the present one then may be over by now; one that
+// is the present one now was so then.
+func (s *store) whyNotSaved(ctx context.Context, op string, l sync.Link) error {
+	return s.read(ctx, op, func(batch *pgx.Batch) {
+		batch.Queue("SELECT issue_id FROM links WHERE scope = $1 AND request_id = $2 AND issue_id IS NOT NULL", s.scope, l.RequestID).QueryRow(func(row pgx.Row) error {
+			var issueID string
+			switch err := row.Scan(&issueID); {
+			case noRows(err):
+				return fmt.Errorf("%w: there is no such row", sync.ErrNotFound)
+			case err != nil:
+				return err
+			}
+			return fmt.Errorf("%w: its issue is %s, not %q", sync.ErrChanged, issueID, l.Bound.ID)
+		})
+	})
+}
+
+// lines are the columns of new lines of activity: when, action, outcome, cause and attempt.
+func lines(done []sync.Activity) []any {
+	at, actions, outcomes, causes, attempts := make([]time.Time, len(done)), make([]string, len(done)), make([]string, len(done)), make([]string, len(done)), make([]int, len(done))
+	for i, a := range done {
+		at[i], actions[i], outcomes[i], causes[i], attempts[i] = a.At, clean(a.Action), clean(a.Outcome), clean(a.Cause), a.Attempt
 	}
-	var batch pgx.Batch
-	for _, a := range done {
-		batch.Queue(`
-			INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			s.scope, requestID, a.At, s.epoch, clean(a.Action), clean(a.Outcome), clean(a.Cause), a.Attempt)
-	}
-	return tx.SendBatch(ctx, &batch).Close()
+	return []any{at, actions, outcomes, causes, attempts}
 }
 
 // pruneBatch keeps each transaction of Prune far below the statement timeout.
@@ -176,14 +191,13 @@ func (s *store) Prune(ctx context.Context, settledBefore time.Time) (pruned int,
 
 // Condition implements sync.Store. A loop that failed in the term before and fails in this one has not worked between.
 func (s *store) Condition(ctx context.Context, loop, problem string) error {
-	return s.fenced(ctx, "record how "+loop+" goes", func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			INSERT INTO conditions AS c (scope, loop, epoch, problem, since) VALUES ($1, $2, $3, $4, now())
+	_, err := s.write(ctx, "record how "+loop+" goes", `
+		hit AS (
+			INSERT INTO conditions AS c (scope, loop, epoch, problem, since) SELECT $1, $3, $2, $4, now() FROM fence
 			ON CONFLICT (scope, loop) DO UPDATE SET epoch = excluded.epoch, problem = excluded.problem,
-				since = CASE WHEN (c.problem = '') = (excluded.problem = '') AND (c.problem <> '' OR c.epoch = excluded.epoch) THEN c.since ELSE now() END`,
-			s.scope, loop, s.epoch, clean(problem))
-		return err
-	})
+				since = CASE WHEN (c.problem = '') = (excluded.problem = '') AND (c.problem <> '' OR c.epoch = excluded.epoch) THEN c.since ELSE now() END
+			RETURNING 1)`, loop, clean(problem))
+	return err
 }
 
 // Stats implements sync.Store.

@@ -1,6 +1,6 @@
 -- The tables of the agent. Every row belongs to a scope: Teleport cluster name, slash, Jira project key.
 
--- One row per scope. A leader's transactions lock the row of their own epoch FOR KEY SHARE; since (name, epoch) is a key, the
+-- One row per scope. A leader's transactions that write lock the row of their own epoch FOR KEY SHARE; since (name, epoch) is a key, the
 -- statement that begins the next term waits for them.
 CREATE TABLE leadership (
     name        text        NOT NULL PRIMARY KEY,
