@@ -197,21 +197,6 @@ func (s *store) logSighting(requestID, side, news string) {
 	s.db.config.Log.Info("observed", zap.String("request_id", requestID), zap.String("side", side), zap.String("news", news))
 }
 
-// ObserveGone implements sync.Store.
-func (s *store) ObserveGone(ctx context.Context, requestID string) error {
-	hits, err := s.write(ctx, "record that request "+requestID+" is gone", `
-		hit AS (
-			UPDATE links AS l SET gone = true, suspect_request = false, `+dueNow+`
-			WHERE scope = $1 AND request_id = $4 AND NOT gone AND `+held+` RETURNING request_id),
-		told AS (
-			INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
-			SELECT $1, request_id, $3, $2, 'observe', $5, $6, 0 FROM hit)`, time.Now(), requestID, newsGone, sideTeleport)
-	if hits > 0 {
-		s.logSighting(requestID, sideTeleport, newsGone)
-	}
-	return err
-}
-
 // SuspectRequests implements sync.Store. A row that is suspect already stays as it is: it was made due then, and may wait for its next attempt.
 func (s *store) SuspectRequests(ctx context.Context, requestIDs []string) error {
 	if len(requestIDs) == 0 {

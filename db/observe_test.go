@@ -108,21 +108,21 @@ func TestObserveRequests_OfManyObserversLosesNothing(t *testing.T) {
 	}
 }
 
-func TestObserveGone_IsAFactOnce(t *testing.T) {
+func TestLearn_ThatARequestIsGoneIsAFactOnce(t *testing.T) {
 	t.Parallel()
 	d, s := newStore(t)
 	l := observe(t, s, request("a"))[0]
 	require.NoError(t, s.SuspectRequests(t.Context(), []string{"a"}))
 	save(t, s, row(t, s, "a"), func(l *sync.Link) { l.Due = time.Time{} })
-	require.NoError(t, s.ObserveGone(t.Context(), "a"))
+	require.NoError(t, vanish(t.Context(), s, "a"))
 	gone := row(t, s, "a")
 	require.True(t, gone.Gone)
 	require.False(t, gone.SuspectRequest)
 	require.Greater(t, gone.Seq, l.Seq)
 	require.Equal(t, []string{"a"}, dueIDs(t, s))
 	untouched(t, d, func() {
-		require.NoError(t, s.ObserveGone(t.Context(), "a"))
-		require.NoError(t, s.ObserveGone(t.Context(), "unknown"))
+		require.NoError(t, vanish(t.Context(), s, "a"))
+		require.ErrorIs(t, vanish(t.Context(), s, "unknown"), sync.ErrNotFound)
 		require.NoError(t, s.SuspectRequests(t.Context(), []string{"a", "unknown"}))
 	})
 }
@@ -287,8 +287,8 @@ func TestObservationsThatChangedSomethingAreInTheActivity(t *testing.T) {
 	observe(t, s, approved)
 	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0), issue("200", "a", t0)}, time.Time{}))
 	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0), issue("200", "a", t0)}, time.Time{}))
-	require.NoError(t, s.ObserveGone(t.Context(), "a"))
-	require.NoError(t, s.ObserveGone(t.Context(), "a"))
+	require.NoError(t, vanish(t.Context(), s, "a"))
+	require.NoError(t, vanish(t.Context(), s, "a"))
 	require.Equal(t, `teleport: new, pending
 teleport: state approved, was pending
 jira: status "Pending"; issue OPS-200 holds the request's ID, too

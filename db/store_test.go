@@ -292,7 +292,7 @@ func TestPendingIssues_ReturnsTheLatestMovedFirst(t *testing.T) {
 	decided := request("decided")
 	decided.State = sync.StateApproved
 	observe(t, s, decided)
-	require.NoError(t, s.ObserveGone(t.Context(), "gone"))
+	require.NoError(t, vanish(t.Context(), s, "gone"))
 	seen := []sync.Issue{issue("0", "old", t0), issue("1", "new", t0.Add(time.Hour)), issue("4", "gone", t0), issue("5", "decided", t0)}
 	require.NoError(t, s.ObserveIssues(t.Context(), seen, time.Time{}))
 
@@ -306,13 +306,13 @@ func TestPendingIssues_ReturnsTheLatestMovedFirst(t *testing.T) {
 	require.True(t, pending)
 
 	for _, id := range []string{"old", "new", "unseen"} {
-		require.NoError(t, s.ObserveGone(t.Context(), id))
+		require.NoError(t, vanish(t.Context(), s, id))
 	}
 	ids, pending, err = s.PendingIssues(t.Context(), 10)
 	require.NoError(t, err)
 	require.Empty(t, ids)
 	require.True(t, pending, "one has no issue yet")
-	require.NoError(t, s.ObserveGone(t.Context(), "noissue"))
+	require.NoError(t, vanish(t.Context(), s, "noissue"))
 	_, pending, err = s.PendingIssues(t.Context(), 10)
 	require.NoError(t, err)
 	require.False(t, pending)
@@ -379,7 +379,7 @@ func TestEndDryRun_MakesDueWhatADryRunPutOffAndNothingElse(t *testing.T) {
 func everyMethod(ctx context.Context, s sync.Store, l sync.Link) map[string]error {
 	answers := map[string]error{
 		"ObserveRequests": s.ObserveRequests(ctx, []sync.Request{request(l.RequestID), request("new")}),
-		"ObserveGone":     s.ObserveGone(ctx, l.RequestID),
+		"Learn":     vanish(ctx, s, l.RequestID),
 		"Recover":         s.Recover(ctx, []sync.Request{request("new")}),
 		"RecoverIssues":   s.RecoverIssues(ctx, []sync.Issue{issue("999", "new", t0)}, t0, time.Second),
 		"SuspectRequests": s.SuspectRequests(ctx, []string{l.RequestID}),

@@ -3,7 +3,6 @@ package sync
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -104,12 +103,6 @@ func (w *worker) begunAt(data PluginData) time.Time {
 
 // reclaim takes over a claim that came to nothing, so that the issue can be made after all.
 func (w *worker) reclaim(ctx context.Context) error {
-	if w.link.Mark == "" {
-		w.link.Mark = rand.Text()
-		if err := w.record(ctx); err != nil {
-			return err
-		}
-	}
 	err := w.Cluster.Reclaim(ctx, w.link.RequestID, w.link.Mark)
 	if errors.Is(err, ErrNotFound) {
 		return w.gone(ctx)
@@ -215,11 +208,9 @@ func (w *worker) bind(ctx context.Context, detail Detail, data PluginData) error
 	for _, m := range detail.Moves {
 		w.link.Placed = w.link.Placed || w.Policy.Statuses.Shows(m.From, OutcomePending)
 	}
+	w.link.Issue = detail.Issue
 	w.log.Info("issue adopted", zap.String("issue_key", detail.Issue.Key))
 	if err := w.record(ctx); err != nil {
-		return err
-	}
-	if err := w.observeIssue(ctx, detail.Issue); err != nil {
 		return err
 	}
 	return w.recall(ctx, detail, data)

@@ -2,7 +2,6 @@ package sync
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -13,12 +12,6 @@ import (
 // create makes the request's issue. What is about to happen is recorded before each step, so that a crash or a lost answer leaves a
 // trace: plugin data first (it outlives the database), then the row, then Jira.
 func (w *worker) create(ctx context.Context) error {
-	if w.link.Mark == "" {
-		w.link.Mark = rand.Text()
-		if err := w.record(ctx); err != nil {
-			return err
-		}
-	}
 	ref, mine, err := w.Cluster.Claim(ctx, w.link.Request, w.link.Mark)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -163,20 +156,23 @@ func (w *worker) readRequest(ctx context.Context) (ok bool, err error) {
 
 // observeRequest records what Teleport said and goes on with the merged row.
 func (w *worker) observeRequest(ctx context.Context, r Request) error {
-	if err := w.Store.ObserveRequests(ctx, []Request{r}); err != nil {
-		return fmt.Errorf("record request %s: %w", r.ID, err)
+	return w.learn(ctx, Seen{Request: &r})
+}
+
+// learn records what was read, and goes on with what the row then says.
+func (w *worker) learn(ctx context.Context, seen Seen) error {
+	informed, err := w.Store.Learn(ctx, w.link, seen)
+	if err != nil {
+		return fmt.Errorf("record request %s: %w", w.link.RequestID, err)
 	}
-	w.link.Request, _ = MergeRequest(w.link.Request, r)
+	w.link = informed
 	return nil
 }
 
 // gone records that Teleport no longer has the request.
 func (w *worker) gone(ctx context.Context) error {
-	if err := w.Store.ObserveGone(ctx, w.link.RequestID); err != nil {
-		return fmt.Errorf("record request %s: %w", w.link.RequestID, err)
-	}
-	w.link.Gone, w.link.SuspectRequest = true, false
-	return nil
+	w.link.SuspectRequest = false
+	return w.learn(ctx, Seen{Gone: true})
 }
 
 // readIssue reads the issue by id and records what Jira said.
@@ -207,10 +203,9 @@ func (w *worker) vanished(err error) error {
 }
 
 func (w *worker) observeIssue(ctx context.Context, i Issue) error {
-	if err := w.Store.ObserveIssues(ctx, []Issue{i}, time.Time{}); err != nil {
-		return fmt.Errorf("record issue %s: %w", i.Key, err)
+	if err := w.learn(ctx, Seen{Issue: &i}); err != nil {
+		return err
 	}
-	w.link.Issue, _ = MergeIssue(w.link.Issue, i)
 	w.notePlaced()
 	return nil
 }

@@ -97,6 +97,50 @@ func (a Activity) Failed() bool {
 	return a.Outcome != "ok" && slices.Contains(kinds, Kind(kind))
 }
 
+// Seen is one thing that a worker has read: one of its fields is set.
+type Seen struct {
+	Request *Request
+	// Gone: Teleport no longer has the request.
+	Gone bool
+	// Issue is the one that belongs to the request.
+	Issue *Issue
+}
+
+// Learn takes what the worker of link l has seen into the facts of the row as it is recorded (Store.Learn), and raises the row's Seq if a fact changed. It
+// returns l with those facts, which side said it, and what is new in words.
+func (l Link) Learn(row *Link, seen Seen) (informed Link, side, news string, changed bool) {
+	seq := row.Seq
+	side, news, changed = row.merge(seen)
+	informed = *row
+	informed.Work, informed.SuspectRequest, informed.SuspectIssue, informed.Dropped = l.Work, l.SuspectRequest, l.SuspectIssue, l.Dropped
+	if l.Seq != seq { // others have changed facts since l was read, too
+		informed.Seq = l.Seq
+	}
+	return informed, side, news, changed
+}
+
+func (l *Link) merge(seen Seen) (side, news string, changed bool) {
+	switch {
+	case seen.Request != nil:
+		var merged Request
+		merged, changed = MergeRequest(l.Request, *seen.Request)
+		side, news = "teleport", DescribeRequest(l.Request, merged)
+		l.Request = merged
+	case seen.Gone:
+		side, news, changed = "teleport", "gone", !l.Gone
+		l.Gone = true
+	case seen.Issue != nil:
+		var merged Issue
+		merged, changed = MergeIssue(l.Issue, *seen.Issue)
+		side, news = "jira", DescribeIssue(l.Issue, merged)
+		l.Issue = merged
+	}
+	if changed {
+		l.Seq++
+	}
+	return side, news, changed
+}
+
 // DescribeRequest says in words what was new about a request.
 func DescribeRequest(old, now Request) string {
 	var news []string

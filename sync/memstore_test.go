@@ -238,16 +238,19 @@ func (s termStore) observeRequests(ctx context.Context, requests []Request, reco
 	return nil
 }
 
-func (s termStore) ObserveGone(ctx context.Context, id string) error {
+func (s termStore) Learn(ctx context.Context, l Link, seen Seen) (Link, error) {
 	if err := s.begin(ctx); err != nil {
-		return err
+		return l, err
 	}
 	defer s.mu.Unlock()
-	if l := s.links[id]; l != nil && !l.Gone {
-		l.Gone, l.SuspectRequest = true, false
-		l.touched()
+	row := s.links[l.RequestID]
+	informed, _, _, changed := l.Learn(row, seen)
+	if changed {
+		row.Due, row.Parked, row.Attempts = time.Now(), false, 0
+		row.SuspectRequest = row.SuspectRequest && !row.Gone
 	}
-	return nil
+	informed.Strays = slices.Clone(informed.Strays)
+	return informed, nil
 }
 
 func (s termStore) SuspectRequests(ctx context.Context, ids []string) error {

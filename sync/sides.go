@@ -162,8 +162,10 @@ type Store interface {
 	// request is found none counts as pending.
 	RecoverIssues(ctx context.Context, issues []Issue, due time.Time, apart time.Duration) error
 
-	// ObserveGone records that Teleport no longer has the request. Nothing happens to a request without a row.
-	ObserveGone(ctx context.Context, requestID string) error
+	// Learn records what the worker of a row has just read, and returns l with the facts of the row as they are now. What it has read itself is no
+	// news to the worker: if no other fact had changed since l was read, its Seq is the row's new one, so that Save takes it for made upon all that is known.
+	// Else its Seq stays what it was.
+	Learn(ctx context.Context, l Link, seen Seen) (Link, error)
 
 	// SuspectRequests marks rows whose request may be gone: due at once, to be asked for by ID. Rows that are settled, gone, suspect already or
 	// unknown are left alone. What lists and events say does not lift the mark, since it may be older; Save does.

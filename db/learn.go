@@ -1,0 +1,65 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+
+	"teleport-jira-agent/sync"
+)
+
+// learnQuery writes the facts of one row as they were merged, unless the row was changed since it was read. $4 is now, as in dueNow.
+const learnQuery = `
+	hit AS (
+		UPDATE links AS l SET request = $6, state = $7, gone = $8, suspect_request = suspect_request AND NOT $8, issue = $9, issue_updated = $10,
+			seq = l.seq + 1, due = LEAST(l.due, $4), attempts = 0, parked = false
+		WHERE scope = $1 AND request_id = $3 AND seq = $5 AND ` + held + ` RETURNING request_id),
+	told AS (
+		INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
+		SELECT $1, request_id, $4, $2, 'observe', $11, $12, 0 FROM hit WHERE $11 <> '')`
+
+// Learn implements sync.Store. It reads the row and, if that is news, writes it, one round trip each, and begins again if an observer was faster.
+func (s *store) Learn(ctx context.Context, l sync.Link, seen sync.Seen) (sync.Link, error) {
+	op := "record what was read of request " + l.RequestID
+	for {
+		var rows []sync.Link
+		err := s.read(ctx, op, func(batch *pgx.Batch) {
+			queueLinks(batch, &rows, "SELECT "+linkColumns+" FROM links WHERE scope = $1 AND request_id = $2", s.scope, l.RequestID)
+		})
+		switch {
+		case err != nil:
+			return l, err
+		case len(rows) == 0:
+			return l, failure(op, fmt.Errorf("%w: there is no such row", sync.ErrNotFound))
+		}
+		row := rows[0]
+		seq := row.Seq
+		informed, side, news, changed := l.Learn(&row, seen)
+		if !changed {
+			return informed, nil
+		}
+		news = clean(news)
+		hits, err := s.write(ctx, op, learnQuery, l.RequestID, time.Now(), seq, row.Request, row.Request.State, row.Gone, issueOrNull(row.Issue),
+			toNull(row.Issue.Updated), news, side)
+		switch {
+		case err != nil:
+			return l, err
+		case hits > 0:
+			if news != "" {
+				s.db.config.Log.Info("observed", zap.String("request_id", l.RequestID), zap.String("side", side), zap.String("news", news))
+			}
+			return informed, nil
+		}
+	}
+}
+
+// issueOrNull makes NULL of an issue of which nothing is known.
+func issueOrNull(i sync.Issue) *sync.Issue {
+	if i == (sync.Issue{}) {
+		return nil
+	}
+	return &i
+}
