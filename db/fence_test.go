@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"teleport-jira-agent/integration/pgtest"
 	"teleport-jira-agent/sync"
 )
 
@@ -206,4 +207,48 @@ func TestSave_KeepsTheLinesOfActivityInOrder(t *testing.T) {
 	_, err := s.Save(t.Context(), l, done...)
 	require.NoError(t, err)
 	require.Equal(t, want, scalar[string](t, d, "SELECT string_agg(attempt || ' ', '' ORDER BY id) FROM activity WHERE action <> 'observe'"))
+}
+
+// xids is the number that the next transaction which writes will be given.
+func xids(t testing.TB, d *DB) int64 {
+	t.Helper()
+	return scalar[int64](t, d, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+}
+
+func TestReads_TakeOneRoundTripAndNoTransactionNumber(t *testing.T) {
+	t.Parallel()
+	d := isolated(t)
+	s := leading(t, d, board, 1)
+	bind(t, s, observe(t, s, request("a"))[0], "100")
+	require.NoError(t, s.ObserveIssues(t.Context(), nil, t0))
+	own, sent := counted(t, d)
+	s = own.Store(board, 1)
+	reads := map[string]func() error{
+		"Due":           func() error { _, _, err := s.Due(t.Context(), time.Now(), 10, nil); return err },
+		"Cursor":        func() error { _, err := s.Cursor(t.Context()); return err },
+		"Open":          func() error { _, err := s.Open(t.Context(), "", 10); return err },
+		"PendingIssues": func() error { _, _, err := s.PendingIssues(t.Context(), 10); return err },
+		"Stats":         func() error { _, err := s.Stats(t.Context(), time.Now()); return err },
+		"Prune of none": func() error { _, err := s.Prune(t.Context(), t0); return err },
+	}
+	for method, read := range reads {
+		require.NoError(t, read(), method) // prepares its statements
+		sentBefore, before := sent.Load(), xids(t, d)
+		require.NoError(t, read(), method)
+		require.Equal(t, int64(1), sent.Load()-sentBefore, method)
+		require.Equal(t, before, xids(t, d), method)
+	}
+}
+
+// isolated returns a DB with its tables on a server where nobody else is given transaction numbers.
+func isolated(t *testing.T) *DB {
+	t.Helper()
+	server, err := pgtest.Start(t.Context(), pgtest.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	d := open(t, server.URL("postgres"))
+	require.NoError(t, d.Migrate(t.Context()))
+	exec(t, d, "ALTER SYSTEM SET autovacuum = off")
+	exec(t, d, "SELECT pg_reload_conf()")
+	return d
 }

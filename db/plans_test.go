@@ -36,6 +36,7 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		"issues":         {lockIssuesQuery, []any{board.String(), ids, ids}, "links_issue"},
 		"due hints":      {dueHintsQuery, []any{board.String(), 10}, "hints_due"},
 		"next hint":      {nextHintQuery, []any{board.String()}, "hints_due"},
+		"any old":        {anyOldQuery, []any{board.String(), time.Now().Add(-time.Hour)}, "links_settled"},
 		"stats":          {statsQuery, []any{board.String(), time.Now()}, "links_parked"},
 	} {
 		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {

@@ -21,6 +21,10 @@ const (
 	pendingIssuesQuery = "SELECT issue_id FROM links WHERE " + pending + " AND issue_id IS NOT NULL ORDER BY issue_updated DESC NULLS FIRST, request_id LIMIT $2"
 	anyPendingQuery    = "SELECT EXISTS (SELECT FROM links WHERE " + pending + ")"
 
+	anyOldQuery = "SELECT EXISTS (SELECT FROM links WHERE scope = $1 AND settled_at < $2)"
+
+	cursorQuery = "SELECT position FROM cursors WHERE scope = $1"
+
 	statsQuery = `
 		SELECT (SELECT count(*) FROM links WHERE scope = $1 AND settled_at IS NULL),
 			(SELECT count(*) FROM links WHERE ` + pending + `),
@@ -31,14 +35,7 @@ const (
 
 // Cursor implements sync.Store.
 func (s *store) Cursor(ctx context.Context) (cursor time.Time, err error) {
-	err = s.fenced(ctx, "read the cursor", func(ctx context.Context, tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, "SELECT position FROM cursors WHERE scope = $1", s.scope).Scan(&cursor)
-		if noRows(err) {
-			return nil
-		}
-		cursor = cursor.UTC()
-		return err
-	})
+	err = s.read(ctx, "read the cursor", func(batch *pgx.Batch) { queueTime(batch, &cursor, cursorQuery, s.scope) })
 	return cursor, err
 }
 
@@ -69,10 +66,7 @@ func (s *store) EndDryRun(ctx context.Context) error {
 
 // Open implements sync.Store.
 func (s *store) Open(ctx context.Context, after string, limit int) (open []sync.Link, err error) {
-	err = s.fenced(ctx, "read the open rows", func(ctx context.Context, tx pgx.Tx) (err error) {
-		open, err = links(ctx, tx, openQuery, s.scope, after, limit)
-		return err
-	})
+	err = s.read(ctx, "read the open rows", func(batch *pgx.Batch) { queueLinks(batch, &open, openQuery, s.scope, after, limit) })
 	return open, err
 }
 
@@ -168,23 +162,25 @@ func lines(done []sync.Activity) []any {
 // pruneBatch keeps each transaction of Prune far below the statement timeout.
 const pruneBatch = 1000
 
-// Prune implements sync.Store, in several transactions; an error may come after some of the rows are gone.
+// Prune implements sync.Store, in several transactions; an error may come after some of the rows are gone. Most sweeps find nothing to delete, for which no
+// term need be held.
 func (s *store) Prune(ctx context.Context, settledBefore time.Time) (pruned int, err error) {
+	var some bool
+	err = s.read(ctx, "look for old rows", func(batch *pgx.Batch) {
+		batch.Queue(anyOldQuery, s.scope, settledBefore).QueryRow(func(row pgx.Row) error { return row.Scan(&some) })
+	})
+	if err != nil || !some {
+		return 0, err
+	}
 	for {
-		var deleted int
-		err := s.fenced(ctx, "delete old rows", func(ctx context.Context, tx pgx.Tx) error {
-			tag, err := tx.Exec(ctx, `
-				DELETE FROM links WHERE scope = $1 AND settled_at < $2 AND request_id IN (
-					SELECT request_id FROM links WHERE scope = $1 AND settled_at < $2 ORDER BY settled_at LIMIT $3)`,
-				s.scope, settledBefore, pruneBatch)
-			deleted = int(tag.RowsAffected())
-			return err
-		})
-		if err != nil {
+		deleted, err := s.write(ctx, "delete old rows", `
+			hit AS (
+				DELETE FROM links WHERE scope = $1 AND settled_at < $3 AND `+held+` AND request_id IN (
+					SELECT request_id FROM links WHERE scope = $1 AND settled_at < $3 ORDER BY settled_at LIMIT $4)
+				RETURNING 1)`, settledBefore, pruneBatch)
+		pruned += deleted
+		if err != nil || deleted < pruneBatch {
 			return pruned, err
-		}
-		if pruned += deleted; deleted < pruneBatch {
-			return pruned, nil
 		}
 	}
 }
@@ -202,11 +198,13 @@ func (s *store) Condition(ctx context.Context, loop, problem string) error {
 
 // Stats implements sync.Store.
 func (s *store) Stats(ctx context.Context, now time.Time) (stats sync.Stats, err error) {
-	err = s.fenced(ctx, "count rows", func(ctx context.Context, tx pgx.Tx) error {
-		var oldest *time.Time
-		err := tx.QueryRow(ctx, statsQuery, s.scope, now).Scan(&stats.Open, &stats.Pending, &stats.Due, &oldest, &stats.Parked)
-		stats.OldestDue = fromNull(oldest)
-		return err
+	err = s.read(ctx, "count rows", func(batch *pgx.Batch) {
+		batch.Queue(statsQuery, s.scope, now).QueryRow(func(row pgx.Row) error {
+			var oldest *time.Time
+			err := row.Scan(&stats.Open, &stats.Pending, &stats.Due, &oldest, &stats.Parked)
+			stats.OldestDue = fromNull(oldest)
+			return err
+		})
 	})
 	return stats, err
 }
