@@ -240,6 +240,86 @@ func TestReads_TakeOneRoundTripAndNoTransactionNumber(t *testing.T) {
 	}
 }
 
+func TestPolls_OfWhatIsKnownWriteNothingNorDoHeartbeats(t *testing.T) {
+	t.Parallel()
+	d := isolated(t)
+	e := &election{t: t}
+	reign := next(t, e.join(d.config.URL()))
+	s := d.Store(board, reign.term.Epoch)
+	var requests []sync.Request
+	var issues []sync.Issue
+	for n := range 10 {
+		requests = append(requests, request(fmt.Sprint(n)))
+		issues = append(issues, issue(fmt.Sprint(100+n), requests[n].ID, t0))
+		bind(t, s, observe(t, s, requests[n])[0], issues[n].ID)
+	}
+	issues = append(issues, issue("200", requests[0].ID, t0), issue("300", "nobody's", t0)) // a stray, and one without a row
+	require.NoError(t, s.ObserveIssues(t.Context(), issues, t0))
+	for _, l := range dueIDs(t, s) {
+		save(t, s, row(t, s, l), func(l *sync.Link) { l.Due = farFuture() })
+	}
+	require.NoError(t, s.ObserveRequests(t.Context(), []sync.Request{request("waits")})) // has no issue, and is due already
+	issues = append(issues, issue("400", "waits", t0))
+
+	before := xids(t, d)
+	for beats, lease := 0, reign.term.Until(); beats < 3; {
+		_, _, err := s.PendingIssues(t.Context(), 50)
+		require.NoError(t, err)
+		_, err = s.Cursor(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, s.RecoverIssues(t.Context(), issues[:10], time.Now(), 0))
+		require.NoError(t, s.ObserveIssues(t.Context(), issues, t0))
+		require.NoError(t, s.ObserveIssues(t.Context(), nil, t0))
+		require.NoError(t, s.ObserveRequests(t.Context(), requests))
+		_, _, err = s.Due(t.Context(), time.Now(), 16, nil)
+		require.NoError(t, err)
+		_, err = s.Stats(t.Context(), time.Now())
+		require.NoError(t, err)
+		_, err = s.Prune(t.Context(), t0)
+		require.NoError(t, err)
+		if until := reign.term.Until(); until.After(lease) {
+			beats, lease = beats+1, until
+		}
+	}
+	require.Equal(t, before, xids(t, d))
+
+	moved := issues[3]
+	moved.Status.Name = "Approved"
+	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{moved}, t0))
+	require.Greater(t, xids(t, d), before, "what is new is written")
+}
+
+func TestObservers_ReadAgainBehindTheLockWhatTheyHadLookedAt(t *testing.T) {
+	t.Parallel()
+	d, s := newStore(t)
+	bind(t, s, observe(t, s, request("a"))[0], "100")
+	busy, err := connect(t, d.config.URL()).Begin(t.Context())
+	require.NoError(t, err)
+	later := issue("100", "a", t0.Add(time.Hour))
+	later.Status.Name = "Approved"
+	reviewed := request("a")
+	reviewed.State = sync.StateDenied
+	_, err = busy.Exec(t.Context(), "UPDATE links SET issue = $1, request = $2, state = 'denied', strays = '{200}', seq = seq + 1", later, reviewed)
+	require.NoError(t, err)
+
+	var observers errgroup.Group
+	observers.Go(func() error {
+		return s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0), issue("300", "a", t0)}, t0)
+	})
+	observers.Go(func() error {
+		approved := request("a")
+		approved.State = sync.StateApproved
+		return s.ObserveRequests(t.Context(), []sync.Request{approved})
+	})
+	waiting(t, d, 2) // both looked, and found news
+	require.NoError(t, busy.Commit(t.Context()))
+	require.NoError(t, observers.Wait())
+	l := row(t, s, "a")
+	require.Equal(t, "Approved", l.Issue.Status.Name, "an older version does not undo a newer one")
+	require.Equal(t, sync.StateDenied, l.Request.State, "nothing overwrites a denial")
+	require.Equal(t, []string{"200", "300"}, l.Strays)
+}
+
 // isolated returns a DB with its tables on a server where nobody else is given transaction numbers.
 func isolated(t *testing.T) *DB {
 	t.Helper()

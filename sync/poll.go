@@ -89,8 +89,8 @@ func (e *Engine) pollOnce(ctx context.Context, full bool) (pending bool, err err
 		}
 		return e.Store.ObserveIssues(ctx, page, time.Time{})
 	})
-	if err != nil {
-		return false, err
+	if err != nil || !latest.After(cursor) {
+		return pending, err
 	}
 	return pending, e.Store.ObserveIssues(ctx, nil, latest)
 }

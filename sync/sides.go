@@ -146,8 +146,8 @@ type Lease interface {
 	Check() error
 }
 
-// Store keeps links and cursors, and appends to a row's activity what changed in it. Each method is one transaction, fenced by the term of the leader that it was made
-// for: it returns ErrNotLeader, and changes nothing, once another term has begun. Safe for concurrent use.
+// Store keeps links and cursors, and appends to a row's activity what changed in it. Each method writes what is new in one transaction, fenced by the term of the leader
+// that it was made for, and nothing where nothing is: it returns ErrNotLeader, and changes nothing, once another term has begun. Safe for concurrent use.
 type Store interface {
 	// ObserveRequests records what Teleport said: for each request it merges into the row (MergeRequest), and creates a row for a
 	// pending request that has none and is not past its expiry. A row that changed gets its Seq raised and is due at once, unparked.
