@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -42,29 +43,60 @@ func (e *Engine) watch(ctx context.Context) (opened bool, err error) {
 
 	ctx, broken := context.WithCancelCause(ctx)
 	told := &toldResolved{ids: make(map[string]bool)}
-	listed := make(chan struct{})
-	go func() {
-		defer close(listed)
+	events := make(chan Event, burst)
+	var lost error // why there are no more events, once they are closed
+	var beside stdsync.WaitGroup
+	beside.Go(func() {
 		defer told.forget()
 		if err := e.list(ctx, told); err != nil {
 			broken(err)
 		}
-	}()
-	defer func() { broken(nil); <-listed }()
+	})
+	beside.Go(func() {
+		defer close(events)
+		lost = pass(ctx, w, events)
+	})
+	defer func() { broken(nil); beside.Wait() }()
 
 	for {
-		event, err := w.Next(ctx)
-		if err == nil {
-			told.note(event)
-			err = e.observe(ctx, event)
+		some := take(events)
+		if len(some) == 0 {
+			return true, cmp.Or(context.Cause(ctx), lost)
 		}
-		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				err = cause
-			}
-			return true, err
+		told.note(some)
+		if err := e.observe(ctx, some); err != nil {
+			return true, cmp.Or(context.Cause(ctx), err)
 		}
 	}
+}
+
+// burst is how many events are recorded at once, at most. A thousand requests that are made at once cost a handful of transactions in place of
+// a thousand, and each transaction stays a matter of milliseconds.
+const burst = 200
+
+// pass reads a watch, ahead of what is recorded of it, until it breaks.
+func pass(ctx context.Context, w Watch, events chan<- Event) error {
+	for {
+		event, err := w.Next(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case events <- event:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// take waits for an event, and takes along those that have come meanwhile; it waits for none of them. Nothing is left when events are closed.
+func take(events <-chan Event) (some []Event) {
+	for event := range events {
+		if some = append(some, event); len(some) == burst || len(events) == 0 {
+			break
+		}
+	}
+	return some
 }
 
 // toldResolved are the requests that a watch has told to be resolved. A page of a list that began before may still show one as pending, and
@@ -74,11 +106,13 @@ type toldResolved struct {
 	ids map[string]bool
 }
 
-func (t *toldResolved) note(event Event) {
+func (t *toldResolved) note(events []Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if r := event.Request; t.ids != nil && r != nil && r.State.Resolved() {
-		t.ids[r.ID] = true
+	for _, event := range events {
+		if r := event.Request; t.ids != nil && r != nil && r.State.Resolved() {
+			t.ids[r.ID] = true
+		}
 	}
 }
 
@@ -96,20 +130,37 @@ func (t *toldResolved) without(page []Request) []Request {
 	return slices.DeleteFunc(page, func(r Request) bool { return t.ids[r.ID] && r.State == StatePending })
 }
 
-// observe records one event. A deletion says neither why nor what the request's state was; the worker asks for it by ID.
-func (e *Engine) observe(ctx context.Context, event Event) error {
+// observe records events. What they say of one request is merged in their order. A deletion says neither why nor what the request's state was; the
+// worker asks for it by ID. It is the last that is said of a request, so that it may come after all others.
+func (e *Engine) observe(ctx context.Context, events []Event) error {
 	defer notify(e.wakeWork)
-	if event.Request == nil {
-		return e.Store.SuspectRequests(ctx, []string{event.DeletedID})
+	var requests []Request
+	var deleted []string
+	pending := false
+	for _, event := range events {
+		if event.Request == nil {
+			deleted = append(deleted, event.DeletedID)
+			continue
+		}
+		requests = append(requests, *event.Request)
+		pending = pending || event.Request.State == StatePending
 	}
-	if event.Request.State == StatePending {
+	if pending {
 		defer notify(e.wakePoll)
 	}
-	record, err := e.recorder(ctx)
-	if err != nil {
-		return err
+	if len(requests) > 0 {
+		record, err := e.recorder(ctx)
+		if err != nil {
+			return err
+		}
+		if err := record(ctx, requests); err != nil {
+			return err
+		}
 	}
-	return record(ctx, []Request{*event.Request})
+	if len(deleted) == 0 {
+		return nil
+	}
+	return e.Store.SuspectRequests(ctx, deleted)
 }
 
 // list records all requests that Teleport lists, but what told knows better, and suspects pending ones that it does not list.
