@@ -70,6 +70,7 @@ type issueRow struct {
 	due       time.Time
 
 	changed bool
+	moved   bool // its status is another, which a person may have done
 	news    []string
 	strayed bool // a stray is new
 	woken   bool // the row has no issue, was not due yet, and one was seen
@@ -129,12 +130,14 @@ func (r *issueRow) merge(seen sync.Issue) {
 	if news := sync.DescribeIssue(r.issue, merged); news != "" {
 		r.news = append(r.news, news)
 	}
-	r.issue, r.changed = merged, true
+	moved := r.issue.Status != sync.Status{} && r.issue.Status != merged.Status
+	r.issue, r.changed, r.moved = merged, true, r.moved || moved
 }
 
 func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, now time.Time) error {
 	var changed documents
 	var updated []*time.Time
+	var moved []bool
 	var woken []string
 	var seen sightings
 	for _, row := range rows {
@@ -157,13 +160,13 @@ func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, no
 		if err := changed.add(row.requestID, row.issue, ""); err != nil {
 			return err
 		}
-		updated = append(updated, toNull(row.issue.Updated))
+		updated, moved = append(updated, toNull(row.issue.Updated)), append(moved, row.moved)
 	}
 	if len(changed.ids) > 0 {
 		_, err := tx.Exec(ctx, `
-			UPDATE links AS l SET issue = c.issue::json, issue_updated = c.updated, `+dueNow+`
-			FROM unnest($2::text[], $4::text[], $5::timestamptz[]) AS c (id, issue, updated)
-			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, now, changed.contents, updated)
+			UPDATE links AS l SET issue = c.issue::json, issue_updated = c.updated, urgent = l.urgent OR c.moved, `+dueNow+`
+			FROM unnest($2::text[], $4::text[], $5::timestamptz[], $6::bool[]) AS c (id, issue, updated, moved)
+			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, now, changed.contents, updated, moved)
 		if err != nil {
 			return err
 		}
@@ -194,7 +197,7 @@ func (s *store) SuspectIssues(ctx context.Context, issueIDs []string) error {
 			WHERE scope = $1 AND issue_id = ANY($4) AND NOT suspect_issue AND settled_at IS NULL AND `+held+`
 			ORDER BY request_id FOR UPDATE),
 		hit AS (
-			UPDATE links AS l SET suspect_issue = true, `+dueNow+`
+			UPDATE links AS l SET suspect_issue = true, urgent = true, `+dueNow+`
 			FROM suspect WHERE l.scope = $1 AND l.request_id = suspect.request_id RETURNING 1)`, time.Now(), issueIDs)
 	return err
 }

@@ -1,6 +1,8 @@
 package db
 
 import (
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,18 +44,55 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		"stats":          {statsQuery, []any{board.String(), time.Now()}, "links_parked"},
 	} {
 		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
-			conn, err := d.pool.Acquire(t.Context())
-			require.NoError(t, err)
-			_, err = conn.Exec(t.Context(), "SELECT set_config('plan_cache_mode', $1, false)", mode)
-			require.NoError(t, err)
-			rows, err := conn.Query(t.Context(), "EXPLAIN "+test.query, test.args...)
-			require.NoError(t, err)
-			lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-			require.NoError(t, err)
-			conn.Release()
-			plan := strings.Join(lines, "\n")
+			plan := explain(t, d, mode, "EXPLAIN "+test.query, test.args...)
 			require.Contains(t, plan, test.index, "%s, %s:\n%s", name, mode, plan)
 			require.NotContains(t, plan, "Seq Scan", "%s, %s:\n%s", name, mode, plan)
 		}
 	}
+}
+
+// TestDue_ReadsNoMoreThanItReturnsHoweverManyRowsAreDue counts the rows that PostgreSQL takes into its hands.
+func TestDue_ReadsNoMoreThanItReturnsHoweverManyRowsAreDue(t *testing.T) {
+	t.Parallel()
+	d, _ := newStore(t)
+	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, due, urgent)
+		SELECT $1, 'open' || n, 3, '{}', 'pending', now() + (n - 50000) * interval '1 second', n % 10 = 0 FROM generate_series(1, 55000) AS n`, board.String())
+	exec(t, d, "VACUUM ANALYZE links")
+	const limit = 16
+	skip := []string{"open1", "open10", "open20", "closed"}
+	rows := regexp.MustCompile(`actual rows=([0-9.]+) loops=|Rows Removed by [A-Za-z ]+: ([0-9]+)`)
+	for name, test := range map[string]struct {
+		query string
+		args  []any
+	}{
+		"due":      {dueQuery, []any{board.String(), time.Now(), skip, limit}},
+		"next due": {nextDueQuery, []any{board.String(), time.Now(), skip}},
+	} {
+		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+			plan := explain(t, d, mode, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) "+test.query, test.args...)
+			require.Equal(t, 2, strings.Count(plan, "using links_due"), "%s, %s:\n%s", name, mode, plan)
+			counted := rows.FindAllStringSubmatch(plan, -1)
+			require.NotEmpty(t, counted, plan)
+			for _, match := range counted {
+				n, err := strconv.ParseFloat(match[1]+match[2], 64)
+				require.NoError(t, err)
+				require.LessOrEqual(t, n, 2.0*limit, "%s, %s:\n%s", name, mode, plan)
+			}
+		}
+	}
+}
+
+// explain returns what PostgreSQL says of how it runs a query.
+func explain(t *testing.T, d *DB, mode, query string, args ...any) string {
+	t.Helper()
+	conn, err := d.pool.Acquire(t.Context())
+	require.NoError(t, err)
+	defer conn.Release()
+	_, err = conn.Exec(t.Context(), "SELECT set_config('plan_cache_mode', $1, false)", mode)
+	require.NoError(t, err)
+	rows, err := conn.Query(t.Context(), query, args...)
+	require.NoError(t, err)
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	return strings.Join(lines, "\n")
 }

@@ -119,7 +119,7 @@ func (s *store) fence(ctx context.Context, tx pgx.Tx) error {
 
 // linkColumns are what scanLink reads.
 const linkColumns = `request_id, seq, request, gone, suspect_request, issue, suspect_issue, strays, dropped,
-	COALESCE(issue_id, ''), issue_key, mark, begun, begun_at, linked, issue_gone, placed, commented, answered, resolved, settled_at, last_error, due, attempts, parked`
+	COALESCE(issue_id, ''), issue_key, mark, begun, begun_at, linked, issue_gone, placed, commented, answered, resolved, settled_at, last_error, due, attempts, parked, urgent`
 
 // scanLink reads a whole row.
 func scanLink(row pgx.CollectableRow) (l sync.Link, err error) {
@@ -127,7 +127,7 @@ func scanLink(row pgx.CollectableRow) (l sync.Link, err error) {
 	var begunAt, settledAt, due *time.Time
 	err = row.Scan(&l.RequestID, &l.Seq, &l.Request, &l.Gone, &l.SuspectRequest, &issue, &l.SuspectIssue, &l.Strays, &l.Dropped,
 		&l.Bound.ID, &l.Bound.Key, &l.Mark, &l.Begun, &begunAt, &l.Linked, &l.IssueGone, &l.Placed, &l.Commented, &l.Answered, &l.Resolved, &settledAt, &l.LastError,
-		&due, &l.Attempts, &l.Parked)
+		&due, &l.Attempts, &l.Parked, &l.Urgent)
 	if issue != nil {
 		l.Issue = *issue
 	}

@@ -138,6 +138,73 @@ func TestDue_ReturnsTheLongestDueFirstWithoutThoseInSkip(t *testing.T) {
 	expect([]string{}, never, 10, "a", "b", "c", "d")
 }
 
+func TestDue_ReturnsARowWhoseIssueWasMovedBeforeAThousandThatWaitForTheirs(t *testing.T) {
+	t.Parallel()
+	_, s := newStore(t)
+	rows := observe(t, s, request("moved"), request("suspect"), request("edited"))
+	for n, l := range rows {
+		bind(t, s, l, fmt.Sprint(n))
+	}
+	pending := []sync.Issue{issue("0", "moved", t0), issue("1", "suspect", t0), issue("2", "edited", t0)}
+	require.NoError(t, s.ObserveIssues(t.Context(), pending, time.Time{}))
+	for _, l := range rows {
+		seen := row(t, s, l.RequestID)
+		require.False(t, seen.Urgent, "a status that was not known before is nobody's move")
+		save(t, s, seen, func(l *sync.Link) { l.Due = time.Time{} })
+	}
+	page := make([]sync.Request, 1000)
+	for n := range page {
+		page[n] = request(fmt.Sprintf("%04d", n))
+	}
+	require.NoError(t, s.ObserveRequests(t.Context(), page))
+	edited, moved := pending[2], pending[0]
+	edited.Updated, moved.Updated = t0.Add(time.Minute), t0.Add(time.Minute)
+	moved.Status = sync.Status{ID: "3", Name: "Approved"}
+	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{edited}, time.Time{}))
+	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{moved}, time.Time{}))
+	require.NoError(t, s.SuspectIssues(t.Context(), []string{"1"}))
+
+	first := func() []sync.Link {
+		due, _, err := s.Due(t.Context(), time.Now(), 3, nil)
+		require.NoError(t, err)
+		require.Len(t, due, 3)
+		return due
+	}
+	due := first()
+	require.Equal(t, []string{"moved", "suspect", "0000"}, []string{due[0].RequestID, due[1].RequestID, due[2].RequestID})
+	require.Equal(t, []bool{true, true, false}, []bool{due[0].Urgent, due[1].Urgent, due[2].Urgent})
+
+	further := moved
+	further.Updated, further.Status = t0.Add(time.Hour), sync.Status{ID: "4", Name: "Denied"}
+	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{further}, time.Time{}))
+	stale := save(t, s, due[0], func(l *sync.Link) { l.Due = time.Time{} })
+	require.True(t, stale.Urgent, "moved again since")
+	later := farFuture().UTC().Truncate(time.Microsecond)
+	done := save(t, s, stale, func(l *sync.Link) { l.Due = later })
+	require.False(t, done.Urgent)
+	require.Equal(t, "suspect", first()[0].RequestID)
+}
+
+func TestDue_TellsWhenTheNextRowFallsDueUrgentOrNot(t *testing.T) {
+	t.Parallel()
+	d, s := newStore(t)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	observe(t, s, request("a"), request("b"))
+	for _, test := range []struct{ urgent, other, want time.Duration }{{1, 2, 1}, {2, 1, 1}, {-1, 2, 2}, {2, -1, 2}} {
+		exec(t, d, "UPDATE links SET urgent = true, due = $1 WHERE request_id = 'a'", now.Add(test.urgent*time.Minute))
+		exec(t, d, "UPDATE links SET due = $1 WHERE request_id = 'b'", now.Add(test.other*time.Minute))
+		_, next, err := s.Due(t.Context(), now, 10, nil)
+		require.NoError(t, err)
+		require.Equal(t, now.Add(test.want*time.Minute), next)
+		stats, err := s.Stats(t.Context(), now)
+		require.NoError(t, err)
+		if test.urgent < 0 || test.other < 0 {
+			require.Equal(t, 1, stats.Due)
+			require.Equal(t, now.Add(-time.Minute), stats.OldestDue)
+		}
+	}
+}
+
 func TestSave_RecordsTheWholeWorkAndNoFact(t *testing.T) {
 	t.Parallel()
 	d, s := newStore(t)

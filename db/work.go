@@ -12,9 +12,18 @@ import (
 
 // The queries of the hot paths. Each runs on a partial index that leaves out closed rows.
 const (
-	dueQuery     = "SELECT " + linkColumns + " FROM links WHERE scope = $1 AND due <= $2 AND request_id <> ALL($3) ORDER BY due, request_id LIMIT $4"
-	nextDueQuery = "SELECT due FROM links WHERE scope = $1 AND due > $2 AND request_id <> ALL($3) ORDER BY due, request_id LIMIT 1"
-	openQuery    = "SELECT " + linkColumns + " FROM links WHERE scope = $1 AND settled_at IS NULL AND request_id > $2 ORDER BY request_id LIMIT $3"
+	// Urgent rows and others are two ranges of one index. Of each at most limit rows are read, however many are due.
+	dueQuery = `
+		SELECT ` + linkColumns + ` FROM (
+			(SELECT * FROM links WHERE scope = $1 AND urgent AND due <= $2 AND request_id <> ALL($3) ORDER BY due, request_id LIMIT $4)
+			UNION ALL
+			(SELECT * FROM links WHERE scope = $1 AND NOT urgent AND due <= $2 AND request_id <> ALL($3) ORDER BY due, request_id LIMIT $4)
+		) AS l ORDER BY urgent DESC, due, request_id LIMIT $4`
+	nextDueQuery = `
+		SELECT LEAST(
+			(SELECT due FROM links WHERE scope = $1 AND urgent AND due > $2 AND request_id <> ALL($3) ORDER BY due, request_id LIMIT 1),
+			(SELECT due FROM links WHERE scope = $1 AND NOT urgent AND due > $2 AND request_id <> ALL($3) ORDER BY due, request_id LIMIT 1))`
+	openQuery = "SELECT " + linkColumns + " FROM links WHERE scope = $1 AND settled_at IS NULL AND request_id > $2 ORDER BY request_id LIMIT $3"
 
 	pending = "scope = $1 AND state = 'pending' AND NOT gone AND settled_at IS NULL"
 	// An issue of which Jira has not told yet when it changed comes first: it is the newest, and the likeliest to be missed.
@@ -28,8 +37,8 @@ const (
 	statsQuery = `
 		SELECT (SELECT count(*) FROM links WHERE scope = $1 AND settled_at IS NULL),
 			(SELECT count(*) FROM links WHERE ` + pending + `),
-			(SELECT count(*) FROM links WHERE scope = $1 AND due <= $2),
-			(SELECT min(due) FROM links WHERE scope = $1 AND due <= $2),
+			(SELECT count(*) FROM links WHERE scope = $1 AND urgent IN (true, false) AND due <= $2),
+			LEAST((SELECT min(due) FROM links WHERE scope = $1 AND urgent AND due <= $2), (SELECT min(due) FROM links WHERE scope = $1 AND NOT urgent AND due <= $2)),
 			(SELECT count(*) FROM links WHERE scope = $1 AND parked)`
 )
 
@@ -92,6 +101,7 @@ const saveQuery = fenceCTE + `,
 			due = CASE WHEN seq = $4 THEN $19 ELSE due END,
 			attempts = CASE WHEN seq = $4 THEN $20 ELSE attempts END,
 			parked = CASE WHEN seq = $4 THEN $21 ELSE parked END,
+			urgent = urgent AND seq <> $4,
 			suspect_request = suspect_request AND (seq <> $4 OR $22),
 			suspect_issue = suspect_issue AND (seq <> $4 OR $23)
 		WHERE scope = $1 AND request_id = $3 AND (issue_id IS NULL OR issue_id = $5) AND ` + held + `

@@ -32,6 +32,9 @@ type Link struct {
 	// Strays are the ids of other issues whose field was seen to hold the request's ID: made twice, cloned or forged.
 	Strays []string
 
+	// Urgent: a person may have moved the issue: worked on before rows that only have bulk work.
+	Urgent bool
+
 	// Dropped: an operator gave up on the request. Nothing more is done about it, whatever either side says.
 	Dropped bool
 

@@ -268,7 +268,7 @@ func (s termStore) SuspectIssues(ctx context.Context, ids []string) error {
 		if l.SuspectIssue || l.Bound.ID == "" || !slices.Contains(ids, l.Bound.ID) {
 			return false
 		}
-		l.SuspectIssue = true
+		l.SuspectIssue, l.Urgent = true, true
 		return true
 	})
 }
@@ -317,6 +317,7 @@ func (s termStore) observeIssue(i Issue) {
 	for _, l := range s.links {
 		if l.Bound.ID == i.ID {
 			if merged, changed := MergeIssue(l.Issue, i); changed {
+				l.Urgent = l.Urgent || l.Issue.Status != Status{} && l.Issue.Status != merged.Status
 				l.Issue = merged
 				l.touched()
 			}
@@ -347,17 +348,23 @@ func (s termStore) Due(ctx context.Context, now time.Time, limit int, skip []str
 		return nil, time.Time{}, err
 	}
 	defer s.mu.Unlock()
-	waiting := s.where(func(l *Link) bool { return !l.Due.IsZero() && !slices.Contains(skip, l.RequestID) })
-	for _, l := range waiting {
+	due = s.where(func(l *Link) bool { return !l.Due.IsZero() && !l.Due.After(now) && !slices.Contains(skip, l.RequestID) })
+	slices.SortStableFunc(due, func(a, b Link) int {
 		switch {
-		case len(due) == limit:
-			return due, time.Time{}, nil
-		case l.Due.After(now):
-			return due, l.Due, nil
+		case a.Urgent == b.Urgent:
+			return 0
+		case a.Urgent:
+			return -1
 		}
-		due = append(due, l)
+		return 1
+	})
+	if len(due) >= limit {
+		return due[:limit], time.Time{}, nil
 	}
-	return due, time.Time{}, nil
+	if waiting := s.where(func(l *Link) bool { return l.Due.After(now) && !slices.Contains(skip, l.RequestID) }); len(waiting) > 0 {
+		next = waiting[0].Due
+	}
+	return due, next, nil
 }
 
 // where returns copies of the rows that match, longest due first.
@@ -397,7 +404,7 @@ func (s termStore) Save(ctx context.Context, l Link, done ...Activity) (Link, er
 		row.SettledAt = due.SettledAt
 	}
 	if row.Seq == l.Seq {
-		row.SuspectRequest, row.SuspectIssue = l.SuspectRequest, l.SuspectIssue
+		row.SuspectRequest, row.SuspectIssue, row.Urgent = l.SuspectRequest, l.SuspectIssue, false
 	} else {
 		row.Due, row.Parked, row.Attempts = due.Due, due.Parked, due.Attempts
 	}

@@ -172,11 +172,11 @@ type Store interface {
 	SuspectRequests(ctx context.Context, requestIDs []string) error
 
 	// ObserveIssues records what Jira said of issues that a row names, by issue id (MergeIssue); a row that changed is due at
-	// once. An issue that no row names makes the row of its RequestID due if that row still has no issue; otherwise it is noted among the Strays
-	// of that row, which is due if it is new there. If cursor is not zero, the cursor is raised to it in the same transaction; it never falls.
+	// once, and urgent if the issue's status had been another. An issue that no row names makes the row of its RequestID due if that row still has no issue;
+	// otherwise it is noted among the Strays of that row, which is due if it is new there. If cursor is not zero, the cursor is raised to it in the same transaction; it never falls.
 	ObserveIssues(ctx context.Context, issues []Issue, cursor time.Time) error
 
-	// SuspectIssues is the same by the id of an issue that may be gone.
+	// SuspectIssues is SuspectRequests by the id of an issue that may be gone. The rows are urgent, too.
 	SuspectIssues(ctx context.Context, issueIDs []string) error
 
 	// Hints returns up to limit hints that are due, those due longest first, and how long it is until another one will be; zero when none
@@ -190,7 +190,7 @@ type Store interface {
 	// Cursor is the latest time, by Jira's clock, up to which everything that Jira's index showed is recorded. Zero before the first poll.
 	Cursor(ctx context.Context) (time.Time, error)
 
-	// Due returns the rows that are due at now, longest due first, at most limit, without those in skip. next is when the next row falls due that is
+	// Due returns the rows that are due at now, the urgent ones before all others, of each the longest due first, at most limit, without those in skip. next is when the next row falls due that is
 	// neither among them nor in skip; zero when none will, and when limit rows are due, since more may be.
 	Due(ctx context.Context, now time.Time, limit int, skip []string) (due []Link, next time.Time, err error)
 
@@ -198,7 +198,7 @@ type Store interface {
 	EndDryRun(ctx context.Context) error
 
 	// Save records the agent's own part of the row (Link.Work) and appends to its activity. Facts are not touched, but for the issue below. If a fact changed since
-	// l was read (Seq differs), the row stays due and suspect as the observer made it; if an operator dropped the request since, or took it up again, SettledAt stays
+	// l was read (Seq differs), the row stays due, urgent and suspect as the observer made it, else it is no longer urgent; if an operator dropped the request since, or took it up again, SettledAt stays
 	// as it is, too. One fact comes with the agent's own part: when the row gets its issue and l.Issue is that issue, what l.Issue says of it is recorded, which
 	// is no change of a fact. It returns the row as it is now.
 	Save(ctx context.Context, l Link, done ...Activity) (Link, error)
