@@ -19,6 +19,13 @@ type faults struct {
 	after  func(op string) error
 	delay  func() time.Duration // how long a call takes before it has its effect
 	calls  map[string]int
+	ranks  map[rank]int
+}
+
+// rank is an operation at a priority.
+type rank struct {
+	op       string
+	priority Priority
 }
 
 func (f *faults) set(before, after func(op string) error) {
@@ -33,15 +40,23 @@ func (f *faults) count(op string) int {
 	return f.calls[op]
 }
 
+// ranked is how many calls of an operation had the priority.
+func (f *faults) ranked(op string, p Priority) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ranks[rank{op, p}]
+}
+
 func (f *faults) enter(ctx context.Context, side, op string) error {
 	if ctx.Err() != nil {
 		return &Error{Side: side, Op: op, Scope: ScopeSide, Err: ctx.Err()}
 	}
 	f.mu.Lock()
 	if f.calls == nil {
-		f.calls = make(map[string]int)
+		f.calls, f.ranks = make(map[string]int), make(map[rank]int)
 	}
 	f.calls[op]++
+	f.ranks[rank{op, PriorityOf(ctx)}]++
 	before, delay := f.before, f.delay
 	f.mu.Unlock()
 	if delay != nil {

@@ -75,7 +75,7 @@ func (e *Engine) pollOnce(ctx context.Context, full bool) (pending bool, err err
 		return false, err
 	}
 	if cursor.IsZero() {
-		return pending, e.pollAll(ctx)
+		return pending, e.pollAll(WithPriority(ctx, PriorityBulk))
 	}
 	lookback := e.Lookback
 	if !full {

@@ -51,6 +51,7 @@ func nextSweep(schedule cron.Schedule, last time.Time, err error, failures int) 
 }
 
 func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
+	ctx = WithPriority(ctx, PriorityBulk)
 	if listToo {
 		// A request that the watch told of has a row since it was pending: no page can bring it back.
 		if err := e.list(ctx, &toldResolved{}); err != nil {

@@ -14,8 +14,9 @@
 // checks what the work rests on. The Client that it returns has no state but that, the pace, the pauses, for a minute what groups people are in, and how
 // issues move.
 //
-// All calls share one pace and wait for it before they are sent; a write waits before its commit callback and is then sent
-// at once. When Jira asks for a pause (429, or 503 with Retry-After), calls wait for its end, or fail at once when that is
+// All calls share one pace and wait for their turn before they are sent, those that follow a person's move first and bulk calls last
+// (sync.Priority); a write waits before its commit callback and is then sent at once. The pace falls when Jira's headers say that a limit is near,
+// and climbs back to its ceiling. When Jira asks for a pause (429, or 503 with Retry-After), calls wait for its end, or fail at once when that is
 // too far off. Nothing is repeated here: when and whether to try again is the engine's decision.
 //
 // On Cloud the issues are searched by page token and read in bulk. Data Center has neither: there the search pages by

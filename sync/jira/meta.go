@@ -163,5 +163,11 @@ func rateLimitOf(h http.Header) (limit rateLimit, told bool) {
 		Limit: int(number("X-RateLimit-Limit")), Remaining: int(number("X-RateLimit-Remaining")), FillRate: number("X-RateLimit-FillRate"),
 		Interval: time.Duration(number("X-RateLimit-Interval-Seconds") * float64(time.Second)), NearLimit: h.Get("X-RateLimit-NearLimit") == "true",
 	}
+	if h.Get("X-RateLimit-Remaining") == "" {
+		limit.Remaining = limit.Limit // what is not told is no sign of anything
+	}
 	return limit, limit.Limit > 0
 }
+
+// near: less than a fifth is left, which is where Cloud says so. Of a limit below 5 nothing follows: a single call may take it all.
+func (l rateLimit) near() bool { return l.NearLimit || l.Remaining < l.Limit/5 }

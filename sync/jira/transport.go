@@ -14,7 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/time/rate"
+
+	"teleport-jira-agent/sync"
 )
 
 const (
@@ -36,7 +37,7 @@ type transport struct {
 	send     http.RoundTripper // base, but for tests
 	username string
 	token    func() string
-	limiter  *rate.Limiter
+	pace     *pace
 	pauses   pauses
 	limits   atomic.Pointer[rateLimit] // as the last answer that told of one
 	onCall   func(CallInfo)
@@ -55,9 +56,8 @@ func newTransport(base *http.Transport, cfg Config, log *zap.Logger) *transport 
 	return &transport{
 		base: base, send: base,
 		username: cfg.Username, token: cfg.Token,
-		// A fifth of a second's calls at once keeps a chain of calls quick and any second near the ceiling.
-		limiter: rate.NewLimiter(rate.Limit(rps), max(1, int(rps/5))),
-		onCall:  onCall, log: log,
+		pace:   newPace(rps),
+		onCall: onCall, log: log,
 	}
 }
 
@@ -84,10 +84,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	info := CallInfo{Endpoint: r.template(), Method: r.method, Duration: time.Since(start), Waited: waited}
 	if resp != nil {
 		info.Code = resp.StatusCode
-		if limit, told := rateLimitOf(resp.Header); told {
+		limit, told := rateLimitOf(resp.Header)
+		if told {
 			t.limits.Store(&limit)
 		}
-		t.heed(r, resp)
+		t.heed(r, resp, limit)
 	}
 	t.onCall(info)
 	return resp, err
@@ -99,9 +100,7 @@ func (t *transport) await(ctx context.Context, r *request) (waited time.Duration
 	if err := t.awaitPauses(ctx, r); err != nil {
 		return 0, err
 	}
-	turn := t.limiter.Reserve()
-	if err := wait(ctx, turn.Delay()); err != nil {
-		turn.Cancel()
+	if err := t.pace.wait(ctx, sync.PriorityOf(ctx)); err != nil {
 		return 0, err
 	}
 	// A pause may have begun meanwhile. The turn stays taken.
@@ -206,14 +205,26 @@ func (t *transport) redact(words string) string {
 	return strings.NewReplacer(basic, "[redacted]", token, "[redacted]").Replace(words)
 }
 
-// heed begins the pause that an answer asks for.
-func (t *transport) heed(r *request, resp *http.Response) {
-	pause := pauseOf(resp, time.Now())
-	if pause.length <= 0 {
-		return
+// heed begins the pause that an answer asks for, and adapts the pace to what it says.
+func (t *transport) heed(r *request, resp *http.Response, limit rateLimit) {
+	now := time.Now()
+	pause := pauseOf(resp, now)
+	if pause.length > 0 {
+		t.pauses.begin(r, pause, now)
+		t.log.Warn("jira asks to slow down",
+			zap.String("endpoint", r.template()), zap.String("issue_id", r.issue), zap.Int("code", resp.StatusCode),
+			zap.String("reason", bounded(resp.Header.Get(reasonHeader), 100)), zap.Duration("pause", pause.length))
 	}
-	t.pauses.begin(r, pause, time.Now())
-	t.log.Warn("jira asks to slow down",
-		zap.String("endpoint", r.template()), zap.String("issue_id", r.issue), zap.Int("code", resp.StatusCode),
-		zap.String("reason", bounded(resp.Header.Get(reasonHeader), 100)), zap.Duration("pause", pause.length))
+	// A limit on writes to one issue says nothing about the others.
+	refused := resp.StatusCode == http.StatusTooManyRequests && pause.reach != oneIssue
+	before, after := t.pace.heed(refused || limit.near(), now)
+	perSecond, endpoint := zap.Float64("per_second", float64(after)), zap.String("endpoint", r.template())
+	switch {
+	case after < before:
+		t.log.Info("calls to jira go slower, for a limit is near", perSecond, endpoint)
+	case after > before && after == t.pace.ceiling:
+		t.log.Info("calls to jira go at full pace again", perSecond)
+	case after > before:
+		t.log.Debug("calls to jira go faster", perSecond)
+	}
 }

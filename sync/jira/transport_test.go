@@ -197,7 +197,7 @@ func TestCallHasItsOwnDeadline(t *testing.T) {
 					cfg.MaxRPS = 0.05
 					cfg.OnCall = func(i CallInfo) { info = i }
 				})
-				_ = c.transport.limiter.Reserve() // the next turn is in 20 s, which does not count
+				require.NoError(t, c.transport.pace.wait(t.Context(), sync.PriorityWork)) // the next turn is in 20 s, which does not count
 				start := time.Now()
 				err := c.get(t.Context(), "a")
 				require.ErrorContains(t, err, "no answer within 15s")
