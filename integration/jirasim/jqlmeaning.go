@@ -19,6 +19,9 @@ type search struct {
 	bounded bool
 	// absent are complaints about issues that the query names and that are not there.
 	absent []string
+	// restricted: it shows none but those named by id or key.
+	restricted bool
+	named      []*record
 }
 
 // interpreter gives a parsed query its meaning for one user at one moment.
@@ -46,6 +49,7 @@ func (s *Server) understand(u *User, jql string) (search, error) {
 		return search{}, err
 	}
 	result.absent = in.absent
+	result.named, result.restricted = s.named(where)
 	return result, nil
 }
 

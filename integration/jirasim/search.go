@@ -140,7 +140,7 @@ func (s *Server) matching(u *User, parsed search, reconcile []int64) []*Issue {
 		return found
 	}
 	now := s.cfg.Now()
-	for _, r := range s.site.issues {
+	for _, r := range s.candidates(parsed) {
 		i := r.indexed(now)
 		if slices.Contains(reconcile, int64(r.id)) {
 			i = r.now.searchable()
