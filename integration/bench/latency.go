@@ -72,8 +72,8 @@ func latency(ctx context.Context, b *bench) ([]figure, error) {
 	}
 	half := milliseconds(time.Second / 2)
 	return []figure{
-		{Name: "request → issue, median", Value: made.quantile(0.5), Unit: "ms", Bound: milliseconds(ownCreate), Note: fmt.Sprintf("Jira answers at once; p95 %.3g ms", made.quantile(0.95))},
-		{Name: "move → state, polls of 1 s, mean", Value: moved.mean(), Unit: "ms", Bound: half + milliseconds(ownDecision), Note: fmt.Sprintf("moves spread over a second; max %.4g ms", moved.quantile(1))},
+		{Name: "request → issue, median", Value: made.quantile(0.5), Unit: "ms", Bound: new(milliseconds(ownCreate)), Note: fmt.Sprintf("Jira answers at once; p95 %.3g ms", made.quantile(0.95))},
+		{Name: "move → state, polls of 1 s, mean", Value: moved.mean(), Unit: "ms", Bound: new(half + milliseconds(ownDecision)), Note: fmt.Sprintf("moves spread over a second; max %.4g ms", moved.quantile(1))},
 	}, nil
 }
 
@@ -87,7 +87,7 @@ func webhook(ctx context.Context, b *bench) ([]figure, error) {
 		}
 		all = append(all, figure{
 			Name: fmt.Sprintf("move → state by webhook, Jira takes %s, median", jiraTakes), Value: moved.quantile(0.5), Unit: "ms",
-			Bound: milliseconds(jiraTakes + ownDecision), Note: fmt.Sprintf("p95 %.4g ms", moved.quantile(0.95)),
+			Bound: new(milliseconds(jiraTakes + ownDecision)), Note: fmt.Sprintf("p95 %.4g ms", moved.quantile(0.95)),
 		})
 	}
 	return all, nil

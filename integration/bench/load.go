@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"teleport-jira-agent/integration/jirasim"
@@ -25,7 +22,7 @@ func backlogs(ctx context.Context, b *bench) ([]figure, error) {
 		paper := time.Duration(requests/concurrency) * jiraTakes
 		all = append(all, figure{
 			Name: fmt.Sprintf("1,000 requests at once, SYNC_CONCURRENCY=%d", concurrency), Value: took.Seconds() / paper.Seconds(), Unit: "times the paper",
-			Bound: 1.3, Note: fmt.Sprintf("%.3g s; on paper %.3g s at %s a call", took.Seconds(), paper.Seconds(), jiraTakes),
+			Bound: new(1.3), Note: fmt.Sprintf("%.3g s; on paper %.3g s at %s a call", took.Seconds(), paper.Seconds(), jiraTakes),
 		})
 	}
 	return all, nil
@@ -96,10 +93,10 @@ func idle(ctx context.Context, b *bench) ([]figure, error) {
 	_, teleport := r.counted()
 	hours := idleTime.Hours()
 	return []figure{
-		{Name: "idle: Jira calls an hour", Value: float64(jira) / hours, Unit: "calls", Bound: 60, Note: fmt.Sprintf("%d in %s", jira, idleTime)},
-		{Name: "idle: Teleport calls beyond pings", Value: float64(total(teleport)) / hours, Unit: "calls an hour", Note: fmt.Sprint(teleport)},
-		{Name: "idle: one core", Value: 100 * (after - before).Seconds() / idleTime.Seconds(), Unit: "%", Bound: 0.5},
-		{Name: "idle: resident memory", Value: float64(resident) / (1 << 20), Unit: "MiB", Bound: 40},
+		{Name: "idle: Jira calls an hour", Value: float64(jira) / hours, Unit: "calls", Bound: new(60.0), Note: fmt.Sprintf("%d in %s", jira, idleTime)},
+		{Name: "idle: Teleport calls beyond pings", Value: float64(total(teleport)) / hours, Unit: "calls an hour", Bound: new(0.0), Note: fmt.Sprint(teleport)},
+		{Name: "idle: one core", Value: 100 * (after - before).Seconds() / idleTime.Seconds(), Unit: "%", Bound: new(0.5)},
+		{Name: "idle: resident memory", Value: float64(resident) / (1 << 20), Unit: "MiB", Bound: new(40.0)},
 	}, nil
 }
 
@@ -117,37 +114,4 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// clockTick is the unit of times in /proc/PID/stat, which Linux has at 1/100 s for programs whatever its own.
-const clockTick = 10 * time.Millisecond
-
-// cpu is how much time a process has had of all cores together.
-func cpu(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // the name before may hold spaces
-	user, err := strconv.Atoi(fields[11])
-	if err != nil {
-		return 0, err
-	}
-	system, err := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * clockTick, err
-}
-
-// residentMemory is how much of a process is in memory, in bytes.
-func residentMemory(pid int) (int, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if rest, found := strings.CutPrefix(line, "VmRSS:"); found {
-			kilobytes, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
-			return kilobytes << 10, err
-		}
-	}
-	return 0, fmt.Errorf("process %d has no resident memory", pid)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ import (
 const (
 	// field is the request ID's, of jirasim.Example.
 	field = "customfield_10042"
+	// project is the key of jirasim.Example's first one.
+	project = "OPS"
 	// patience ends a measurement that is stuck.
 	patience = 10 * time.Minute
 )
@@ -27,23 +30,28 @@ const (
 type bench struct {
 	dir      string
 	binary   string
+	verbose  bool
 	postgres *pgtest.Server
 	rigs     int
 }
 
-func newBench(ctx context.Context) (*bench, error) {
+func newBench(ctx context.Context, o options) (*bench, error) {
 	dir, err := os.MkdirTemp("", "teleport-jira-agent-bench-")
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{dir: dir}
-	if b.binary, err = replica.Build(ctx, dir); err != nil {
+	b := &bench{dir: dir, binary: o.binary, verbose: o.verbose}
+	if b.binary == "" {
+		if b.binary, err = replica.Build(ctx, dir, "-trimpath"); err != nil {
+			return nil, errors.Join(err, b.close())
+		}
+	}
+	// PostgreSQL's own housekeeping would come at times of its choice, and use transaction numbers. What it would have done is done where it matters.
+	settings := map[string]string{"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.max": "5000", "autovacuum": "off"}
+	if b.postgres, err = pgtest.Start(ctx, pgtest.Options{Settings: settings}); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
-	if b.postgres, err = pgtest.Start(ctx, pgtest.Options{}); err != nil {
-		return nil, errors.Join(err, b.close())
-	}
-	return b, nil
+	return b, b.prepareStatements(ctx)
 }
 
 func (b *bench) close() error {
@@ -57,9 +65,15 @@ func (b *bench) close() error {
 // rig is one Jira, one Teleport, one database and one replica that leads.
 type rig struct {
 	ctx      context.Context
+	bench    *bench
 	jira     *jirasim.Server
 	jiraURL  string
+	polled   chan struct{} // told of calls to Jira
 	teleport *teleportsim.Server
+	identity string // the agent's, a file
+	home     string
+	database string
+	proxy    *proxy // nil: the agent talks to PostgreSQL itself
 	agent    *replica.Replica
 	cloud    bool
 	undo     []func()
@@ -69,14 +83,41 @@ type rig struct {
 type setting struct {
 	deployment jirasim.Deployment // Cloud by default
 	initial    string             // status in which issues begin; "To Do" by default
+	now        func() time.Time   // Jira's clock
 	onCall     func(jirasim.Call)
 	env        []string
 	polls      bool // some have to have been made
+	proxied    bool // round trips to PostgreSQL are counted
 }
 
 // rig starts all of it, and returns when the agent leads and has looked at both sides.
 func (b *bench) rig(ctx context.Context, s setting) (_ *rig, err error) {
-	r := &rig{}
+	r, err := b.sides(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.lead(s.env...); err != nil {
+		r.close()
+		return nil, err
+	}
+	if !s.polls {
+		return r, nil
+	}
+	// The first polls may have come before the list, and are then as after a lost database.
+	if err := r.morePolls(max(0, 3-r.polls())); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// sides starts all but the agent.
+func (b *bench) sides(ctx context.Context, s setting) (_ *rig, err error) {
+	b.rigs++
+	r := &rig{
+		bench: b, polled: make(chan struct{}, 1), cloud: s.deployment != jirasim.DataCenter,
+		database: fmt.Sprintf("rig%d", b.rigs), home: filepath.Join(b.dir, fmt.Sprint(b.rigs)),
+	}
 	defer func() {
 		if err != nil {
 			r.close()
@@ -85,37 +126,19 @@ func (b *bench) rig(ctx context.Context, s setting) (_ *rig, err error) {
 	var cancel context.CancelFunc
 	r.ctx, cancel = context.WithTimeout(ctx, patience)
 	r.undo = append(r.undo, cancel)
-	b.rigs++
-	database, home := fmt.Sprintf("rig%d", b.rigs), filepath.Join(b.dir, fmt.Sprint(b.rigs))
-	if err := os.Mkdir(home, 0o700); err != nil {
+	if err := os.Mkdir(r.home, 0o700); err != nil {
 		return nil, err
 	}
-	if err := b.postgres.CreateDatabase(r.ctx, database); err != nil {
+	if err := b.postgres.CreateDatabase(r.ctx, r.database); err != nil {
 		return nil, err
 	}
-	if s.deployment == "" {
-		s.deployment = jirasim.Cloud
-	}
-	r.cloud = s.deployment == jirasim.Cloud
-	cfg := jirasim.Example(s.deployment)
-	cfg.RateLimit, cfg.LimitIssueWrites = jirasim.RateLimit{}, false
-	polled := make(chan struct{}, 1)
-	cfg.OnCall = func(c jirasim.Call) {
-		if s.onCall != nil {
-			s.onCall(c)
+	if s.proxied {
+		if r.proxy, err = newProxy(b.postgres.URL(r.database)); err != nil {
+			return nil, err
 		}
-		select {
-		case polled <- struct{}{}:
-		default:
-		}
+		r.undo = append(r.undo, r.proxy.close)
 	}
-	if s.initial != "" {
-		cfg.Initial = s.initial
-	}
-	r.jira = jirasim.New(cfg)
-	url, stop := r.jira.Start()
-	r.jiraURL = url
-	r.undo = append(r.undo, stop)
+	r.startJira(s)
 	if r.teleport, err = teleportsim.New(teleportsim.Config{}); err != nil {
 		return nil, err
 	}
@@ -123,33 +146,58 @@ func (b *bench) rig(ctx context.Context, s setting) (_ *rig, err error) {
 		return nil, err
 	}
 	r.undo = append(r.undo, r.teleport.Stop)
-	identity := filepath.Join(home, "identity")
-	if err := r.teleport.WriteIdentity(identity, teleportsim.IdentityOptions{}); err != nil {
-		return nil, err
+	r.identity = filepath.Join(r.home, "identity")
+	return r, r.teleport.WriteIdentity(r.identity, teleportsim.IdentityOptions{})
+}
+
+func (r *rig) startJira(s setting) {
+	cfg := jirasim.Example(cmp.Or(s.deployment, jirasim.Cloud))
+	cfg.RateLimit, cfg.LimitIssueWrites = jirasim.RateLimit{}, false
+	cfg.Now = s.now
+	cfg.Initial = cmp.Or(s.initial, cfg.Initial)
+	cfg.OnCall = func(c jirasim.Call) {
+		if s.onCall != nil {
+			s.onCall(c)
+		}
+		select {
+		case r.polled <- struct{}{}:
+		default:
+		}
 	}
-	r.agent, err = replica.Start("agent", b.binary, append([]string{
-		"TELEPORT_ADDR=" + r.teleport.Addr(), "TELEPORT_IDENTITY_FILE=" + identity,
-		"JIRA_URL=" + url, "JIRA_USERNAME=" + jirasim.AgentUsername, "JIRA_API_TOKEN=" + jirasim.AgentToken, "JIRA_PROJECT=OPS",
-		"JIRA_MAX_RPS=1000", "DATABASE_URL=" + b.postgres.URL(database), "SYNC_POLL_SCHEDULE=@every 1s", "ADMIN_LISTEN_ADDR=", "HOME=" + home,
-	}, s.env...), nil)
-	if err != nil {
-		return nil, err
+	r.jira = jirasim.New(cfg)
+	url, stop := r.jira.Start()
+	r.jiraURL = url
+	r.undo = append(r.undo, stop)
+}
+
+// start starts the agent. Where env sets a variable again, the last one counts.
+func (r *rig) start(env ...string) (err error) {
+	url := r.bench.postgres.URL(r.database)
+	if r.proxy != nil {
+		url = r.proxy.url
 	}
-	r.undo = append(r.undo, r.agent.Kill)
+	r.agent, err = replica.Start("agent", r.bench.binary, slices.Concat([]string{
+		"TELEPORT_ADDR=" + r.teleport.Addr(), "TELEPORT_IDENTITY_FILE=" + r.identity,
+		"JIRA_URL=" + r.jiraURL, "JIRA_USERNAME=" + jirasim.AgentUsername, "JIRA_API_TOKEN=" + jirasim.AgentToken, "JIRA_PROJECT=" + project,
+		"JIRA_MAX_RPS=1000", "DATABASE_URL=" + url, "SYNC_POLL_SCHEDULE=@every 1s", "ADMIN_LISTEN_ADDR=", "HOME=" + r.home,
+	}, env), nil)
+	if err == nil {
+		r.undo = append(r.undo, r.agent.Kill)
+	}
+	return err
+}
+
+// lead starts the agent, and returns when it leads and has looked at both sides.
+func (r *rig) lead(env ...string) error {
+	if err := r.start(env...); err != nil {
+		return err
+	}
 	for _, loop := range []string{"teleport list", "jira poll", "sweep"} {
 		if err := r.logs("working", "loop", loop); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	// The first polls may have come before the list, and are then as after a lost database.
-	for r.polls() < 3 && s.polls {
-		select {
-		case <-polled:
-		case <-r.ctx.Done():
-			return nil, r.ctx.Err()
-		}
-	}
-	return r, nil
+	return nil
 }
 
 // polls is how often Jira was searched.
