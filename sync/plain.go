@@ -1,8 +1,8 @@
 package sync
 
 import (
-	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -25,6 +25,7 @@ func plain(s string) string {
 	s = oneLine(s)
 	runes := append([]rune(s), 0)
 	var b strings.Builder
+	b.Grow(len(s))
 	var before rune
 	for i, r := range runes[:len(runes)-1] {
 		if isWord(r) || harmless(before, r, runes[i+1]) {
@@ -44,7 +45,7 @@ func plain(s string) string {
 	return text
 }
 
-func reference(r rune) string { return fmt.Sprintf("&#%d;", r) }
+func reference(r rune) string { return "&#" + strconv.Itoa(int(r)) + ";" }
 
 // harmless reports whether a character that is neither letter nor digit has no meaning to the renderer between these two; they are 0 at
 // the ends of the line.
@@ -120,14 +121,13 @@ func oneLine(s string) string {
 
 // cut shortens a text to at most limit UTF-16 units, at a character, with a mark.
 func cut(s string, limit int) string {
-	if len(utf16.Encode([]rune(s))) <= limit {
-		return s
-	}
-	units := 1 // for the mark
+	units, end := 0, 0 // end is the last place at which the mark fits
 	for i, r := range s {
-		units += utf16.RuneLen(r)
-		if units > limit {
-			return s[:i] + "…"
+		if units < limit {
+			end = i
+		}
+		if units += utf16.RuneLen(r); units > limit {
+			return s[:end] + "…"
 		}
 	}
 	return s
