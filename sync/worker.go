@@ -96,6 +96,9 @@ func (w *worker) act(ctx context.Context, a Action) error {
 	if a.Kind != ActJudge {
 		w.fresh = nil
 	}
+	if a.Kind == ActJudge || w.link.Urgent {
+		ctx = WithPriority(ctx, PriorityPeople)
+	}
 	err := w.do(ctx, a)
 	if a.Kind != ActRead && a.Kind != ActAnswer && w.link.Bound.ID != "" && isJiras(err, ErrNotFound) {
 		w.link.IssueGone = true // to be read by id before anything is concluded
