@@ -112,14 +112,6 @@ func (h *hook) claim(issue jirasim.Issue, updated time.Time) []byte {
 // searches is how often Jira was searched.
 func (h *hook) searches(d jirasim.Deployment) int { return h.jira.CallCount(searchRoute(d)) }
 
-// readRoute is how issues are read that a webhook named.
-func readRoute(d jirasim.Deployment) string {
-	if d == jirasim.Cloud {
-		return "POST issue/bulkfetch"
-	}
-	return "GET issue/{issue}"
-}
-
 // linked waits until the leader is done with making the issues of requests.
 func (s *system) linked(leader *replica.Replica, ids ...string) {
 	s.t.Helper()
