@@ -147,6 +147,8 @@ func TestFence_LetsNoWriterOfAnOldTermWriteAfterTheNextHasBegun(t *testing.T) {
 		requests = append(requests, request(fmt.Sprint(n)))
 	}
 	links := observe(t, s, requests...)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	elector := connect(t, d.config.URL())
 	written := func(epoch int64) (lines int) {
 		require.NoError(t, elector.QueryRow(t.Context(), "SELECT count(*) FROM activity WHERE epoch < $1", epoch).Scan(&lines))
@@ -159,7 +161,7 @@ func TestFence_LetsNoWriterOfAnOldTermWriteAfterTheNextHasBegun(t *testing.T) {
 		for _, l := range links {
 			writers.Go(func() error {
 				for {
-					if _, err := old.Save(t.Context(), l, sync.Activity{At: t0, Action: "comment"}); err != nil {
+					if _, err := old.Save(ctx, l, sync.Activity{At: t0, Action: "comment"}); err != nil {
 						return err
 					}
 					select {

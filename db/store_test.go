@@ -190,17 +190,18 @@ func TestDue_TellsWhenTheNextRowFallsDueUrgentOrNot(t *testing.T) {
 	d, s := newStore(t)
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	observe(t, s, request("a"), request("b"))
-	for _, test := range []struct{ urgent, other, want time.Duration }{{1, 2, 1}, {2, 1, 1}, {-1, 2, 2}, {2, -1, 2}} {
-		exec(t, d, "UPDATE links SET urgent = true, due = $1 WHERE request_id = 'a'", now.Add(test.urgent*time.Minute))
-		exec(t, d, "UPDATE links SET due = $1 WHERE request_id = 'b'", now.Add(test.other*time.Minute))
+	const past, soon, later = -time.Minute, time.Minute, time.Hour
+	for _, test := range []struct{ urgent, other, want time.Duration }{{soon, later, soon}, {later, soon, soon}, {past, later, later}, {later, past, later}} {
+		exec(t, d, "UPDATE links SET urgent = true, due = $1 WHERE request_id = 'a'", now.Add(test.urgent))
+		exec(t, d, "UPDATE links SET due = $1 WHERE request_id = 'b'", now.Add(test.other))
 		_, next, err := s.Due(t.Context(), now, 10, nil)
 		require.NoError(t, err)
-		require.Equal(t, now.Add(test.want*time.Minute), next)
+		require.Equal(t, now.Add(test.want), next)
 		stats, err := s.Stats(t.Context(), now)
 		require.NoError(t, err)
 		if test.urgent < 0 || test.other < 0 {
 			require.Equal(t, 1, stats.Due)
-			require.Equal(t, now.Add(-time.Minute), stats.OldestDue)
+			require.Equal(t, now.Add(past), stats.OldestDue)
 		}
 	}
 }

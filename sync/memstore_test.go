@@ -422,7 +422,7 @@ func (s termStore) Open(ctx context.Context, after string, limit int) ([]Link, e
 	return open[:min(limit, len(open))], nil
 }
 
-func (s termStore) PendingIssues(ctx context.Context, limit int) (ids []string, any bool, err error) {
+func (s termStore) PendingIssues(ctx context.Context, limit int) (ids []string, some bool, err error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, false, err
 	}
