@@ -111,7 +111,11 @@ func membership(c clause, values []string, of func(*Issue) string) (func(*Issue)
 	if !negative && c.op != "=" && c.op != "in" {
 		return nil, unsupported(c)
 	}
-	return func(i *Issue) bool { return slices.Contains(values, of(i)) != negative }, nil
+	meant := make(map[string]bool, len(values))
+	for _, v := range values {
+		meant[v] = true
+	}
+	return func(i *Issue) bool { return meant[of(i)] != negative }, nil
 }
 
 func (in *interpreter) project(c clause) (func(*Issue) bool, error) {

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/http"
 	"slices"
-	"strings"
 
 	"teleport-jira-agent/sync"
 )
@@ -43,39 +43,59 @@ func asFound(i sync.Issue) sync.Issue {
 	return i
 }
 
-// tellArchived finds out on Cloud which of the issues are archived, by a search that must show all others: one call for every 50.
+// maxIDPage is the most that Cloud gives on a page when nothing but ids is asked for. A page may be shorter.
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-search/
+const maxIDPage = 5000
+
+// tellArchived finds out on Cloud which of the issues are archived. What the index shows is not, or was not a moment ago. What it does not show may be
+// archived or just not in the index as yet, and is asked for again in searches that must show it unless it is archived; one takes 50.
 func (c *Client) tellArchived(ctx context.Context, issues []sync.Issue) error {
-	for some := range slices.Chunk(issues, maxReconcile) {
-		shown := make(map[string]bool, len(some))
-		s := search{op: "search which issues are archived"}
-		ids := make([]string, 0, len(some))
-		for _, i := range some {
-			if n := numeric(i.ID); n > 0 {
-				s.reconcile = append(s.reconcile, n)
-				ids = append(ids, i.ID)
+	var ids []string
+	for _, i := range issues {
+		if numeric(i.ID) > 0 {
+			ids = append(ids, i.ID)
+		}
+	}
+	shown := make(map[string]bool, len(ids))
+	for some := range slices.Chunk(ids, maxListed) {
+		if len(some) > maxReconcile {
+			// A Jira that does not take so long a list is asked for all in small ones.
+			if err := c.searchShows(ctx, some, nil, shown); err != nil && codeOf(err) != http.StatusBadRequest {
+				return err
 			}
 		}
-		s.where = "id in (" + strings.Join(ids, ", ") + ")"
-		if len(ids) == 0 {
-			continue
-		}
-		err := c.searchCloud(ctx, s, func(raw []json.RawMessage) error {
-			for _, r := range raw {
-				var in struct{ ID string }
-				if json.Unmarshal(r, &in) == nil {
-					shown[in.ID] = true
-				}
+		hidden := without(some, func(id string) bool { return shown[id] })
+		for few := range slices.Chunk(hidden, maxReconcile) {
+			reconcile := make([]int64, len(few))
+			for n, id := range few {
+				reconcile[n] = numeric(id)
 			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		for n, i := range some {
-			if some[n].Archived = sync.Archived; shown[i.ID] {
-				some[n].Archived = sync.NotArchived
+			if err := c.searchShows(ctx, few, reconcile, shown); err != nil {
+				return err
 			}
 		}
 	}
+	for n, i := range issues {
+		switch {
+		case shown[i.ID]:
+			issues[n].Archived = sync.NotArchived
+		case numeric(i.ID) > 0:
+			issues[n].Archived = sync.Archived
+		}
+	}
 	return nil
+}
+
+// searchShows notes which of the issues a search on Cloud shows.
+func (c *Client) searchShows(ctx context.Context, ids []string, reconcile []int64, shown map[string]bool) error {
+	s := search{op: "search which issues are archived", where: listed(ids), reconcile: reconcile, idsOnly: true, size: maxIDPage}
+	return c.searchCloud(ctx, s, func(raw []json.RawMessage) error {
+		for _, r := range raw {
+			var in struct{ ID string }
+			if json.Unmarshal(r, &in) == nil {
+				shown[in.ID] = true
+			}
+		}
+		return nil
+	})
 }

@@ -1,6 +1,8 @@
 package jira
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,16 +10,18 @@ import (
 	"teleport-jira-agent/sync"
 )
 
+// listedIn are the ids that a search names.
+func listedIn(c seen) []string {
+	list, _, _ := strings.Cut(strings.TrimPrefix(c.body["jql"].(string), "id in ("), ")")
+	return strings.Split(list, ", ")
+}
+
 // showing answers a search by id as Cloud does: with the issues that are asked for, less those that are archived.
 func showing(c seen, archived ...string) (int, any) {
-	hidden := make(map[string]bool)
-	for _, id := range archived {
-		hidden[id] = true
-	}
 	issues := []any{}
-	for _, id := range c.body["reconcileIssues"].([]any) {
-		if i := issueBody(int(id.(float64))); !hidden[i["id"].(string)] {
-			issues = append(issues, i)
+	for _, id := range listedIn(c) {
+		if !slices.Contains(archived, id) {
+			issues = append(issues, map[string]any{"id": id})
 		}
 	}
 	return 200, map[string]any{"issues": issues, "isLast": true}
@@ -57,9 +61,10 @@ func TestOnCloudAnIssueThatNoSearchShowsIsArchived(t *testing.T) {
 	require.Equal(t, sync.NotArchived, issues[0].Archived)
 	calls := f.received("POST", "/search/jql")
 	require.Len(t, calls, 2)
-	for _, call := range calls {
-		require.Len(t, call.body["reconcileIssues"], 50, "or the index may lag")
-	}
+	require.Equal(t, []any{"id"}, calls[0].body["fields"], "a page of many holds nothing else")
+	require.EqualValues(t, 5000, calls[0].body["maxResults"])
+	require.NotContains(t, calls[0].body, "reconcileIssues")
+	require.Equal(t, []any{1007.0, 1070.0}, calls[1].body["reconcileIssues"], "or the index may lag")
 
 	read, err := c.Read(testContext(t), "1007")
 	require.NoError(t, err)
@@ -80,6 +85,21 @@ func TestOnDataCenterAnArchivedIssueSaysSo(t *testing.T) {
 	require.Equal(t, []string{"2"}, archivedIDs(issues))
 	require.Equal(t, []sync.Archival{sync.NotArchived, sync.Archived, sync.ArchivalUnknown}, []sync.Archival{issues[0].Archived, issues[1].Archived, issues[2].Archived})
 	require.Contains(t, f.received("GET", "/issue/1")[0].query["fields"][0], "archiveddate")
+}
+
+func TestFewIssuesAreAskedForAtOnceWithoutTheIndex(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, routes{
+		"POST /issue/bulkfetch": always(200, map[string]any{"issues": []any{issueBody(1)}}),
+		"POST /search/jql":      func(c seen) (int, any) { return showing(c, "1") },
+	})
+	c, _ := connected(t, f, Cloud)
+	issues, err := c.Issues(testContext(t), []string{"1"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"1"}, archivedIDs(issues))
+	calls := f.received("POST", "/search/jql")
+	require.Len(t, calls, 1)
+	require.Equal(t, []any{1.0}, calls[0].body["reconcileIssues"])
 }
 
 func TestAFailedSearchSaysNothingOfArchives(t *testing.T) {

@@ -32,6 +32,8 @@ type search struct {
 	reconcile  []int64 // Cloud only
 	properties bool    // with the issue property; Cloud only
 	byUpdated  bool    // in order of change, where pages cannot slip; else of creation
+	idsOnly    bool    // nothing but the ids; Cloud only
+	size       int     // of a page; pageSize if zero
 }
 
 // Search finds the issues that changed since a time. The bound is a number, which JQL reads as milliseconds since 1970; a quoted
@@ -198,7 +200,10 @@ func (c *Client) search(ctx context.Context, s search, page func([]json.RawMessa
 
 // searchCloud pages by token. Pages may be short or empty and still be followed by others.
 func (c *Client) searchCloud(ctx context.Context, s search, page func([]json.RawMessage) error) error {
-	body := map[string]any{"fields": c.searchFields(), "maxResults": pageSize}
+	body := map[string]any{"fields": c.searchFields(), "maxResults": cmp.Or(s.size, pageSize)}
+	if s.idsOnly {
+		body["fields"] = []string{"id"}
+	}
 	body["jql"] = s.where + " ORDER BY created ASC"
 	if s.byUpdated {
 		body["jql"] = s.where + " ORDER BY updated ASC, key ASC"
@@ -241,7 +246,8 @@ func (c *Client) searchCloud(ctx context.Context, s search, page func([]json.Raw
 // at the end. In order of change it would leave a gap that the next page jumps over.
 // https://jira.atlassian.com/browse/JRASERVER-69860
 func (c *Client) searchDataCenter(ctx context.Context, s search, page func([]json.RawMessage) error) error {
-	body := map[string]any{"jql": s.where + " ORDER BY created ASC, key ASC", "fields": c.searchFields(), "maxResults": pageSize}
+	body := map[string]any{"jql": s.where + " ORDER BY created ASC, key ASC", "fields": c.searchFields()}
+	body["maxResults"] = cmp.Or(s.size, pageSize)
 	r := request{op: s.op, method: http.MethodPost, endpoint: "search", body: body, scope: sync.ScopeSide}
 	start := 0
 	for range maxPages {
@@ -265,104 +271,4 @@ func (c *Client) searchDataCenter(ctx context.Context, s search, page func([]jso
 		}
 	}
 	return failure(r, fmt.Errorf("the search has not ended after %d pages", maxPages))
-}
-
-// Issues reads issues by id. Data Center offers no bulk read but the search, which may lag: what it does not show is read one by one.
-func (c *Client) Issues(ctx context.Context, ids []string) ([]sync.Issue, error) {
-	if c.deployment == DataCenter {
-		return c.issues(ctx, ids, c.bulkDataCenter)
-	}
-	found, err := c.issues(ctx, ids, c.bulkCloud)
-	if err != nil {
-		return nil, err
-	}
-	return found, c.tellArchived(ctx, found)
-}
-
-// Latest reads few issues by id, and asks no search. On Cloud it does not tell which of them are archived.
-func (c *Client) Latest(ctx context.Context, ids []string) ([]sync.Issue, error) {
-	if c.deployment == Cloud {
-		return c.issues(ctx, ids, c.bulkCloud)
-	}
-	return c.issues(ctx, ids, func(_ context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
-		return nil, ids, nil
-	})
-}
-
-// bulk reads issues by id in one call. rest are those to be read one by one.
-type bulk func(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error)
-
-func (c *Client) issues(ctx context.Context, ids []string, bulk bulk) ([]sync.Issue, error) {
-	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	var all []sync.Issue
-	for batch := range slices.Chunk(ids, pageSize) {
-		found, rest, err := bulk(ctx, batch)
-		if err != nil {
-			return nil, err
-		}
-		for _, id := range rest {
-			issue, err := c.readIssue(ctx, id)
-			switch {
-			case errors.Is(err, sync.ErrNotFound):
-			case err != nil:
-				return nil, err
-			default:
-				found = append(found, issue)
-			}
-		}
-		all = append(all, found...)
-	}
-	return all, nil
-}
-
-// bulkCloud reads up to 100 issues. All are left to be read one by one where Jira does not offer the call.
-func (c *Client) bulkCloud(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
-	var answer struct {
-		Issues []json.RawMessage `json:"issues"`
-	}
-	_, err = c.do(ctx, request{
-		op: fmt.Sprintf("read %d issues", len(ids)), method: http.MethodPost, endpoint: "issue/bulkfetch", scope: sync.ScopeSide,
-		body: map[string]any{"issueIdsOrKeys": ids, "fields": c.searchFields()},
-	}, &answer)
-	switch codeOf(err) {
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
-		return nil, ids, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, hit := range c.readable(answer.Issues) {
-		found = append(found, hit.Issue)
-	}
-	return found, nil, nil
-}
-
-// bulkDataCenter searches for up to 100 ids. Jira refuses the whole search when one of them is gone.
-// https://support.atlassian.com/jira/kb/how-to-handle-http-400-bad-request-errors-on-jira-search-rest-api-endpoint/
-func (c *Client) bulkDataCenter(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
-	if slices.ContainsFunc(ids, func(id string) bool { return numeric(id) <= 0 }) {
-		return nil, ids, nil
-	}
-	var answer struct {
-		Issues []json.RawMessage `json:"issues"`
-	}
-	_, err = c.do(ctx, request{
-		op: fmt.Sprintf("read %d issues", len(ids)), method: http.MethodPost, endpoint: "search", scope: sync.ScopeSide,
-		body: map[string]any{
-			"jql": "id in (" + strings.Join(ids, ", ") + ")", "fields": c.searchFields(), "startAt": 0, "maxResults": pageSize,
-		},
-	}, &answer)
-	if codeOf(err) == http.StatusBadRequest {
-		return nil, ids, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	shown := make(map[string]bool, len(ids))
-	for _, hit := range c.readable(answer.Issues) {
-		found = append(found, hit.Issue)
-		shown[hit.ID] = true
-	}
-	rest = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return shown[id] })
-	return found, rest, nil
 }

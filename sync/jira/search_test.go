@@ -355,7 +355,7 @@ func TestDataCenterReadsIssuesInBulkBySearch(t *testing.T) {
 	issues, err := c.Issues(testContext(t), []string{"2", "1"})
 	require.NoError(t, err)
 	require.Len(t, issues, 2)
-	require.Equal(t, "id in (1, 2)", f.received("POST", "/search")[0].body["jql"])
+	require.Equal(t, "id in (1, 2) ORDER BY created ASC, key ASC", f.received("POST", "/search")[0].body["jql"])
 }
 
 func TestTheLatestOfAnIssueIsNotAskedOfASearch(t *testing.T) {

@@ -23,7 +23,7 @@ const (
 	callTime = 15 * time.Second
 	// maxWait is the longest pause that a call waits for. One that is longer is the engine's to schedule.
 	maxWait = 30 * time.Second
-	// maxBody bounds an answer. A page of 100 issues with all that is asked for is well below 1 MiB.
+	// maxBody bounds an answer. A page of 1,000 issues with all that is asked for is about 3 MiB.
 	maxBody = 32 << 20
 	// defaultRPS is far below what Cloud lets through per endpoint (100 per second, for all callers of a site together).
 	// https://developer.atlassian.com/cloud/jira/platform/rate-limiting/
