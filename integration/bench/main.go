@@ -23,6 +23,7 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -77,6 +78,7 @@ func main() {
 	flag.StringVar(&o.binary, "binary", "", "measure the agent in `FILE`; without it, the agent is built")
 	flag.BoolVar(&o.verbose, "v", false, "print the most expensive statements, too")
 	flag.Parse()
+	debug.SetGCPercent(400) // what the simulators hold is seldom garbage, and to search it for some takes time from the agent
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := measure(ctx, os.Stdout, o)
 	stop()
@@ -144,5 +146,6 @@ func measurements() []measurement {
 		{"pending", waiting},
 		{"backlog", backlogs},
 		{"idle", idle},
+		{"open", open},
 	}
 }

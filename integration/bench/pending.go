@@ -36,7 +36,7 @@ func waiting(ctx context.Context, b *bench) ([]figure, error) {
 	if err := r.tellExpensive("10 pending"); err != nil {
 		return nil, err
 	}
-	polls := float64(r.polls())
+	polls := float64(r.polls.Load())
 	searches := float64(total(w.jira)) + polls
 	note := fmt.Sprintf("%.0f polls in %s", polls, pendingTime)
 	if len(w.jira) > 0 {
@@ -85,8 +85,8 @@ func (r *rig) watched(d time.Duration) (w watch, err error) {
 }
 
 // morePolls waits until so many more have ended.
-func (r *rig) morePolls(n int) error {
-	for until := r.polls() + n; r.polls() < until; {
+func (r *rig) morePolls(n int64) error {
+	for until := r.polls.Load() + n; r.polls.Load() < until; {
 		select {
 		case <-r.polled:
 		case <-r.ctx.Done():

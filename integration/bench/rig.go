@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"teleport-jira-agent/integration/jirasim"
@@ -68,7 +70,8 @@ type rig struct {
 	bench    *bench
 	jira     *jirasim.Server
 	jiraURL  string
-	polled   chan struct{} // told of calls to Jira
+	polls    atomic.Int64  // searches for what changed since the last reset
+	polled   chan struct{} // told of each
 	teleport *teleportsim.Server
 	identity string // the agent's, a file
 	home     string
@@ -104,7 +107,7 @@ func (b *bench) rig(ctx context.Context, s setting) (_ *rig, err error) {
 		return r, nil
 	}
 	// The first polls may have come before the list, and are then as after a lost database.
-	if err := r.morePolls(max(0, 3-r.polls())); err != nil {
+	if err := r.morePolls(max(0, 3-r.polls.Load())); err != nil {
 		r.close()
 		return nil, err
 	}
@@ -159,6 +162,10 @@ func (r *rig) startJira(s setting) {
 		if s.onCall != nil {
 			s.onCall(c)
 		}
+		if !changesSearch.Match(c.Body) {
+			return
+		}
+		r.polls.Add(1)
 		select {
 		case r.polled <- struct{}{}:
 		default:
@@ -200,10 +207,8 @@ func (r *rig) lead(env ...string) error {
 	return nil
 }
 
-// polls is how often Jira was searched.
-func (r *rig) polls() int {
-	return r.jira.CallCount("POST search/jql") + r.jira.CallCount("POST search")
-}
+// changesSearch tells a poll's search from others, which do not ask when an issue changed.
+var changesSearch = regexp.MustCompile(`updated (>|\\u003e)=`)
 
 func (r *rig) close() {
 	for _, undo := range slices.Backward(r.undo) {
@@ -247,9 +252,12 @@ func (r *rig) counted() (jira, teleport map[string]int) {
 	for route, summary := range r.jira.Summary() {
 		jira[route] = summary.Count
 	}
-	delete(jira, "POST search/jql")
-	if !r.cloud {
-		delete(jira, "POST search")
+	searches := "POST search"
+	if r.cloud {
+		searches = "POST search/jql"
+	}
+	if jira[searches] -= int(r.polls.Load()); jira[searches] <= 0 {
+		delete(jira, searches)
 	}
 	teleport = r.teleport.Calls()
 	delete(teleport, "Ping")
@@ -259,5 +267,6 @@ func (r *rig) counted() (jira, teleport map[string]int) {
 
 func (r *rig) reset() {
 	r.jira.ResetCalls()
+	r.polls.Store(0)
 	r.teleport.ResetCalls()
 }
