@@ -146,6 +146,7 @@ func measurements() []measurement {
 		{"pending", waiting},
 		{"backlog", backlogs},
 		{"idle", idle},
+		{"closed", closed},
 		{"open", open},
 	}
 }
