@@ -89,14 +89,22 @@ func engineQueries() []engineQuery {
 			_, err := t.store.Due(ctx, time.Now(), 16, nil)
 			return err
 		}},
-		{"NextDue", func(ctx context.Context, t *closedTable, _ int) error { _, err := t.store.NextDue(ctx, nil); return err }},
-		{"Open", func(ctx context.Context, t *closedTable, _ int) error { _, err := t.store.Open(ctx, "", 500); return err }},
+		{"NextDue", func(ctx context.Context, t *closedTable, _ int) error {
+			_, err := t.store.NextDue(ctx, nil)
+			return err
+		}},
+		{"Open", func(ctx context.Context, t *closedTable, _ int) error {
+			_, err := t.store.Open(ctx, "", 500)
+			return err
+		}},
 		{"PendingIssues", func(ctx context.Context, t *closedTable, _ int) error {
 			_, _, err := t.store.PendingIssues(ctx, 50)
 			return err
 		}},
 		{"Cursor", func(ctx context.Context, t *closedTable, _ int) error { _, err := t.store.Cursor(ctx); return err }},
-		{"ObserveRequests, unchanged", func(ctx context.Context, t *closedTable, _ int) error { return t.store.ObserveRequests(ctx, requests(t)) }},
+		{"ObserveRequests, unchanged", func(ctx context.Context, t *closedTable, _ int) error {
+			return t.store.ObserveRequests(ctx, requests(t))
+		}},
 		{"ObserveIssues, unchanged", func(ctx context.Context, t *closedTable, _ int) error {
 			return t.store.ObserveIssues(ctx, issues(t), time.Time{})
 		}},
@@ -112,7 +120,10 @@ func engineQueries() []engineQuery {
 			_, err := t.store.Save(ctx, t.open[n%openBeside], sync.Activity{At: time.Now(), Action: "check", Outcome: "ok", Cause: "a measurement"})
 			return err
 		}},
-		{"Hints", func(ctx context.Context, t *closedTable, _ int) error { _, _, err := t.store.Hints(ctx, 25); return err }},
+		{"Hints", func(ctx context.Context, t *closedTable, _ int) error {
+			_, _, err := t.store.Hints(ctx, 25)
+			return err
+		}},
 		{"Stats", func(ctx context.Context, t *closedTable, _ int) error {
 			_, err := t.store.Stats(ctx, time.Now())
 			return err
@@ -188,10 +199,10 @@ func fillClosed(ctx context.Context, conn *pgx.Conn, closedRows int) error {
 func closedFacts(n int, now time.Time) (sync.Request, sync.Issue) {
 	id := fmt.Sprintf("019a0000-0000-7000-8000-%012d", n)
 	return sync.Request{
-			ID: id, State: sync.StatePending, User: "alice@example.com", Roles: []string{"db-admin"}, Reason: "on call this week",
-			Created: now, Expires: now.Add(10 * time.Hour), AccessExpires: now.Add(10 * time.Hour),
-		}, sync.Issue{
-			ID: fmt.Sprint(20000 + n), Key: fmt.Sprintf("OPS-9%06d", n), Project: project, Type: "Task", Status: sync.Status{ID: "10301", Name: "Pending"},
-			RequestID: id, Updated: now.Truncate(time.Millisecond), Archived: sync.NotArchived,
-		}
+		ID: id, State: sync.StatePending, User: "alice@example.com", Roles: []string{"db-admin"}, Reason: "on call this week",
+		Created: now, Expires: now.Add(10 * time.Hour), AccessExpires: now.Add(10 * time.Hour),
+	}, sync.Issue{
+		ID: fmt.Sprint(20000 + n), Key: fmt.Sprintf("OPS-9%06d", n), Project: project, Type: "Task", Status: sync.Status{ID: "10301", Name: "Pending"},
+		RequestID: id, Updated: now.Truncate(time.Millisecond), Archived: sync.NotArchived,
+	}
 }

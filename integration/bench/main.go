@@ -146,6 +146,8 @@ func measurements() []measurement {
 		{"pending", waiting},
 		{"backlog", backlogs},
 		{"idle", idle},
+		{"people first", peopleFirst},
+		{"sweep", sweeps},
 		{"closed", closed},
 		{"open", open},
 	}
