@@ -48,26 +48,24 @@ const (
 
 // Hints implements sync.Store.
 func (s *store) Hints(ctx context.Context, limit int) (due []sync.Hint, next time.Duration, err error) {
-	err = s.fenced(ctx, "read hints", func(ctx context.Context, tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, dueHintsQuery, s.scope, limit)
-		if err != nil {
+	err = s.read(ctx, "read hints", func(batch *pgx.Batch) {
+		batch.Queue(dueHintsQuery, s.scope, limit).Query(func(rows pgx.Rows) (err error) {
+			due, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (h sync.Hint, err error) {
+				var claimed, recorded *time.Time
+				err = row.Scan(&h.IssueID, &claimed, &h.Looks, &h.Seq, &recorded, &h.Open)
+				h.Claimed, h.Recorded = fromNull(claimed), fromNull(recorded)
+				return h, err
+			})
 			return err
-		}
-		due, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (h sync.Hint, err error) {
-			var claimed, recorded *time.Time
-			err = row.Scan(&h.IssueID, &claimed, &h.Looks, &h.Seq, &recorded, &h.Open)
-			h.Claimed, h.Recorded = fromNull(claimed), fromNull(recorded)
-			return h, err
 		})
-		if err != nil {
+		batch.Queue(nextHintQuery, s.scope).QueryRow(func(row pgx.Row) error {
+			var seconds *float64
+			err := row.Scan(&seconds)
+			if seconds != nil {
+				next = max(time.Duration(*seconds*float64(time.Second)), time.Millisecond)
+			}
 			return err
-		}
-		var seconds *float64
-		err = tx.QueryRow(ctx, nextHintQuery, s.scope).Scan(&seconds)
-		if next = 0; seconds != nil {
-			next = max(time.Duration(*seconds*float64(time.Second)), time.Millisecond)
-		}
-		return err
+		})
 	})
 	return due, next, err
 }

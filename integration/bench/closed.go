@@ -86,11 +86,7 @@ func engineQueries() []engineQuery {
 	long := time.Now().Add(-90 * 24 * time.Hour)
 	return []engineQuery{
 		{"Due", func(ctx context.Context, t *closedTable, _ int) error {
-			_, err := t.store.Due(ctx, time.Now(), 16, nil)
-			return err
-		}},
-		{"NextDue", func(ctx context.Context, t *closedTable, _ int) error {
-			_, err := t.store.NextDue(ctx, nil)
+			_, _, err := t.store.Due(ctx, time.Now(), 16, nil)
 			return err
 		}},
 		{"Open", func(ctx context.Context, t *closedTable, _ int) error {
@@ -115,6 +111,11 @@ func engineQueries() []engineQuery {
 		}},
 		{"RecoverIssues, all known", func(ctx context.Context, t *closedTable, _ int) error {
 			return t.store.RecoverIssues(ctx, issues(t), time.Now(), 0)
+		}},
+		{"Learn, unchanged", func(ctx context.Context, t *closedTable, n int) error {
+			l := t.open[n%openBeside]
+			_, err := t.store.Learn(ctx, l, sync.Seen{Issue: &l.Issue})
+			return err
 		}},
 		{"Save", func(ctx context.Context, t *closedTable, n int) error {
 			_, err := t.store.Save(ctx, t.open[n%openBeside], sync.Activity{At: time.Now(), Action: "check", Outcome: "ok", Cause: "a measurement"})
