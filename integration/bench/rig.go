@@ -99,6 +99,9 @@ func (b *bench) rig(ctx context.Context, s setting) (_ *rig, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.polls { // also while nothing is pending
+		s.env = slices.Concat([]string{"SYNC_IDLE_SCHEDULE=@every 1s"}, s.env)
+	}
 	if err := r.lead(s.env...); err != nil {
 		r.close()
 		return nil, err
@@ -107,7 +110,7 @@ func (b *bench) rig(ctx context.Context, s setting) (_ *rig, err error) {
 		return r, nil
 	}
 	// The first polls may have come before the list, and are then as after a lost database.
-	if err := r.morePolls(max(0, 3-r.polls.Load())); err != nil {
+	if err := r.morePolls(2); err != nil {
 		r.close()
 		return nil, err
 	}
