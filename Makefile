@@ -34,7 +34,7 @@ lint:
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; fi
 	$(TOOL) golangci-lint run ./...
 
-# About five minutes. Write the figures to a file with BENCH='-json FILE', measure some with BENCH='-run REGEXP'.
+# About ten minutes. Write the figures to a file with BENCH='-json FILE', measure some with BENCH='-run REGEXP'.
 bench:
 	go run ./integration/bench $(BENCH)
 
