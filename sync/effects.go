@@ -123,6 +123,9 @@ func (w *worker) moveFrom(ctx context.Context, from Status, to Outcome) error {
 func (w *worker) observeMoved(ctx context.Context, i Issue) error {
 	seen := w.link.Issue
 	seen.Status, seen.Updated, seen.Assumed = i.Status, i.Updated, i.Assumed
+	if !i.Assumed.IsZero() {
+		notify(w.wakePoll) // to see whether it is so
+	}
 	return w.observeOwn(ctx, seen)
 }
 

@@ -34,11 +34,11 @@ const (
 	// hintPage is how many issues are read at a time: enough for a person who moves a column of them, and few for a Data Center, where they
 	// are read one by one, some 50 ms each.
 	hintPage = 25
-	// hintRest is the least pause after a read. One that took longer is followed by as long a pause, so that a flood of webhooks takes at most
-	// half of the calls that Jira allows.
+	// hintRest is the least time between two calls to Jira on account of webhooks, on average. One that took longer is followed by as long a pause, so that a flood
+	// of webhooks takes at most half of the calls that Jira allows.
 	hintRest = 250 * time.Millisecond
 	// hintFew is up to how many issues the workers of their rows are let read, each with its history, so that what a person did is decided on by that same
-	// read. With the rest for each that is 4 calls a second.
+	// read. As many calls are made at once before the first pause.
 	hintFew = 4
 	// hintsAnyway is how often hints are looked for although nobody told of one.
 	hintsAnyway = 30 * time.Second
@@ -71,6 +71,7 @@ func (h Hint) again(updated time.Time) time.Duration {
 // term, and now and then.
 func (e *Engine) heed(ctx context.Context) error {
 	failures := 0
+	var rested time.Time // when all calls so far have had their rest
 	for due := time.Now(); ; {
 		if until := e.sides.until(); due.Before(until) {
 			due = until
@@ -99,7 +100,11 @@ func (e *Engine) heed(ctx context.Context) error {
 			e.pauseSide(err)
 			rest = e.retryAfter(err, failures)
 		case calls > 0:
-			rest = max(time.Duration(calls)*hintRest, time.Since(start))
+			if rested.Before(start) {
+				rested = start
+			}
+			rested = rested.Add(max(time.Duration(calls)*hintRest, 2*time.Since(start)))
+			rest = time.Until(rested) - (hintFew-1)*hintRest
 		}
 		if err == nil {
 			failures = 0

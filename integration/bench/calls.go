@@ -66,6 +66,9 @@ func callsToCreate(ctx context.Context, b *bench, initial string) (figure, error
 		return figure{}, err
 	}
 	defer r.close()
+	if _, _, err := r.pending(0); err != nil { // the first one shows where issues begin
+		return figure{}, err
+	}
 	r.reset()
 	for range lives {
 		if _, _, err := r.pending(0); err != nil {
@@ -86,9 +89,12 @@ func callsOf(ctx context.Context, b *bench, d jirasim.Deployment, l life) ([]fig
 		return nil, err
 	}
 	defer r.close()
-	r.reset()
 	after := make(map[string]int)
-	for range lives {
+	for n := range lives + 1 {
+		if n == 1 { // the first one has shown how issues move
+			clear(after)
+			r.reset()
+		}
 		id, key, err := r.pending(l.ttl)
 		if err != nil {
 			return nil, err

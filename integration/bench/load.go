@@ -39,7 +39,7 @@ type backlog struct {
 
 func (c backlog) figure(ctx context.Context, b *bench) (figure, error) {
 	made := make(chan struct{}, backlogged)
-	r, err := b.rig(ctx, setting{env: []string{"SYNC_CONCURRENCY=" + strconv.Itoa(c.concurrency)}, onCall: func(call jirasim.Call) {
+	r, err := b.rig(ctx, setting{initial: "Pending", env: []string{"SYNC_CONCURRENCY=" + strconv.Itoa(c.concurrency)}, onCall: func(call jirasim.Call) {
 		if call.Route() == "POST issue" && call.Status == 201 {
 			made <- struct{}{}
 		}

@@ -13,6 +13,8 @@ const (
 	initialAge = time.Hour
 	// maxOffers bounds what is remembered: three or so statuses of a few issue types. People may give an issue any type, and move it to any project.
 	maxOffers = 100
+	// maxDriven bounds how many issues are known to have been moved by what is remembered.
+	maxDriven = 10_000
 )
 
 // workflow remembers how issues move, as Jira showed it on some of them, so that not each has to be asked about. Jira has no call that tells an ordinary account of a
@@ -24,6 +26,7 @@ type workflow struct {
 	initial   sync.Issue
 	initialAt time.Time
 	offered   map[place][]transitionJSON
+	driven    map[string]bool // the ids of issues that were moved by what is remembered
 }
 
 // place is where an issue is. Jira assigns workflows by project and issue type.
@@ -47,27 +50,33 @@ func (w *workflow) begin(made *sync.Issue, now time.Time) {
 	}
 }
 
-// offers are the transitions that Jira offered last where the issue is.
+// offers are the transitions that Jira offered last where the issue is; none for one that was moved by them before: that it has to be moved again
+// shows that it may not have come to where it should, and then all are forgotten.
 func (w *workflow) offers(i sync.Issue) []transitionJSON {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.driven[i.ID] {
+		w.offered, w.driven = nil, nil
+	}
 	return w.offered[placeOf(i)]
 }
 
-// note remembers what Jira offers an issue. Where nothing was remembered, the issue may be in a new workflow, or have come to where no
-// remembered transition should have brought it: then the rest is forgotten.
+// drove notes that an issue was moved by what is remembered.
+func (w *workflow) drove(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.driven == nil || len(w.driven) >= maxDriven {
+		w.driven = make(map[string]bool)
+	}
+	w.driven[id] = true
+}
+
+// note remembers what Jira offers an issue.
 func (w *workflow) note(i sync.Issue, offered []transitionJSON) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at := placeOf(i)
-	if _, known := w.offered[at]; w.offered == nil || !known {
-		kept := make(map[place][]transitionJSON)
-		for other, offered := range w.offered {
-			if (other.project != at.project || other.kind != at.kind) && len(kept) < maxOffers {
-				kept[other] = offered
-			}
-		}
-		w.offered = kept
+	if w.offered == nil || len(w.offered) >= maxOffers {
+		w.offered = make(map[place][]transitionJSON)
 	}
-	w.offered[at] = offered
+	w.offered[placeOf(i)] = offered
 }

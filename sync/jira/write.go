@@ -84,6 +84,7 @@ func (c *Client) Drive(ctx context.Context, seen sync.Issue, to []string, commit
 		case http.StatusBadRequest, http.StatusConflict, http.StatusNotFound: // not here, or not now
 		default:
 			if err == nil {
+				c.workflow.drove(seen.ID)
 				seen.Status, seen.Assumed = chosen.To.status(), time.Now()
 			}
 			return seen, err
