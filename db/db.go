@@ -84,6 +84,11 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 	}
 	limit := lockTime(config.Lease)
 	settings.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		// The queries of the hot paths have plans that suit all arguments, and planning them each time took longer than running them: what is due and due next
+		// 0.75 ms, else 0.27; pending issues 0.46, else 0.28.
+		if _, err := conn.Exec(ctx, "SELECT set_config('plan_cache_mode', 'force_generic_plan', false)"); err != nil {
+			return fmt.Errorf("set plan_cache_mode: %w", err)
+		}
 		return configure(ctx, conn, map[string]time.Duration{"statement_timeout": limit, "idle_in_transaction_session_timeout": limit})
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, settings)

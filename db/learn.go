@@ -26,9 +26,7 @@ func (s *store) Learn(ctx context.Context, l sync.Link, seen sync.Seen) (sync.Li
 	op := "record what was read of request " + l.RequestID
 	for {
 		var rows []sync.Link
-		err := s.read(ctx, op, func(batch *pgx.Batch) {
-			queueLinks(batch, &rows, "SELECT "+linkColumns+" FROM links WHERE scope = $1 AND request_id = $2", s.scope, l.RequestID)
-		})
+		err := s.read(ctx, op, func(batch *pgx.Batch) { queueLinks(batch, &rows, rowQuery, s.scope, l.RequestID) })
 		switch {
 		case err != nil:
 			return l, err

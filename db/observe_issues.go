@@ -68,17 +68,18 @@ type issueRow struct {
 	issue     sync.Issue
 	strays    []string
 	due       time.Time
+	waiting   bool // it failed before, or is not settled and its request is resolved: whatever is new of the issue may matter
 
 	changed bool
+	woken   bool // what changed has to be worked on, or the row has no issue, was not due yet, and one was seen
 	moved   bool // its status is another, which a person may have done
 	news    []string
 	strayed bool // a stray is new
-	woken   bool // the row has no issue, was not due yet, and one was seen
 }
 
 // issuesQuery finds the rows that name one of the issues ($2), and those whose request one of the issues names ($3).
 const issuesQuery = `
-	SELECT request_id, COALESCE(issue_id, ''), issue, strays, due FROM links
+	SELECT request_id, COALESCE(issue_id, ''), issue, strays, due, parked OR attempts > 0 OR settled_at IS NULL AND (state <> 'pending' OR gone) FROM links
 	WHERE scope = $1 AND issue_id = ANY($2) OR scope = $1 AND request_id = ANY($3)
 	ORDER BY request_id`
 
@@ -87,7 +88,7 @@ func issueRows(rows pgx.Rows) ([]*issueRow, error) {
 		var row issueRow
 		var issue *sync.Issue
 		var due *time.Time
-		err := r.Scan(&row.requestID, &row.issueID, &issue, &row.strays, &due)
+		err := r.Scan(&row.requestID, &row.issueID, &issue, &row.strays, &due, &row.waiting)
 		if issue != nil {
 			row.issue = *issue
 		}
@@ -131,17 +132,18 @@ func (r *issueRow) merge(seen sync.Issue) {
 		r.news = append(r.news, news)
 	}
 	moved := r.issue.Status != sync.Status{} && r.issue.Status != merged.Status
+	r.woken = r.woken || r.waiting || sync.Differ(r.issue, merged)
 	r.issue, r.changed, r.moved = merged, true, r.moved || moved
 }
 
 func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, now time.Time) error {
 	var changed documents
 	var updated []*time.Time
-	var moved []bool
+	var moved, wakes []bool
 	var woken []string
 	var seen sightings
 	for _, row := range rows {
-		if row.woken {
+		if row.woken && !row.changed {
 			woken = append(woken, row.requestID)
 		}
 		if len(row.news) > 0 {
@@ -160,13 +162,14 @@ func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, no
 		if err := changed.add(row.requestID, row.issue, ""); err != nil {
 			return err
 		}
-		updated, moved = append(updated, toNull(row.issue.Updated)), append(moved, row.moved)
+		updated, moved, wakes = append(updated, toNull(row.issue.Updated)), append(moved, row.moved), append(wakes, row.woken)
 	}
 	if len(changed.ids) > 0 {
 		_, err := tx.Exec(ctx, `
-			UPDATE links AS l SET issue = c.issue::json, issue_updated = c.updated, urgent = l.urgent OR c.moved, `+dueNow+`
-			FROM unnest($2::text[], $4::text[], $5::timestamptz[], $6::bool[]) AS c (id, issue, updated, moved)
-			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, now, changed.contents, updated, moved)
+			UPDATE links AS l SET issue = c.issue::json, issue_updated = c.updated, urgent = l.urgent OR c.moved, seq = l.seq + c.wakes::int,
+				due = CASE WHEN c.wakes THEN LEAST(l.due, $3) ELSE l.due END, attempts = CASE WHEN c.wakes THEN 0 ELSE l.attempts END, parked = l.parked AND NOT c.wakes
+			FROM unnest($2::text[], $4::text[], $5::timestamptz[], $6::bool[], $7::bool[]) AS c (id, issue, updated, moved, wakes)
+			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, now, changed.contents, updated, moved, wakes)
 		if err != nil {
 			return err
 		}

@@ -321,3 +321,33 @@ func TestRecoverIssues_MakesRowsThatLookForBothSides(t *testing.T) {
 	require.Equal(t, 2, stats().Pending)
 	require.Equal(t, []string{"b"}, dueIDs(t, s))
 }
+
+func TestObserveIssues_OfAMereChangeWakesNoRowThatWaits(t *testing.T) {
+	t.Parallel()
+	d, s := newStore(t)
+	for _, id := range []string{"waits", "failed", "resolved"} {
+		l := observe(t, s, request(id))[0]
+		bind(t, s, l, "of "+id)
+		require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{issue("of "+id, id, t0)}, time.Time{}))
+		if id == "resolved" {
+			denied := request(id)
+			denied.State = sync.StateDenied
+			observe(t, s, denied)
+		}
+		save(t, s, row(t, s, id), func(l *sync.Link) {
+			l.Due = time.Time{}
+			if id == "failed" {
+				l.Attempts = 2
+			}
+		})
+	}
+	before := row(t, s, "waits")
+	for _, id := range []string{"waits", "failed", "resolved"} {
+		require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{issue("of "+id, id, t0.Add(time.Hour))}, time.Time{}))
+	}
+	require.ElementsMatch(t, []string{"failed", "resolved"}, dueIDs(t, s))
+	after := row(t, s, "waits")
+	require.Equal(t, t0.Add(time.Hour), after.Issue.Updated)
+	require.Equal(t, before.Seq, after.Seq)
+	require.Zero(t, scalar[int](t, d, "SELECT count(*) FROM links WHERE urgent"))
+}

@@ -218,13 +218,13 @@ func TestSave_RecordsTheWholeWorkAndNoFact(t *testing.T) {
 	changed := l
 	changed.Work, changed.Request.User, changed.Gone, changed.Issue.Key = work, "mallory", true, "OPS-666"
 	activity := sync.Activity{At: t0, Action: "comment", Outcome: "err\x00or \xff", Cause: "because", Attempt: 4}
-	saved, err := s.Save(t.Context(), changed, activity, activity)
+	_, err := s.Save(t.Context(), changed, activity, activity)
 	require.NoError(t, err)
 
 	want := l
 	want.Work = work
+	saved := row(t, s, "a")
 	require.Empty(t, cmp.Diff(want, saved))
-	require.Empty(t, cmp.Diff(want, row(t, s, "a")))
 	require.Equal(t, 2, scalar[int](t, d, `SELECT count(*) FROM activity WHERE scope = $1 AND request_id = 'a' AND epoch = 1
 		AND action = 'comment' AND outcome = 'error ' || chr(65533) AND cause = 'because' AND attempt = 4 AND at = $2`, board.String(), t0))
 
@@ -240,14 +240,15 @@ func TestSave_RecordsTheIssueThatARowGetsAndNoLaterOne(t *testing.T) {
 	l := observe(t, s, request("a"))[0]
 	made := issue("100", "a", t0)
 	l.Issue = made
-	unbound, err := s.Save(t.Context(), l)
+	_, err := s.Save(t.Context(), l)
 	require.NoError(t, err)
-	require.Zero(t, unbound.Issue, "the row has no issue yet")
+	require.Zero(t, row(t, s, "a").Issue, "the row has no issue yet")
 	l.Bound = sync.IssueRef{ID: "100", Key: "OPS-100"}
 	other := observe(t, s, request("b"))[0]
 	other.Issue, other.Bound = issue("666", "b", t0), sync.IssueRef{ID: "200", Key: "OPS-200"}
-	other, err = s.Save(t.Context(), other)
+	_, err = s.Save(t.Context(), other)
 	require.NoError(t, err)
+	other = row(t, s, "b")
 	require.Zero(t, other.Issue, "that is another issue")
 
 	l.Issue = made
@@ -259,9 +260,9 @@ func TestSave_RecordsTheIssueThatARowGetsAndNoLaterOne(t *testing.T) {
 	require.Zero(t, scalar[int](t, d, "SELECT count(*) FROM activity WHERE cause = 'jira'"))
 
 	bound.Issue.Status.Name, bound.Issue.Updated = "Approved", t0.Add(time.Hour)
-	again, err := s.Save(t.Context(), bound)
+	_, err = s.Save(t.Context(), bound)
 	require.NoError(t, err)
-	require.Empty(t, cmp.Diff(made, again.Issue), "from then on only observers say what Jira says")
+	require.Empty(t, cmp.Diff(made, row(t, s, "a").Issue), "from then on only observers say what Jira says")
 	untouched(t, d, func() { require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{made}, time.Time{})) })
 
 	unseen := observe(t, s, request("c"))[0]
@@ -447,7 +448,7 @@ func TestEndDryRun_MakesDueWhatADryRunPutOffAndNothingElse(t *testing.T) {
 func everyMethod(ctx context.Context, s sync.Store, l sync.Link) map[string]error {
 	answers := map[string]error{
 		"ObserveRequests": s.ObserveRequests(ctx, []sync.Request{request(l.RequestID), request("new")}),
-		"Learn":     vanish(ctx, s, l.RequestID),
+		"Learn":           vanish(ctx, s, l.RequestID),
 		"Recover":         s.Recover(ctx, []sync.Request{request("new")}),
 		"RecoverIssues":   s.RecoverIssues(ctx, []sync.Issue{issue("999", "new", t0)}, t0, time.Second),
 		"SuspectRequests": s.SuspectRequests(ctx, []string{l.RequestID}),

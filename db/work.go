@@ -105,13 +105,24 @@ const saveQuery = fenceCTE + `,
 			suspect_request = suspect_request AND (seq <> $4 OR $22),
 			suspect_issue = suspect_issue AND (seq <> $4 OR $23)
 		WHERE scope = $1 AND request_id = $3 AND (issue_id IS NULL OR issue_id = $5) AND ` + held + `
-		RETURNING ` + linkColumns + `),
+		RETURNING request_id, seq, dropped),
 	told AS (
 		INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
 		SELECT $1, saved.request_id, a.at, $2, a.action, a.outcome, a.cause, a.attempt
 		FROM saved, unnest($26::timestamptz[], $27::text[], $28::text[], $29::text[], $30::int[]) WITH ORDINALITY AS a (at, action, outcome, cause, attempt, n)
 		ORDER BY a.n)
-	SELECT * FROM saved`
+	SELECT seq, dropped FROM saved`
+
+const rowQuery = "SELECT " + linkColumns + " FROM links WHERE scope = $1 AND request_id = $2"
+
+// row reads the whole row of a request.
+func (s *store) row(ctx context.Context, by querier, requestID string) (sync.Link, error) {
+	rows, err := by.Query(ctx, rowQuery, s.scope, requestID)
+	if err != nil {
+		return sync.Link{}, err
+	}
+	return pgx.CollectExactlyOneRow(rows, scanLink)
+}
 
 // Save implements sync.Store. A row that names another issue than l does is left alone: sync.ErrChanged. So is one whose
 // issue another row names: ErrIssueTaken. Without a row it returns sync.ErrNotFound.
@@ -129,18 +140,32 @@ func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (s
 	}
 	args = append(args, lines(done)...)
 	op := "save request " + l.RequestID
-	var rows []sync.Link
-	err = s.attempt(ctx, op, func(ctx context.Context) (err error) {
-		rows, err = links(ctx, s.db.pool, saveQuery, args...)
+	saved = l
+	var found bool
+	err = s.attempt(ctx, op, func(ctx context.Context) error {
+		var seq int64
+		var dropped bool
+		err := s.db.pool.QueryRow(ctx, saveQuery, args...).Scan(&seq, &dropped)
+		switch {
+		case noRows(err):
+			return nil
+		case err != nil:
+			return err
+		}
+		found, saved.Urgent = true, false
+		if seq == l.Seq && dropped == l.Dropped { // no need to read what was just written
+			return nil
+		}
+		saved, err = s.row(ctx, s.db.pool, l.RequestID)
 		return err
 	})
 	switch {
 	case err != nil:
 		return sync.Link{}, err
-	case len(rows) == 0:
+	case !found:
 		return sync.Link{}, s.whyNotSaved(ctx, op, l)
 	}
-	return rows[0], nil
+	return saved, nil
 }
 
 // whyNotSaved tells apart the reasons for which Save found no row to update. A term that was the present one then may be over by now; one that

@@ -212,9 +212,14 @@ func MergeIssue(old, seen Issue) (merged Issue, changed bool) {
 	if merged.Archived == ArchivalUnknown {
 		merged.Archived = old.Archived
 	}
-	same := merged.Key == old.Key && merged.Project == old.Project && merged.Type == old.Type && merged.Status == old.Status && merged.RequestID == old.RequestID
-	same = same && (merged.Archived == Archived) == (old.Archived == Archived) && merged.Assumed.Equal(old.Assumed)
-	return merged, !same || merged.Updated.After(old.Updated)
+	return merged, Differ(old, merged) || !merged.Assumed.Equal(old.Assumed) || merged.Updated.After(old.Updated)
+}
+
+// Differ reports whether two versions of an issue differ in what a request is worked on for. A comment, or an edit of a field that means nothing here, changes
+// the time of change alone.
+func Differ(a, b Issue) bool {
+	return a.Key != b.Key || a.Project != b.Project || a.Type != b.Type || a.Status != b.Status || a.RequestID != b.RequestID ||
+		(a.Archived == Archived) != (b.Archived == Archived)
 }
 
 // equalRequests compares as their records would, in which neither time zones nor empty lists differ. It is done for every request at each sweep: comparing

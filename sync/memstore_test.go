@@ -318,8 +318,11 @@ func (s termStore) observeIssue(i Issue) {
 		if l.Bound.ID == i.ID {
 			if merged, changed := MergeIssue(l.Issue, i); changed {
 				l.Urgent = l.Urgent || l.Issue.Status != Status{} && l.Issue.Status != merged.Status
+				news := Differ(l.Issue, merged)
 				l.Issue = merged
-				l.touched()
+				if news || l.Parked || l.Attempts > 0 || l.SettledAt.IsZero() && OutcomeOf(*l) != OutcomePending {
+					l.touched()
+				}
 			}
 			return
 		}

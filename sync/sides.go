@@ -171,8 +171,8 @@ type Store interface {
 	// unknown are left alone. What lists and events say does not lift the mark, since it may be older; Save does.
 	SuspectRequests(ctx context.Context, requestIDs []string) error
 
-	// ObserveIssues records what Jira said of issues that a row names, by issue id (MergeIssue); a row that changed is due at
-	// once, and urgent if the issue's status had been another. An issue that no row names makes the row of its RequestID due if that row still has no issue;
+	// ObserveIssues records what Jira said of issues that a row names, by issue id (MergeIssue). A row is due at once if that makes a difference
+	// to it (Differ), if it failed before, or if its request is resolved and it waits to be settled; and urgent if the issue's status had been another. An issue that no row names makes the row of its RequestID due if that row still has no issue;
 	// otherwise it is noted among the Strays of that row, which is due if it is new there. If cursor is not zero, the cursor is raised to it in the same transaction; it never falls.
 	ObserveIssues(ctx context.Context, issues []Issue, cursor time.Time) error
 
@@ -200,7 +200,7 @@ type Store interface {
 	// Save records the agent's own part of the row (Link.Work) and appends to its activity. Facts are not touched, but for the issue below. If a fact changed since
 	// l was read (Seq differs), the row stays due, urgent and suspect as the observer made it, else it is no longer urgent; if an operator dropped the request since, or took it up again, SettledAt stays
 	// as it is, too. One fact comes with the agent's own part: when the row gets its issue and l.Issue is that issue, what l.Issue says of it is recorded, which
-	// is no change of a fact. It returns the row as it is now.
+	// is no change of a fact. It returns the row as it is now; where no fact changed since l was read, that is l.
 	Save(ctx context.Context, l Link, done ...Activity) (Link, error)
 
 	// Open returns up to limit unsettled rows in order of request ID, those after the given one.

@@ -49,6 +49,9 @@ func (c backlog) figure(ctx context.Context, b *bench) (figure, error) {
 	}
 	defer r.close()
 	r.jira.SetLatency(c.jiraTakes)
+	if err := r.forgetStatements(); err != nil {
+		return figure{}, err
+	}
 	before, err := r.spent()
 	if err != nil {
 		return figure{}, err
@@ -69,6 +72,9 @@ func (c backlog) figure(ctx context.Context, b *bench) (figure, error) {
 	took := time.Since(start)
 	after, err := r.spent()
 	if err != nil {
+		return figure{}, err
+	}
+	if err := r.tellExpensive(fmt.Sprintf("%d requests at once, %d worked on at once", backlogged, c.concurrency)); err != nil {
 		return figure{}, err
 	}
 	paper := time.Duration(backlogged/c.concurrency) * c.jiraTakes
