@@ -43,6 +43,9 @@
 //
 // A settled row stays until it is pruned: its issue is put back if somebody moves it to a status that stands for another outcome.
 //
-// Where the code differs from the first design: a transition never marks "begun", because Tracker.Move reads the issue first and is
-// therefore safe to repeat as it is; only creates and comments, which have no such check, leave a mark (Work.Begun).
+// Where the code differs from the first design: a transition never marks "begun", because it is safe to repeat as it is; only creates and comments
+// leave a mark (Work.Begun). Under Pending, where a person may act at any moment, an issue is moved only from a fresh read (Tracker.Move). To the status of an
+// outcome, which is final wherever the issue is, it may be moved by what other issues have shown of the workflow (Tracker.Drive), and be taken for
+// being there until Jira shows it (Issue.Assumed); it is settled only then. So is an issue that was just made taken for being where such issues begin. That
+// saves half of the calls to Jira, which are what there is least of.
 package sync

@@ -119,6 +119,13 @@ func TestPlan(t *testing.T) {
 		"all done but not settled": {
 			edit(settledLink(), func(l *Link) { l.SettledAt = time.Time{} }), []string{"settle approved"},
 		},
+		"all done, and taken for being there": {
+			edit(settledLink(), func(l *Link) { l.SettledAt, l.Issue.Assumed = time.Time{}, noon }), nil,
+		},
+		"all done, and not shown to be there for long": {
+			edit(settledLink(), func(l *Link) { l.SettledAt, l.Issue.Assumed = time.Time{}, noon.Add(-assumedFor) }), []string{"read"},
+		},
+		"taken for being under Pending":                {edit(pendingLink(), func(l *Link) { l.Issue.Assumed = noon.Add(-time.Hour) }), nil},
 		"gone after it was approved":                   {edit(settledLink(), gone), nil},
 		"moved to Denied after it was settled":         {edit(settledLink(), inStatus(deniedStatus)), []string{"judge"}},
 		"moved to Pending after it was settled":        {edit(settledLink(), inStatus(pendingStatus)), []string{"judge"}},

@@ -106,7 +106,7 @@ type Client struct {
 	deployment Deployment
 	self       sync.Person
 	field      requestIDField
-	groups     groupCache
+	groups     *sync.Recent[[]string]
 	workflow   workflow
 }
 
@@ -165,7 +165,7 @@ func newClient(cfg Config, log *zap.Logger) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("JIRA_URL: %w", err)
 	}
-	return &Client{cfg: cfg, log: log, api: api, transport: t}, nil
+	return &Client{cfg: cfg, log: log, api: api, transport: t, groups: sync.NewRecent[[]string](maxGroupsKept, groupsAge)}, nil
 }
 
 var projectKey = regexp.MustCompile(`^[\pL\pN_-]+$`)

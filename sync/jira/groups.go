@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	stdsync "sync"
 	"time"
 
 	"teleport-jira-agent/sync"
@@ -32,14 +31,14 @@ func (c *Client) Groups(ctx context.Context, p sync.Person) ([]string, error) {
 		return nil, nil
 	}
 	who, now := r.query.Encode(), time.Now()
-	if groups, ok := c.groups.get(who, now); ok {
+	if groups, ok := c.groups.Get(who, now); ok {
 		return slices.Clone(groups), nil
 	}
 	groups, err := c.readGroups(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	c.groups.put(who, groups, now)
+	c.groups.Put(who, groups, now)
 	return slices.Clone(groups), nil
 }
 
@@ -157,32 +156,4 @@ func mayNotLook(err error) error {
 	e.Scope, e.Permanent = sync.ScopeRequest, true
 	e.Err = fmt.Errorf("%w: %w; %s", sync.ErrForbidden, e.Err, remedy)
 	return e
-}
-
-// groupCache keeps the groups of the people who decided last. The zero value is ready for use.
-type groupCache struct {
-	mu   stdsync.Mutex
-	kept map[string]keptGroups
-}
-
-type keptGroups struct {
-	groups []string
-	until  time.Time
-}
-
-func (g *groupCache) get(who string, now time.Time) (groups []string, ok bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	k, ok := g.kept[who]
-	return k.groups, ok && now.Before(k.until)
-}
-
-// put keeps groups that were asked for at now. Where there is no room it forgets everybody.
-func (g *groupCache) put(who string, groups []string, now time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.kept == nil || len(g.kept) >= maxGroupsKept {
-		g.kept = make(map[string]keptGroups)
-	}
-	g.kept[who] = keptGroups{groups: groups, until: now.Add(groupsAge)}
 }

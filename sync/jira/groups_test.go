@@ -1,10 +1,8 @@
 package jira
 
 import (
-	"fmt"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -218,29 +216,4 @@ func TestGroupsAreBelievedForAMinute(t *testing.T) {
 		groups[0] = "changed by the caller"
 	}
 	require.Len(t, f.received("GET", "/user/groups"), 2)
-
-	var g groupCache
-	now := time.Now()
-	g.put("bob", []string{"approvers"}, now)
-	groups, ok := g.get("bob", now.Add(groupsAge-time.Nanosecond))
-	require.True(t, ok)
-	require.Equal(t, []string{"approvers"}, groups)
-	_, ok = g.get("bob", now.Add(groupsAge))
-	require.False(t, ok)
-	g.put("bob", nil, now)
-	groups, ok = g.get("bob", now)
-	require.True(t, ok, "in no group is an answer, too")
-	require.Empty(t, groups)
-}
-
-func TestGroupsAreKeptOfABoundedNumberOfPeople(t *testing.T) {
-	t.Parallel()
-	var g groupCache
-	now := time.Now()
-	for i := range 3*maxGroupsKept + 1 {
-		g.put(fmt.Sprint(i), nil, now)
-		require.LessOrEqual(t, len(g.kept), maxGroupsKept)
-	}
-	_, ok := g.get(fmt.Sprint(3*maxGroupsKept), now)
-	require.True(t, ok, "the newest is there")
 }

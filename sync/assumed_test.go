@@ -1,0 +1,105 @@
+package sync
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// withMemory is inWorld with a tracker that remembers how issues move, after one request has shown it.
+func withMemory(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	remember := func(w *world) { w.tracker.memory = &memMemory{known: make(map[string]bool)} }
+	inWorldWith(t, remember, func(t *testing.T, w *world) {
+		w.tracker.begin(pendingStatus)
+		w.request("req-0")
+		w.after(10 * time.Second)
+		w.deny("req-0")
+		w.after(10 * time.Second)
+		require.False(t, w.store.row("req-0").SettledAt.IsZero())
+		test(t, w)
+	})
+}
+
+func (w *world) deny(id string) { w.cluster.change(id, func(r *Request) { r.State = StateDenied }) }
+
+func TestARequestIsSettledOnceJiraHasShownWhereItsIssueIs(t *testing.T) {
+	t.Parallel()
+	withMemory(t, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.after(10 * time.Second)
+		reads, moves := w.tracker.count("read"), w.tracker.count("move")
+		w.tracker.lag = 20 * time.Second
+		w.deny("req-1")
+		w.after(time.Second)
+		require.Equal(t, deniedStatus, w.issue("req-1").Issue.Status)
+		row := w.store.row("req-1")
+		require.True(t, row.SettledAt.IsZero())
+		require.False(t, row.Issue.Assumed.IsZero())
+		w.after(2 * time.Minute)
+		row = w.store.row("req-1")
+		require.False(t, row.SettledAt.IsZero())
+		require.Zero(t, row.Issue.Assumed)
+		require.Equal(t, []int{reads, moves}, []int{w.tracker.count("read"), w.tracker.count("move")}, "a poll has shown it")
+		require.Equal(t, 1, w.tracker.count("drive"))
+	})
+}
+
+func TestAnIssueThatNoPollShowsIsReadToSettleItsRequest(t *testing.T) {
+	t.Parallel()
+	withMemory(t, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.after(10 * time.Second)
+		w.tracker.lag = time.Hour
+		reads := w.tracker.count("read")
+		w.deny("req-1")
+		w.after(assumedFor - time.Second)
+		require.True(t, w.store.row("req-1").SettledAt.IsZero())
+		w.after(2 * time.Second)
+		require.False(t, w.store.row("req-1").SettledAt.IsZero())
+		require.Equal(t, reads+1, w.tracker.count("read"))
+	})
+}
+
+func TestAnIssueThatWentAstrayIsBroughtToWhereItBelongs(t *testing.T) {
+	t.Parallel()
+	withMemory(t, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.after(10 * time.Second)
+		w.tracker.memory.astray = func() bool { return true }
+		w.deny("req-1")
+		w.after(time.Second)
+		require.Equal(t, todoStatus, w.issue("req-1").Issue.Status, "a status that means nothing, where people may leave a settled issue")
+		w.after(time.Minute)
+		require.Equal(t, deniedStatus, w.issue("req-1").Issue.Status)
+		require.False(t, w.store.row("req-1").SettledAt.IsZero())
+		require.Len(t, w.issue("req-1").Comments, 1)
+	})
+}
+
+func TestAnIssueThatBeganElsewhereThanTheLastIsPlacedUnderPending(t *testing.T) {
+	t.Parallel()
+	withMemory(t, func(t *testing.T, w *world) {
+		reads := w.tracker.count("read")
+		w.tracker.begin(todoStatus)
+		w.request("req-1")
+		w.after(10 * time.Second)
+		require.Equal(t, pendingStatus, w.issue("req-1").Issue.Status)
+		require.Equal(t, reads, w.tracker.count("read"))
+	})
+}
+
+func TestARequesterIsAskedForOnceForDecisionsInARow(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		for _, id := range []string{"req-1", "req-2"} {
+			w.request(id)
+			w.after(10 * time.Second)
+			w.tracker.person(w.issue(id).Issue.ID, bob, approvedStatus)
+			w.after(10 * time.Second)
+			require.Equal(t, StateApproved, w.cluster.get(id).State)
+		}
+		require.Equal(t, 1, w.cluster.count("users"))
+	})
+}
