@@ -232,6 +232,7 @@ func (w *trial) live(length time.Duration) {
 	for n := range 4 {
 		switch n {
 		case 1:
+			w.jira.Inject(jirasim.Fault{Method: "POST", Endpoint: "search/jql", Times: 1, Effect: jirasim.Respond(503, "busy")}) // a poll
 			w.jira.Inject(jirasim.Fault{Times: 4, Effect: jirasim.Respond(503, "busy")})
 			w.teleport.Inject(teleportsim.Fault{RPC: "GetPluginData", Times: 2})
 		case 2:

@@ -19,9 +19,10 @@ const (
 // judge takes an issue whose status disagrees with Teleport: from a fresh read of its history it learns who moved it, and either brings
 // the decision to Teleport or puts the issue back.
 func (w *worker) judge(ctx context.Context) error {
+	target := OutcomeOf(w.link)
 	detail, err := w.reread(ctx)
-	if err != nil {
-		return err
+	if err != nil || OutcomeOf(w.link) != target {
+		return err // Teleport has said more meanwhile, and a new plan says what follows
 	}
 	status := detail.Issue.Status
 	if _, known := w.Policy.Statuses.Outcome(status); !known || w.Policy.Statuses.Shows(status, OutcomeOf(w.link)) {

@@ -13,8 +13,8 @@ const (
 	initialAge = time.Hour
 	// maxOffers bounds what is remembered: three or so statuses of a few issue types. People may give an issue any type, and move it to any project.
 	maxOffers = 100
-	// maxDriven bounds how many issues are known to have been moved by what is remembered.
-	maxDriven = 10_000
+	// maxMoved bounds how many issues are known to have been moved, at some 50 bytes each.
+	maxMoved = 10_000
 )
 
 // workflow remembers how issues move, as Jira showed it on some of them, so that not each has to be asked about. Jira has no call that tells an ordinary account of a
@@ -26,7 +26,7 @@ type workflow struct {
 	initial   sync.Issue
 	initialAt time.Time
 	offered   map[place][]transitionJSON
-	driven    map[string]bool // the ids of issues that were moved by what is remembered
+	moved     map[string]bool // the ids of issues that were moved; true: by what is remembered
 }
 
 // place is where an issue is. Jira assigns workflows by project and issue type.
@@ -50,25 +50,29 @@ func (w *workflow) begin(made *sync.Issue, now time.Time) {
 	}
 }
 
-// offers are the transitions that Jira offered last where the issue is; none for one that was moved by them before: that it has to be moved again
-// shows that it may not have come to where it should, and then all are forgotten.
+// offers are the transitions that Jira offered last where the issue is; none for one that was moved before, which is read first: it may be there, and only the
+// search not show it yet. If it was moved by what is remembered, it may not have come to where it should, and then all is forgotten.
 func (w *workflow) offers(i sync.Issue) []transitionJSON {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.driven[i.ID] {
-		w.offered, w.driven = nil, nil
+	byMemory, again := w.moved[i.ID]
+	if byMemory {
+		w.offered, w.moved = nil, nil
+	}
+	if again {
+		return nil
 	}
 	return w.offered[placeOf(i)]
 }
 
-// drove notes that an issue was moved by what is remembered.
-func (w *workflow) drove(id string) {
+// noteMoved notes that an issue was moved, perhaps by what is remembered.
+func (w *workflow) noteMoved(id string, byMemory bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.driven == nil || len(w.driven) >= maxDriven {
-		w.driven = make(map[string]bool)
+	if w.moved == nil || len(w.moved) >= maxMoved {
+		w.moved = make(map[string]bool)
 	}
-	w.driven[id] = true
+	w.moved[id] = byMemory
 }
 
 // note remembers what Jira offers an issue.

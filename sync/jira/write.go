@@ -84,13 +84,17 @@ func (c *Client) Drive(ctx context.Context, seen sync.Issue, to []string, commit
 		case http.StatusBadRequest, http.StatusConflict, http.StatusNotFound: // not here, or not now
 		default:
 			if err == nil {
-				c.workflow.drove(seen.ID)
+				c.workflow.noteMoved(seen.ID, true)
 				seen.Status, seen.Assumed = chosen.To.status(), time.Now()
 			}
 			return seen, err
 		}
 	}
-	return c.Move(ctx, seen.ID, sync.Status{}, to, commit)
+	issue, err := c.Move(ctx, seen.ID, sync.Status{}, to, commit)
+	if err == nil {
+		c.workflow.noteMoved(seen.ID, false)
+	}
+	return issue, err
 }
 
 // Move brings an issue to one of the statuses in to by one transition, from a fresh read. An empty from means any.
