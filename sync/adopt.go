@@ -205,9 +205,7 @@ func (w *worker) bind(ctx context.Context, detail Detail, data PluginData) error
 		w.link.Begun = EffectComment // Teleport's own plugin may still be at work, and comment
 	}
 	w.noteComments(detail.Comments)
-	for _, m := range detail.Moves {
-		w.link.Placed = w.link.Placed || w.Policy.Statuses.Shows(m.From, OutcomePending)
-	}
+	w.noteMoves(detail.Moves)
 	w.link.Issue = detail.Issue
 	w.log.Info("issue adopted", zap.String("issue_key", detail.Issue.Key))
 	if err := w.record(ctx); err != nil {

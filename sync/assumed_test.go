@@ -86,7 +86,11 @@ func TestAnIssueThatBeganElsewhereThanTheLastIsPlacedUnderPending(t *testing.T) 
 		w.request("req-1")
 		w.after(10 * time.Second)
 		require.Equal(t, pendingStatus, w.issue("req-1").Issue.Status)
-		require.Equal(t, reads, w.tracker.count("read"))
+		require.Equal(t, reads+1, w.tracker.count("read"), "its history tells that it has not been there")
+		w.request("req-2")
+		w.after(10 * time.Second)
+		require.Equal(t, pendingStatus, w.issue("req-2").Issue.Status)
+		require.Equal(t, reads+1, w.tracker.count("read"), "and where issues begin now")
 	})
 }
 
@@ -101,5 +105,17 @@ func TestARequesterIsAskedForOnceForDecisionsInARow(t *testing.T) {
 			require.Equal(t, StateApproved, w.cluster.get(id).State)
 		}
 		require.Equal(t, 1, w.cluster.count("users"))
+	})
+}
+
+func TestWhereAPersonLeavesAnIssueThatPollsHaveShownUnderPendingItStays(t *testing.T) {
+	t.Parallel()
+	withMemory(t, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.after(time.Minute)
+		require.Zero(t, w.store.row("req-1").Issue.Assumed, "a poll has shown it")
+		w.tracker.person(w.issue("req-1").Issue.ID, bob, todoStatus)
+		w.after(time.Minute)
+		require.Equal(t, todoStatus, w.issue("req-1").Issue.Status)
 	})
 }

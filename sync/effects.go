@@ -97,7 +97,7 @@ func (w *worker) checked(context.Context) error { return w.Lease.Check() }
 // that was seen: a person may have moved it on meanwhile.
 func (w *worker) move(ctx context.Context, to Outcome) error {
 	if to == OutcomePending {
-		return w.moveFrom(ctx, w.link.Issue.Status, to)
+		return w.place(ctx)
 	}
 	seen := w.link.Issue
 	seen.ID = w.link.Bound.ID
@@ -106,6 +106,20 @@ func (w *worker) move(ctx context.Context, to Outcome) error {
 		return err
 	}
 	return w.observeMoved(ctx, issue)
+}
+
+// place brings an issue under Pending that has not been there. A poll that shows one there wakes nobody to note it, so an issue that Jira has shown elsewhere
+// may have been there since it was made: its history tells.
+func (w *worker) place(ctx context.Context) error {
+	if w.fresh != nil || w.link.Issue.Assumed.IsZero() {
+		if _, err := w.reread(ctx); err != nil {
+			return err
+		}
+		if _, known := w.Policy.Statuses.Outcome(w.link.Issue.Status); known || w.link.Placed {
+			return nil // the new plan says what follows
+		}
+	}
+	return w.moveFrom(ctx, w.link.Issue.Status, OutcomePending)
 }
 
 func (w *worker) moveFrom(ctx context.Context, from Status, to Outcome) error {
@@ -188,6 +202,7 @@ func (w *worker) readIssue(ctx context.Context) (Detail, error) {
 		return detail, err
 	}
 	w.link.SuspectIssue, w.link.IssueGone = false, false
+	w.noteMoves(detail.Moves)
 	return detail, w.observeIssue(ctx, detail.Issue)
 }
 
@@ -217,4 +232,11 @@ func (w *worker) observeIssue(ctx context.Context, i Issue) error {
 func (w *worker) notePlaced() {
 	seen := w.link.Issue.Assumed.IsZero() && w.Policy.Statuses.Shows(w.link.Issue.Status, OutcomePending)
 	w.link.Placed = w.link.Placed || seen
+}
+
+// noteMoves is notePlaced of an issue's history.
+func (w *worker) noteMoves(moves []Move) {
+	for _, m := range moves {
+		w.link.Placed = w.link.Placed || w.Policy.Statuses.Shows(m.From, OutcomePending)
+	}
 }

@@ -93,7 +93,7 @@ func (w *worker) act(ctx context.Context, a Action) error {
 		return err
 	}
 	start := time.Now()
-	if a.Kind != ActJudge {
+	if a.Kind != ActJudge && (a.Kind != ActMove || a.To != OutcomePending) {
 		w.fresh = nil
 	}
 	if a.Kind == ActJudge || w.link.Urgent {
