@@ -119,3 +119,25 @@ func TestWhereAPersonLeavesAnIssueThatPollsHaveShownUnderPendingItStays(t *testi
 		require.Equal(t, todoStatus, w.issue("req-1").Issue.Status)
 	})
 }
+
+func TestAnIssueThatWentAstrayOnItsWayFromOneOutcomeToAnotherIsBroughtThere(t *testing.T) {
+	t.Parallel()
+	withMemory(t, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.after(10 * time.Second)
+		w.cluster.change("req-1", func(r *Request) { r.State = StateApproved })
+		w.after(time.Minute)
+		require.False(t, w.store.row("req-1").SettledAt.IsZero())
+		w.tracker.memory.known[approvedStatus.ID] = true
+		w.tracker.memory.astray = func() bool { return true }
+		w.deny("req-1")
+		w.after(3 * time.Minute)
+		var ways []Status
+		for _, m := range w.issue("req-1").Moves {
+			ways = append(ways, m.To)
+		}
+		require.Equal(t, []Status{approvedStatus, todoStatus, deniedStatus}, ways)
+		require.Equal(t, deniedStatus, w.issue("req-1").Issue.Status)
+		require.False(t, w.store.row("req-1").SettledAt.IsZero())
+	})
+}

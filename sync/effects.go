@@ -149,7 +149,8 @@ func (w *worker) resolve(ctx context.Context, o Outcome) error {
 	if err := w.Cluster.Resolve(ctx, r.ID, w.link.Bound, string(o), r.ResolveReason, len(r.Reviews)); err != nil {
 		return err
 	}
-	w.link.Resolved = o
+	// A row that had settled with another outcome is open again, until Jira has shown the issue where it belongs now.
+	w.link.Resolved, w.link.SettledAt = o, time.Time{}
 	return nil
 }
 
