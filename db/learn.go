@@ -11,12 +11,13 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// learnQuery writes the facts of one row as they were merged, unless the row was changed since it was read. $4 is now, as in dueNow.
+// learnQuery writes the facts of one row as they were merged, unless the row was changed since it was read: seq tells, or the issue's time of change ($13), which alone
+// raises no seq. $4 is now, as in dueNow.
 const learnQuery = `
 	hit AS (
 		UPDATE links AS l SET request = $6, state = $7, gone = $8, suspect_request = suspect_request AND NOT $8, issue = $9, issue_updated = $10,
 			seq = l.seq + 1, due = LEAST(l.due, $4), attempts = 0, parked = false
-		WHERE scope = $1 AND request_id = $3 AND seq = $5 AND ` + held + ` RETURNING request_id),
+		WHERE scope = $1 AND request_id = $3 AND seq = $5 AND issue_updated IS NOT DISTINCT FROM $13 AND ` + held + ` RETURNING request_id),
 	told AS (
 		INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
 		SELECT $1, request_id, $4, $2, 'observe', $11, $12, 0 FROM hit WHERE $11 <> '')`
@@ -34,14 +35,14 @@ func (s *store) Learn(ctx context.Context, l sync.Link, seen sync.Seen) (sync.Li
 			return l, failure(op, fmt.Errorf("%w: there is no such row", sync.ErrNotFound))
 		}
 		row := rows[0]
-		seq := row.Seq
+		seq, updated := row.Seq, row.Issue.Updated
 		informed, side, news, changed := l.Learn(&row, seen)
 		if !changed {
 			return informed, nil
 		}
 		news = clean(news)
 		hits, err := s.write(ctx, op, learnQuery, l.RequestID, time.Now(), seq, row.Request, row.Request.State, row.Gone, issueOrNull(row.Issue),
-			toNull(row.Issue.Updated), news, side)
+			toNull(row.Issue.Updated), news, side, toNull(updated))
 		switch {
 		case err != nil:
 			return l, err

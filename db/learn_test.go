@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"teleport-jira-agent/sync"
 )
@@ -68,4 +69,25 @@ func TestLearn_OfWhatIsKnownWritesNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, l.Seq, again.Seq)
 	})
+}
+
+func TestLearn_OfOneSideKeepsWhatAPollHasRecordedOfTheOtherMeanwhile(t *testing.T) {
+	t.Parallel()
+	d, s := newStore(t)
+	bind(t, s, observe(t, s, request("a"))[0], "100")
+	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0)}, t0))
+	busy, err := connect(t, d.config.URL()).Begin(t.Context())
+	require.NoError(t, err)
+	later := issue("100", "a", t0.Add(time.Hour))
+	_, err = busy.Exec(t.Context(), "UPDATE links SET issue = $1, issue_updated = $2", later, later.Updated) // no more than its time of change is new
+	require.NoError(t, err)
+
+	var learner errgroup.Group
+	learner.Go(func() error { return vanish(t.Context(), s, "a") })
+	waiting(t, d, 1) // it has read the row
+	require.NoError(t, busy.Commit(t.Context()))
+	require.NoError(t, learner.Wait())
+	l := row(t, s, "a")
+	require.True(t, l.Gone)
+	require.Equal(t, later, l.Issue)
 }
