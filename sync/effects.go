@@ -90,7 +90,7 @@ func (w *worker) begin(effect string) func(context.Context) error {
 	}
 }
 
-// checked is the commit callback of an effect that needs no trace, being read afresh before each repeat.
+// checked is the commit callback of an effect that needs no trace, being read afresh before each repeat (Tracker.Drive, too).
 func (w *worker) checked(context.Context) error { return w.Lease.Check() }
 
 // move brings the issue to a status that shows the outcome, wherever it is. One that is to be placed under Pending is moved only from the status

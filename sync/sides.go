@@ -127,7 +127,7 @@ type Tracker interface {
 	Move(ctx context.Context, id string, from Status, to []string, commit func(context.Context) error) (Issue, error)
 
 	// Drive is Move from whatever status the issue is in now. seen is what was last seen of it: where it is known which transition leads from there, it may
-	// be sent without a read, and the status of the result is Assumed then.
+	// be sent without a read, and the status of the result is Assumed then. After a call that may have moved the issue it is read before another.
 	Drive(ctx context.Context, seen Issue, to []string, commit func(context.Context) error) (Issue, error)
 
 	// SetRequestID writes the custom field of an issue. commit is as in Create.

@@ -157,3 +157,17 @@ func TestTheWorkflowThatIsRememberedIsBounded(t *testing.T) {
 		require.LessOrEqual(t, len(w.offered), maxOffers)
 	}
 }
+
+func TestDriveReadsTheIssueAfterAnAnswerThatWasLost(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, movable(routes{"POST /issue/8/transitions": inTurn(always(http.StatusInternalServerError, jiraError("no")), always(204, nil))}))
+	c, _ := connected(t, f, Cloud)
+	_, err := c.Drive(testContext(t), pendingIssue("7"), []string{"Denied"}, noteCommit(new(int)))
+	require.NoError(t, err)
+	_, err = c.Drive(testContext(t), pendingIssue("8"), []string{"Denied"}, noteCommit(new(int)))
+	require.True(t, asSyncError(t, err).Uncertain)
+	require.Empty(t, f.received("GET", "/issue/8"))
+	_, err = c.Drive(testContext(t), pendingIssue("8"), []string{"Denied"}, noteCommit(new(int)))
+	require.NoError(t, err)
+	require.Len(t, f.received("GET", "/issue/8"), 1, "it may have been moved: a global transition would be carried out twice")
+}

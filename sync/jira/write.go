@@ -83,18 +83,18 @@ func (c *Client) Drive(ctx context.Context, seen sync.Issue, to []string, commit
 		switch codeOf(err) {
 		case http.StatusBadRequest, http.StatusConflict, http.StatusNotFound: // not here, or not now
 		default:
+			var e *sync.Error
+			if err == nil || errors.As(err, &e) && e.Uncertain { // it may have been moved
+				c.workflow.noteMoved(seen.ID, err == nil)
+			}
 			if err == nil {
-				c.workflow.noteMoved(seen.ID, true)
 				seen.Status, seen.Assumed = chosen.To.status(), time.Now()
 			}
 			return seen, err
 		}
 	}
-	issue, err := c.Move(ctx, seen.ID, sync.Status{}, to, commit)
-	if err == nil {
-		c.workflow.noteMoved(seen.ID, false)
-	}
-	return issue, err
+	c.workflow.noteMoved(seen.ID, false)
+	return c.Move(ctx, seen.ID, sync.Status{}, to, commit)
 }
 
 // Move brings an issue to one of the statuses in to by one transition, from a fresh read. An empty from means any.
