@@ -141,3 +141,18 @@ func TestAnIssueThatWentAstrayOnItsWayFromOneOutcomeToAnotherIsBroughtThere(t *t
 		require.False(t, w.store.row("req-1").SettledAt.IsZero())
 	})
 }
+
+func TestAnIssueThatWasMadeTwiceIsClosedWhereItIsSeenToBe(t *testing.T) {
+	t.Parallel()
+	withMemory(t, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.after(10 * time.Second)
+		w.tracker.memory.astray = func() bool { return true }
+		w.tracker.mu.Lock()
+		twice := w.tracker.made("req-1")
+		w.tracker.mu.Unlock()
+		w.after(time.Minute)
+		require.Equal(t, []string{twice.Issue.ID}, w.store.row("req-1").Answered)
+		require.Equal(t, expiredStatus, twice.Issue.Status, "no poll sees to an issue that no row names")
+	})
+}

@@ -124,7 +124,8 @@ func (w *worker) tellStray(ctx context.Context, stray Detail) error {
 	if !duplicate {
 		return nil
 	}
-	_, err := w.Tracker.Drive(ctx, stray.Issue, w.Policy.Statuses[OutcomeExpired], w.checked)
+	// Not Drive: no row names this issue, so nothing would see that it went elsewhere.
+	_, err := w.Tracker.Move(ctx, stray.Issue.ID, stray.Issue.Status, w.Policy.Statuses[OutcomeExpired], w.checked)
 	return err
 }
 
