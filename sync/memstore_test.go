@@ -331,7 +331,9 @@ func (s termStore) observeIssue(i Issue) {
 	switch {
 	case l == nil:
 	case l.Bound.ID == "":
-		l.touched()
+		if now := time.Now(); l.Due.IsZero() || l.Due.After(now) {
+			l.Due = now
+		}
 	case !slices.Contains(l.Strays, i.ID):
 		l.Strays = append(l.Strays, i.ID)
 		l.touched()
@@ -412,6 +414,11 @@ func (s termStore) Save(ctx context.Context, l Link, done ...Activity) (Link, er
 		row.Due, row.Parked, row.Attempts = due.Due, due.Parked, due.Attempts
 	}
 	s.activity[l.RequestID] = append(s.activity[l.RequestID], done...)
+	if row.Seq == l.Seq && row.Dropped == l.Dropped {
+		saved := l.copied()
+		saved.Urgent = false
+		return saved, nil
+	}
 	return row.copied(), nil
 }
 
