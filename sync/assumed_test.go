@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 )
 
 // withMemory is inWorld with a tracker that remembers how issues move, after one request has shown it.
@@ -155,4 +156,32 @@ func TestAnIssueThatWasMadeTwiceIsClosedWhereItIsSeenToBe(t *testing.T) {
 		require.Equal(t, []string{twice.Issue.ID}, w.store.row("req-1").Answered)
 		require.Equal(t, expiredStatus, twice.Issue.Status, "no poll sees to an issue that no row names")
 	})
+}
+
+func TestAMoveIsNotJudgedByAReadThatTheRowKnowsBetterThan(t *testing.T) {
+	t.Parallel()
+	store, tracker := newMemStore(), newMemTracker()
+	term := store.term()
+	require.NoError(t, term.ObserveRequests(t.Context(), []Request{{ID: "req-1", State: StatePending}}))
+	made := tracker.made("req-1")
+	l := store.row("req-1")
+	l.Bound, l.Issue = IssueRef{ID: made.Issue.ID, Key: made.Issue.Key}, made.Issue
+	l, err := term.Save(t.Context(), l)
+	require.NoError(t, err)
+	w := newWorker(&Engine{Settings: Settings{Policy: testPolicy}, Store: term, Tracker: tracker, Log: zap.NewNop()}, l)
+
+	tracker.person(made.Issue.ID, bob, approvedStatus)
+	require.NoError(t, w.read(t.Context()))
+	tracker.person(made.Issue.ID, bob, deniedStatus)
+	require.NoError(t, term.ObserveIssues(t.Context(), []Issue{made.Issue}, time.Time{}))
+	require.NoError(t, w.record(t.Context()))
+	judged, err := w.reread(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, deniedStatus, judged.Issue.Status)
+
+	require.NoError(t, w.read(t.Context()))
+	reads := tracker.count("read")
+	_, err = w.reread(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, reads, tracker.count("read"), "what the row says, too, is not read again")
 }

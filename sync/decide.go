@@ -45,10 +45,11 @@ func (w *worker) judge(ctx context.Context) error {
 	return w.refuse(ctx, verdict)
 }
 
-// reread is the issue as it was read immediately before, or else reads it now.
+// reread is the issue as it was read immediately before, unless the row knows better by now, or else reads it now.
 func (w *worker) reread(ctx context.Context) (Detail, error) {
-	if d := w.fresh; d != nil {
-		w.fresh = nil
+	d := w.fresh
+	w.fresh = nil
+	if d != nil && sameStatus(d.Issue.Status, w.link.Issue.Status) {
 		return *d, nil
 	}
 	return w.readIssue(ctx)
