@@ -79,12 +79,13 @@ func TestMigrate_MarksTheRowsThatStillNeedIt(t *testing.T) {
 	t.Parallel()
 	d := open(t, pgtest.URL(t))
 	migrateTo(t, d, 3)
-	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, mark, issue_id, settled_at) VALUES
-		($1, 'a', 1, '{}', 'pending', '', NULL, NULL), ($1, 'b', 1, '{}', 'pending', '', NULL, NULL), ($1, 'claimed', 1, '{}', 'pending', 'm', NULL, NULL),
-		($1, 'bound', 1, '{}', 'pending', '', '1', NULL), ($1, 'settled', 1, '{}', 'denied', '', NULL, now())`, board.String())
+	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, mark, issue_id, settled_at, dropped) VALUES
+		($1, 'a', 1, '{}', 'pending', '', NULL, NULL, false), ($1, 'b', 1, '{}', 'pending', '', NULL, NULL, false),
+		($1, 'claimed', 1, '{}', 'pending', 'm', NULL, NULL, false), ($1, 'bound', 1, '{}', 'pending', '', '1', NULL, false),
+		($1, 'dropped', 1, '{}', 'pending', '', NULL, now(), true), ($1, 'settled', 1, '{}', 'denied', '', NULL, now(), false)`, board.String())
 	require.NoError(t, d.Migrate(t.Context()))
-	require.Equal(t, "32 32 0 1 0", scalar[string](t, d, "SELECT string_agg(length(mark)::text, ' ' ORDER BY request_id) FROM links"))
-	require.Equal(t, 2, scalar[int](t, d, "SELECT count(DISTINCT mark) FROM links WHERE length(mark) = 32"))
+	require.Equal(t, "32 32 0 1 32 0", scalar[string](t, d, "SELECT string_agg(length(mark)::text, ' ' ORDER BY request_id) FROM links"))
+	require.Equal(t, 3, scalar[int](t, d, "SELECT count(DISTINCT mark) FROM links WHERE length(mark) = 32"))
 }
 
 // migrateTo brings an empty database to an earlier version of the schema.
