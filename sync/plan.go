@@ -185,7 +185,9 @@ func nextLook(l Link) time.Time {
 	switch {
 	case l.Dropped:
 	case OutcomeOf(l) == OutcomePending:
-		return l.Request.Expires
+		if l.Request.State == StatePending { // another, which this release does not know, does not expire (Request.PastExpiry)
+			return l.Request.Expires
+		}
 	case l.SettledAt.IsZero() && !l.Issue.Assumed.IsZero():
 		return l.Issue.Assumed.Add(assumedFor)
 	}

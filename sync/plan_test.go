@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/stretchr/testify/require"
 )
 
 var (
@@ -187,5 +189,16 @@ func reviewed(authors ...string) func(*Link) {
 		for _, a := range authors {
 			l.Request.Reviews = append(l.Request.Reviews, Review{Author: a, Verdict: StateApproved, Created: noon})
 		}
+	}
+}
+
+func TestARowIsDueWhenItsRequestExpiresIfThatIsThenAskedFor(t *testing.T) {
+	t.Parallel()
+	expires := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for state, due := range map[RequestState]time.Time{StatePending: expires, "": {}} {
+		l := pendingLink()
+		l.Request.State, l.Request.Expires = state, expires
+		require.Equal(t, !due.IsZero(), len(Plan(l, testPolicy, expires)) > 0)
+		require.Equal(t, due, nextLook(l), "a row that is due and has no plan would be due again at once")
 	}
 }
