@@ -40,7 +40,7 @@ var writes = map[string]func(ctx context.Context, s sync.Store, l sync.Link) err
 		return s.SuspectRequests(ctx, []string{l.RequestID})
 	},
 	"SuspectIssues": func(ctx context.Context, s sync.Store, l sync.Link) error {
-		return s.SuspectIssues(ctx, []string{l.Bound.ID})
+		return s.SuspectIssues(ctx, []string{l.Bound.ID}, true)
 	},
 	"ObserveIssues": func(ctx context.Context, s sync.Store, l sync.Link) error {
 		return s.ObserveIssues(ctx, []sync.Issue{issue(l.Bound.ID, l.RequestID, t0)}, t0)

@@ -21,7 +21,7 @@ func TestLearn_IsNoNewsToTheWorkerThatLearned(t *testing.T) {
 	t.Parallel()
 	_, s := newStore(t)
 	bind(t, s, observe(t, s, request("a"))[0], "100")
-	require.NoError(t, s.SuspectIssues(t.Context(), []string{"100"}))
+	require.NoError(t, s.SuspectIssues(t.Context(), []string{"100"}, true))
 	l := row(t, s, "a")
 
 	seen := issue("100", "a", t0)

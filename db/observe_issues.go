@@ -189,7 +189,7 @@ const raiseCursor = `
 		ON CONFLICT (scope) DO UPDATE SET position = excluded.position WHERE c.position < excluded.position RETURNING 1)`
 
 // SuspectIssues implements sync.Store. A row that is suspect already stays as it is, as in SuspectRequests.
-func (s *store) SuspectIssues(ctx context.Context, issueIDs []string) error {
+func (s *store) SuspectIssues(ctx context.Context, issueIDs []string, urgent bool) error {
 	if len(issueIDs) == 0 {
 		return nil
 	}
@@ -200,8 +200,8 @@ func (s *store) SuspectIssues(ctx context.Context, issueIDs []string) error {
 			WHERE scope = $1 AND issue_id = ANY($4) AND NOT suspect_issue AND settled_at IS NULL AND `+held+`
 			ORDER BY request_id FOR UPDATE),
 		hit AS (
-			UPDATE links AS l SET suspect_issue = true, urgent = true, `+dueNow+`
-			FROM suspect WHERE l.scope = $1 AND l.request_id = suspect.request_id RETURNING 1)`, time.Now(), issueIDs)
+			UPDATE links AS l SET suspect_issue = true, urgent = l.urgent OR $5, `+dueNow+`
+			FROM suspect WHERE l.scope = $1 AND l.request_id = suspect.request_id RETURNING 1)`, time.Now(), issueIDs, urgent)
 	return err
 }
 

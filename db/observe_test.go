@@ -224,6 +224,18 @@ func TestObserveIssues_TakesAPageInAnyOrder(t *testing.T) {
 	require.Len(t, dueIDs(t, s), 100, "the limit")
 }
 
+func TestSuspectIssues_ThatASweepMissesIsBehindWhatAPersonMayHaveMoved(t *testing.T) {
+	t.Parallel()
+	_, s := newStore(t)
+	for n, l := range observe(t, s, request("a"), request("b")) {
+		bind(t, s, l, fmt.Sprint(n))
+	}
+	require.NoError(t, s.SuspectIssues(t.Context(), []string{"0"}, false))
+	require.NoError(t, s.SuspectIssues(t.Context(), []string{"1"}, true))
+	require.Equal(t, []string{"b", "a"}, dueIDs(t, s))
+	require.False(t, row(t, s, "a").Urgent)
+}
+
 func TestSuspectIssues_MakesOpenRowsDueUntilTheWorkerHasLooked(t *testing.T) {
 	t.Parallel()
 	d, s := newStore(t)
@@ -231,13 +243,14 @@ func TestSuspectIssues_MakesOpenRowsDueUntilTheWorkerHasLooked(t *testing.T) {
 	bind(t, s, rows[0], "100")
 	settled := bind(t, s, rows[1], "200")
 	save(t, s, settled, func(l *sync.Link) { l.SettledAt = t0 })
-	require.NoError(t, s.SuspectIssues(t.Context(), []string{"200", "100", "999"}))
+	require.NoError(t, s.SuspectIssues(t.Context(), []string{"200", "100", "999"}, true))
 	require.Equal(t, []string{"a"}, dueIDs(t, s))
 	suspect := row(t, s, "a")
 	require.True(t, suspect.SuspectIssue)
+	require.True(t, suspect.Urgent)
 
 	save(t, s, suspect, func(l *sync.Link) { l.Due, l.Parked = farFuture(), true })
-	untouched(t, d, func() { require.NoError(t, s.SuspectIssues(t.Context(), []string{"100"})) })
+	untouched(t, d, func() { require.NoError(t, s.SuspectIssues(t.Context(), []string{"100"}, true)) })
 
 	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0)}, time.Time{}))
 	seen := row(t, s, "a")

@@ -162,7 +162,7 @@ func TestDue_ReturnsARowWhoseIssueWasMovedBeforeAThousandThatWaitForTheirs(t *te
 	moved.Status = sync.Status{ID: "3", Name: "Approved"}
 	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{edited}, time.Time{}))
 	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{moved}, time.Time{}))
-	require.NoError(t, s.SuspectIssues(t.Context(), []string{"1"}))
+	require.NoError(t, s.SuspectIssues(t.Context(), []string{"1"}, true))
 
 	first := func() []sync.Link {
 		due, _, err := s.Due(t.Context(), time.Now(), 3, nil)
@@ -453,7 +453,7 @@ func everyMethod(ctx context.Context, s sync.Store, l sync.Link) map[string]erro
 		"RecoverIssues":   s.RecoverIssues(ctx, []sync.Issue{issue("999", "new", t0)}, t0, time.Second),
 		"SuspectRequests": s.SuspectRequests(ctx, []string{l.RequestID}),
 		"ObserveIssues":   s.ObserveIssues(ctx, []sync.Issue{issue(l.Bound.ID, l.RequestID, t0)}, t0),
-		"SuspectIssues":   s.SuspectIssues(ctx, []string{l.Bound.ID}),
+		"SuspectIssues":   s.SuspectIssues(ctx, []string{l.Bound.ID}, true),
 		"EndDryRun":       s.EndDryRun(ctx),
 		"Heeded":          s.Heeded(ctx, []sync.Heeded{{Hint: sync.Hint{IssueID: l.Bound.ID, Seq: 1}}}),
 	}

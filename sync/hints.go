@@ -175,5 +175,5 @@ func (e *Engine) readHinted(ctx context.Context, few []string, many map[string]b
 		return nil, err
 	}
 	defer notify(e.wakeWork)
-	return shown, e.Store.SuspectIssues(ctx, few)
+	return shown, e.Store.SuspectIssues(ctx, few, true)
 }

@@ -263,12 +263,12 @@ func (s termStore) SuspectRequests(ctx context.Context, ids []string) error {
 	})
 }
 
-func (s termStore) SuspectIssues(ctx context.Context, ids []string) error {
+func (s termStore) SuspectIssues(ctx context.Context, ids []string, urgent bool) error {
 	return s.suspect(ctx, func(l *Link) bool {
 		if l.SuspectIssue || l.Bound.ID == "" || !slices.Contains(ids, l.Bound.ID) {
 			return false
 		}
-		l.SuspectIssue, l.Urgent = true, true
+		l.SuspectIssue, l.Urgent = true, l.Urgent || urgent
 		return true
 	})
 }

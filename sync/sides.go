@@ -176,8 +176,9 @@ type Store interface {
 	// otherwise it is noted among the Strays of that row, which is due if it is new there. If cursor is not zero, the cursor is raised to it in the same transaction; it never falls.
 	ObserveIssues(ctx context.Context, issues []Issue, cursor time.Time) error
 
-	// SuspectIssues is SuspectRequests by the id of an issue that may be gone. The rows are urgent, too.
-	SuspectIssues(ctx context.Context, issueIDs []string) error
+	// SuspectIssues is SuspectRequests by the id of an issue that may be gone. The rows are urgent, too, if a person may have done something: not when a sweep
+	// misses issues, which may be all of them.
+	SuspectIssues(ctx context.Context, issueIDs []string, urgent bool) error
 
 	// Hints returns up to limit hints that are due, those due longest first, and how long it is until another one will be; zero when none
 	// waits.

@@ -105,7 +105,7 @@ func (e *Engine) compareIssues(ctx context.Context, read func(context.Context, [
 	if err := e.Store.ObserveIssues(ctx, issues, time.Time{}); err != nil {
 		return nil, err
 	}
-	return shown, e.Store.SuspectIssues(ctx, suspect)
+	return shown, e.Store.SuspectIssues(ctx, suspect, false)
 }
 
 // eachOpen pages through the unsettled rows.
