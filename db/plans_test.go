@@ -17,7 +17,7 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 	t.Parallel()
 	d, _ := newStore(t)
 	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, issue_id, issue, issue_updated, settled_at)
-		SELECT $1, 'closed' || n, 3, '{}', 'approved', 'c' || n, '{}', now(), now() FROM generate_series(1, 100000) AS n`, board.String())
+		SELECT $1, 'closed' || n, 3, '{}', 'approved', 'c' || n, '{}', now(), now() FROM generate_series(1, 300000) AS n`, board.String())
 	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, issue_id, due, parked)
 		SELECT $1, 'open' || n, 3, '{}', 'pending', 'o' || n, now() + n * interval '1 second', n % 10 = 0 FROM generate_series(-50, 50) AS n`, board.String())
 	exec(t, d, `INSERT INTO hints (scope, issue_id, due) SELECT $1, issue_id, now() + interval '1 hour' FROM links`, board.String())
@@ -41,6 +41,7 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		"due hints":      {dueHintsQuery, []any{board.String(), 10}, "hints_due"},
 		"next hint":      {nextHintQuery, []any{board.String()}, "hints_due"},
 		"any old":        {anyOldQuery, []any{board.String(), time.Now().Add(-time.Hour)}, "links_settled"},
+		"prune":          {fenceCTE + ", " + pruneQuery + " SELECT count(*) FROM hit", []any{board.String(), int64(1), time.Now().Add(-time.Hour)}, "links_settled"},
 		"stats":          {statsQuery, []any{board.String(), time.Now()}, "links_parked"},
 	} {
 		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {

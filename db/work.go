@@ -30,7 +30,7 @@ const (
 	pendingIssuesQuery = "SELECT issue_id FROM links WHERE " + pending + " AND issue_id IS NOT NULL ORDER BY issue_updated DESC NULLS FIRST, request_id LIMIT $2"
 	anyPendingQuery    = "SELECT EXISTS (SELECT FROM links WHERE " + pending + ")"
 
-	anyOldQuery = "SELECT EXISTS (SELECT FROM links WHERE scope = $1 AND settled_at < $2)"
+	anyOldQuery = "SELECT settled_at < $2 FROM links WHERE scope = $1 AND settled_at IS NOT NULL ORDER BY settled_at LIMIT 1" // by the oldest: how many are old it need not guess
 
 	cursorQuery = "SELECT position FROM cursors WHERE scope = $1"
 
@@ -197,22 +197,29 @@ func lines(done []sync.Activity) []any {
 // pruneBatch keeps each transaction of Prune far below the statement timeout.
 const pruneBatch = 1000
 
+var pruneQuery = fmt.Sprintf(`
+	old AS (SELECT request_id FROM links WHERE scope = $1 AND settled_at < $3 ORDER BY settled_at LIMIT %d),
+	hit AS (
+		DELETE FROM links AS l USING old WHERE l.scope = $1 AND l.request_id = old.request_id AND l.settled_at < $3 AND `+held+`
+		RETURNING 1)`, pruneBatch)
+
 // Prune implements sync.Store, in several transactions; an error may come after some of the rows are gone. Most sweeps find nothing to delete, for which no
 // term need be held.
 func (s *store) Prune(ctx context.Context, settledBefore time.Time) (pruned int, err error) {
 	var some bool
 	err = s.read(ctx, "look for old rows", func(batch *pgx.Batch) {
-		batch.Queue(anyOldQuery, s.scope, settledBefore).QueryRow(func(row pgx.Row) error { return row.Scan(&some) })
+		batch.Queue(anyOldQuery, s.scope, settledBefore).QueryRow(func(row pgx.Row) error {
+			if err := row.Scan(&some); !noRows(err) {
+				return err
+			}
+			return nil
+		})
 	})
 	if err != nil || !some {
 		return 0, err
 	}
 	for {
-		deleted, err := s.write(ctx, "delete old rows", `
-			hit AS (
-				DELETE FROM links WHERE scope = $1 AND settled_at < $3 AND `+held+` AND request_id IN (
-					SELECT request_id FROM links WHERE scope = $1 AND settled_at < $3 ORDER BY settled_at LIMIT $4)
-				RETURNING 1)`, settledBefore, pruneBatch)
+		deleted, err := s.write(ctx, "delete old rows", pruneQuery, settledBefore)
 		pruned += deleted
 		if err != nil || deleted < pruneBatch {
 			return pruned, err
