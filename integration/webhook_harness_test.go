@@ -121,10 +121,11 @@ func (s *system) linked(leader *replica.Replica, ids ...string) {
 	}
 }
 
-// heeded waits until no hint about an issue is kept.
+// heeded waits until no hint about an issue is kept, and nothing that one led to is left to do.
 func (s *system) heeded(issueID string) {
 	s.t.Helper()
 	require.Eventually(s.t, func() bool {
-		return s.number(s.env["DATABASE_URL"], "SELECT count(*) FROM hints WHERE issue_id = $1", issueID) == 0
+		return s.number(s.env["DATABASE_URL"], `
+			SELECT (SELECT count(*) FROM hints WHERE issue_id = $1) + (SELECT count(*) FROM links WHERE issue_id = $1 AND (suspect_issue OR due <= now()))`, issueID) == 0
 	}, patience, 20*time.Millisecond)
 }
