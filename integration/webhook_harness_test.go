@@ -72,7 +72,7 @@ func (h *hook) url(r *replica.Replica) string {
 // sendTo lets Jira send webhooks to a replica from now on.
 func (h *hook) sendTo(r *replica.Replica) {
 	h.t.Helper()
-	h.jira.SetWebhook(&jirasim.Webhook{URL: h.url(r), Secret: h.secret, Client: h.client, RetryAfter: 100 * time.Millisecond})
+	h.jira.SetWebhook(&jirasim.Webhook{URL: h.url(r), Secret: h.secret, Client: h.client, RetryAfter: time.Second})
 	h.t.Cleanup(func() { h.jira.SetWebhook(nil) })
 }
 
