@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/zap"
 
 	"teleport-jira-agent/sync"
 )
@@ -48,7 +47,7 @@ func (s *store) Learn(ctx context.Context, l sync.Link, seen sync.Seen) (sync.Li
 			return l, err
 		case hits > 0:
 			if news != "" {
-				s.db.config.Log.Info("observed", zap.String("request_id", l.RequestID), zap.String("side", side), zap.String("news", news))
+				s.logSighting(l.RequestID, side, news)
 			}
 			return informed, nil
 		}

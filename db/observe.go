@@ -164,11 +164,10 @@ func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*r
 	return s.appendSightings(ctx, tx, sideTeleport, seen, now)
 }
 
-// Who said something, in the activity, and that a request is no longer there.
+// Who said something, in the activity.
 const (
 	sideTeleport = "teleport"
 	sideJira     = "jira"
-	newsGone     = "gone"
 )
 
 // sightings are what observers found new, by request.

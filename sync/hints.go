@@ -145,7 +145,7 @@ func (e *Engine) heedOnce(ctx context.Context) (calls int, next time.Duration, e
 	}
 	shown, err := e.readHinted(ctx, few, many)
 	if err != nil {
-		return len(hints), 0, err
+		return 0, 0, err
 	}
 	heeded := make([]Heeded, len(hints))
 	for i, h := range hints {
