@@ -193,7 +193,7 @@ func (w *worker) askAgain(ctx context.Context, d Detail, data PluginData) (asked
 			return false, err
 		}
 	}
-	_, err = w.Tracker.Move(ctx, d.Issue.ID, d.Issue.Status, w.Policy.Statuses[OutcomePending], w.checked)
+	_, err = w.Tracker.Move(ctx, d.Issue.ID, d.Issue.Status, w.way(OutcomePending), w.checkedStep)
 	return true, err
 }
 

@@ -125,7 +125,7 @@ func (w *worker) tellStray(ctx context.Context, stray Detail) error {
 		return nil
 	}
 	// Not Drive: no row names this issue, so nothing would see that it went elsewhere.
-	_, err := w.Tracker.Move(ctx, stray.Issue.ID, stray.Issue.Status, w.Policy.Statuses[OutcomeExpired], w.checked)
+	_, err := w.Tracker.Move(ctx, stray.Issue.ID, stray.Issue.Status, w.Policy.Statuses.Way(OutcomeExpired, false), w.checkedStep)
 	return err
 }
 

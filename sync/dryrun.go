@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	stdsync "sync"
 	"time"
@@ -79,23 +78,23 @@ func (dryTracker) Create(_ context.Context, d Draft, _ func(context.Context) err
 	return Issue{}, notDone("jira", "create an issue for request %s: %q", d.RequestID, d.Summary)
 }
 
-func (t dryTracker) Move(ctx context.Context, id string, from Status, to []string, _ func(context.Context) error) (Issue, error) {
+func (t dryTracker) Move(ctx context.Context, id string, from Status, way Way, _ func(context.Context, Status) error) (Issue, error) {
 	issues, err := t.Latest(ctx, []string{id})
 	switch {
 	case err != nil:
 		return Issue{}, err
 	case len(issues) == 0:
 		return Issue{}, ErrNotFound
-	case slices.ContainsFunc(to, issues[0].Status.Is):
+	case way.Arrived(issues[0].Status):
 		return issues[0], nil
 	case from != Status{} && issues[0].Status != from:
 		return Issue{}, ErrChanged
 	}
-	return Issue{}, notDone("jira", "move issue %s from %s to %s", issues[0].Key, issues[0].Status.Name, to[0])
+	return Issue{}, notDone("jira", "move issue %s from %s to %s", issues[0].Key, issues[0].Status.Name, way.To[0])
 }
 
-func (t dryTracker) Drive(ctx context.Context, seen Issue, to []string, commit func(context.Context) error) (Issue, error) {
-	return t.Move(ctx, seen.ID, Status{}, to, commit)
+func (t dryTracker) Drive(ctx context.Context, seen Issue, way Way, commit func(context.Context, Status) error) (Issue, error) {
+	return t.Move(ctx, seen.ID, Status{}, way, commit)
 }
 
 func (dryTracker) SetRequestID(_ context.Context, id, requestID string, _ func(context.Context) error) error {

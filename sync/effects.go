@@ -93,6 +93,9 @@ func (w *worker) begin(effect string) func(context.Context) error {
 // checked is the commit callback of an effect that needs no trace, being read afresh before each repeat (Tracker.Drive, too).
 func (w *worker) checked(context.Context) error { return w.Lease.Check() }
 
+// checkedStep is checked for a transition of an issue that is not the row's.
+func (w *worker) checkedStep(context.Context, Status) error { return w.Lease.Check() }
+
 // move brings the issue to a status that shows the outcome, wherever it is. One that is to be placed under Pending is moved only from the status
 // that was seen: a person may have moved it on meanwhile.
 func (w *worker) move(ctx context.Context, to Outcome) error {
@@ -101,11 +104,59 @@ func (w *worker) move(ctx context.Context, to Outcome) error {
 	}
 	seen := w.link.Issue
 	seen.ID = w.link.Bound.ID
-	issue, err := w.Tracker.Drive(ctx, seen, w.Policy.Statuses[to], w.checked)
+	way := w.way(to)
+	issue, err := w.Tracker.Drive(ctx, seen, way, w.onWay(way, to))
 	if err != nil {
 		return err
 	}
-	return w.observeMoved(ctx, issue)
+	if err := w.observeMoved(ctx, issue); err != nil || way.Arrived(issue.Status) {
+		return err
+	}
+	way.Visited = append(way.Visited, seen.Status)
+	return w.walk(ctx, issue.Status, way, to)
+}
+
+// way is how to bring the request's issue to a status that shows the outcome.
+func (w *worker) way(to Outcome) Way {
+	return w.Policy.Statuses.Way(to, OutcomeOf(w.link) == OutcomePending)
+}
+
+// walk takes the issue along the way, each step from a fresh read.
+func (w *worker) walk(ctx context.Context, from Status, way Way, to Outcome) error {
+	for range maxWay {
+		way.Visited = append(way.Visited, from)
+		issue, err := w.Tracker.Move(ctx, w.link.Bound.ID, from, way, w.onWay(way, to))
+		if errors.Is(err, ErrChanged) {
+			_, err = w.readIssue(ctx)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.observeMoved(ctx, issue); err != nil || way.Arrived(issue.Status) {
+			return err
+		}
+		from = issue.Status
+	}
+	return &Error{
+		Side: "jira", Op: "move issue " + w.link.Bound.Key + " to " + string(to),
+		Err: fmt.Errorf("%w within %d steps", ErrNoTransition, maxWay),
+	}
+}
+
+// onWay is a commit callback of a transition. One that is not the last is recorded first, so that whoever goes on after
+// a crash knows that the issue is on its way and not where somebody put it.
+func (w *worker) onWay(way Way, to Outcome) func(context.Context, Status) error {
+	return func(ctx context.Context, next Status) error {
+		if err := w.Lease.Check(); err != nil {
+			return err
+		}
+		if way.Arrived(next) || w.link.Walking == to {
+			return nil
+		}
+		w.link.Walking = to
+		return w.record(ctx)
+	}
 }
 
 // place brings an issue under Pending that has not been there. A poll that shows one there wakes nobody to note it, so an issue that Jira has shown elsewhere
@@ -123,20 +174,15 @@ func (w *worker) place(ctx context.Context) error {
 }
 
 func (w *worker) moveFrom(ctx context.Context, from Status, to Outcome) error {
-	issue, err := w.Tracker.Move(ctx, w.link.Bound.ID, from, w.Policy.Statuses[to], w.checked)
-	if errors.Is(err, ErrChanged) {
-		_, err = w.readIssue(ctx)
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	return w.observeMoved(ctx, issue)
+	return w.walk(ctx, from, w.way(to), to)
 }
 
 func (w *worker) observeMoved(ctx context.Context, i Issue) error {
 	seen := w.link.Issue
 	seen.Status, seen.Updated, seen.Assumed = i.Status, i.Updated, i.Assumed
+	if w.link.Walking != "" && w.Policy.Statuses.Shows(i.Status, w.link.Walking) {
+		w.link.Walking = ""
+	}
 	if !i.Assumed.IsZero() {
 		notify(w.wakePoll) // to see whether it is so
 	}

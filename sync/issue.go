@@ -38,6 +38,11 @@ type Issue struct {
 	Archived Archival `json:"archived,omitempty"`
 	// Assumed is when the agent concluded from what it did that the issue is in Status, which Jira has not shown yet. Zero where it has.
 	Assumed time.Time `json:"assumed,omitzero"`
+
+	// AsOf is Jira's own clock when it gave this answer, to the second; zero where the answer does not tell. FromIndex
+	// tells that a search index said it, which may lag. Both belong to one answer and are not recorded.
+	AsOf      time.Time `json:"-"`
+	FromIndex bool      `json:"-"`
 }
 
 // Archival tells whether an issue is archived.
@@ -86,6 +91,10 @@ type Move struct {
 	At     time.Time
 	From   Status
 	To     Status
+	// Beside are the ids or names of other fields that the same entry of the history changed: "Workflow", "issuetype".
+	Beside []string
+	// Generator names the app or rule that the entry says it comes from (historyMetadata); empty where it names none.
+	Generator string
 }
 
 // Comment is a comment on an issue, its body in wiki markup.
@@ -96,6 +105,8 @@ type Comment struct {
 	Created time.Time
 	// Edited: somebody else than the author changed it last.
 	Edited bool
+	// Restricted: not everybody who sees the issue sees the comment (visibility, or internal to a service desk).
+	Restricted bool
 	// Key is the agent's own mark, as given to Tracker.Comment; empty on people's comments.
 	Key string
 }

@@ -56,6 +56,8 @@ type Work struct {
 	IssueGone bool
 	// Placed: the issue has been in a Pending status at least once.
 	Placed bool
+	// Walking is the outcome to whose status the agent is taking the issue through others; empty once it is there.
+	Walking Outcome
 	// Commented are the keys of the comments that the issue carries.
 	Commented []string
 	// Answered are the strays that were told which issue is the request's.

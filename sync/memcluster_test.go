@@ -141,6 +141,20 @@ func (c *memCluster) Request(ctx context.Context, id string) (Request, error) {
 	return Request{}, &Error{Side: "teleport", Op: "request", Err: ErrNotFound}
 }
 
+func (c *memCluster) Listed(ctx context.Context, id string) (bool, error) {
+	if err := c.enter(ctx, "teleport", "listed"); err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.requests[id]
+	return r != nil && (r.Expires.IsZero() || time.Now().Before(r.Expires)), nil
+}
+
+func (c *memCluster) ListRight(ctx context.Context) (ListRight, error) {
+	return ListRightGranted, c.enter(ctx, "teleport", "list right")
+}
+
 func (c *memCluster) Decide(ctx context.Context, id string, d Decision) error {
 	if err := c.enter(ctx, "teleport", "decide"); err != nil {
 		return err

@@ -308,6 +308,14 @@ func (t *memTracker) Find(ctx context.Context, requestID string) ([]Issue, error
 	return found, nil
 }
 
+func (t *memTracker) LastKey() string { return "" }
+
+func (t *memTracker) Trace(context.Context, string, string, time.Time) ([]Issue, bool, error) {
+	return nil, false, nil
+}
+
+func (t *memTracker) Statuses(context.Context) ([]Status, error) { return allStatuses, nil }
+
 // Inherited finds, like Find, no issue that the index does not show yet.
 func (t *memTracker) Inherited(ctx context.Context, requestID string, statuses []string) ([]Issue, error) {
 	if err := t.enter(ctx, "jira", "inherited"); err != nil {
@@ -357,7 +365,8 @@ func (t *memTracker) made(requestID string) *memIssue {
 	return i
 }
 
-func (t *memTracker) Move(ctx context.Context, id string, from Status, to []string, commit func(context.Context) error) (Issue, error) {
+func (t *memTracker) Move(ctx context.Context, id string, from Status, way Way, commit func(context.Context, Status) error) (Issue, error) {
+	to := way.To
 	if err := t.enter(ctx, "jira", "move"); err != nil {
 		return Issue{}, err
 	}
@@ -379,7 +388,7 @@ func (t *memTracker) Move(ctx context.Context, id string, from Status, to []stri
 	if !ok {
 		return Issue{}, &Error{Side: "jira", Op: "move", Permanent: true, Err: ErrNoTransition}
 	}
-	if err := commit(ctx); err != nil {
+	if err := commit(ctx, s); err != nil {
 		return Issue{}, err
 	}
 	t.transition(i, agentAccount, s)
@@ -399,15 +408,16 @@ func (t *memTracker) reachable(to []string) (Status, bool) {
 
 // Drive sends a transition that is remembered where the issue was seen. Jira refuses it if the issue is in its status already, and otherwise carries it out
 // wherever the issue is: it may be a global one.
-func (t *memTracker) Drive(ctx context.Context, seen Issue, to []string, commit func(context.Context) error) (Issue, error) {
+func (t *memTracker) Drive(ctx context.Context, seen Issue, way Way, commit func(context.Context, Status) error) (Issue, error) {
+	to := way.To
 	t.mu.Lock()
 	known := t.memory != nil && t.memory.known[seen.Status.ID]
 	t.mu.Unlock()
 	s, ok := t.reachable(to)
 	if !known || !ok {
-		return t.Move(ctx, seen.ID, Status{}, to, commit)
+		return t.Move(ctx, seen.ID, Status{}, way, commit)
 	}
-	if err := commit(ctx); err != nil {
+	if err := commit(ctx, s); err != nil {
 		return seen, err
 	}
 	if err := t.enter(ctx, "jira", "drive"); err != nil {
@@ -417,7 +427,7 @@ func (t *memTracker) Drive(ctx context.Context, seen Issue, to []string, commit 
 	i, err := t.writable(seen.ID, "drive")
 	if err != nil || i.Issue.Status == s {
 		t.mu.Unlock()
-		return t.Move(ctx, seen.ID, Status{}, to, commit)
+		return t.Move(ctx, seen.ID, Status{}, way, commit)
 	}
 	defer t.mu.Unlock()
 	if seen.Status, seen.Assumed = s, time.Now(); t.memory.astray != nil && t.memory.astray() {

@@ -18,6 +18,14 @@ type Cluster interface {
 	// Request reads one request from Teleport's backend, past any cache. ErrNotFound when it is gone.
 	Request(ctx context.Context, id string) (Request, error)
 
+	// Listed reports whether Teleport lists the request, which it does until the request is past its expiry by
+	// Teleport's own clock. A list may trail by a second or so. Without the right to list nothing is ever listed.
+	Listed(ctx context.Context, id string) (bool, error)
+
+	// ListRight says what an empty list, and a request that is not found by ID, are worth. An error means that
+	// Teleport did not answer.
+	ListRight(ctx context.Context) (ListRight, error)
+
 	// Decide sets the state of a request. Teleport has no precondition on the call and lets a denial overwrite an approval:
 	// the caller reads the request immediately before.
 	Decide(ctx context.Context, id string, d Decision) error
@@ -51,6 +59,18 @@ type Cluster interface {
 	// plugin data or the request is gone. Repeating it is harmless.
 	Resolve(ctx context.Context, requestID string, ref IssueRef, resolution, reason string, reviews int) error
 }
+
+// ListRight tells whether this identity may list all Access Requests. Without the right Teleport answers lists, and
+// look-ups by ID, with the identity's own requests, which are none, and with no error
+// (https://github.com/gravitational/teleport/issues/34438).
+type ListRight string
+
+// What is known of the right.
+const (
+	ListRightUnknown ListRight = ""        // Teleport does not say
+	ListRightGranted ListRight = "granted" // what is not found is not there
+	ListRightLacking ListRight = "lacking" // what is not found may well be there
+)
 
 // PluginData is what Teleport's plugin data says of a request. It outlives the request: Teleport keeps it until an hour after the access that was
 // asked for would have ended.
@@ -92,8 +112,9 @@ type Tracker interface {
 	// does not show may exist, and what it shows may be old.
 	Search(ctx context.Context, q Query, page func([]Issue) error) error
 
-	// Issues reads issues by id, past the search index, in as few calls as Jira offers. Those that Jira does not show are
-	// absent from the result; order is not kept. Archived is filled in where Jira lets that be told.
+	// Issues reads issues by id, in as few calls as Jira offers. Those that Jira does not show are absent from the result;
+	// order is not kept. Archived is filled in where Jira lets that be told. What only a search index says of an issue is
+	// marked FromIndex, and may be old.
 	Issues(ctx context.Context, ids []string) ([]Issue, error)
 
 	// Latest is Issues for few of them, always past the search index: what it shows is what Jira itself knows at that moment.
@@ -106,6 +127,18 @@ type Tracker interface {
 	// Find searches the project's issues whose custom field is exactly the request ID, with Property and ByAgent filled, oldest
 	// (lowest id) first. The index may lag: an empty answer proves nothing until it had time to catch up.
 	Find(ctx context.Context, requestID string) ([]Issue, error)
+
+	// LastKey is the latest issue key of the project that any answer has shown; empty before the first.
+	LastKey() string
+
+	// Trace looks, past the search index, for issues that the agent's account made for the request: among those whose
+	// keys Jira has given out after the key after, or, where that is empty, since the time since by Jira's clock. Property
+	// and ByAgent are filled, oldest first. complete is false when not all of these keys could be looked at; then an
+	// issue may exist that was not found. A create that Jira has not finished yet is not found either.
+	Trace(ctx context.Context, requestID, after string, since time.Time) (found []Issue, complete bool, err error)
+
+	// Statuses are those of the project's workflows, as they are called now in the account's language.
+	Statuses(ctx context.Context) ([]Status, error)
 
 	// Inherited searches the project's issues that Teleport's own plugin made under this account and left without the custom field, with Property
 	// and ByAgent filled, oldest first: for one request, by its ID in the description, or for none all that are now in one of the statuses.
@@ -121,14 +154,17 @@ type Tracker interface {
 	// Jira's answer names only id and key: the status of the result is the one that issues began in lately (Issue.Assumed), or zero.
 	Create(ctx context.Context, d Draft, commit func(context.Context) error) (Issue, error)
 
-	// Move brings an issue to the first of the statuses in to that its workflow reaches in one step. It reads the issue
-	// first: already in one of them is success without an effect; a status other than from is ErrChanged. commit is as in Create, called only if a
-	// transition is sent. ErrNoTransition when none leads there. The result has the status that the issue is in now.
-	Move(ctx context.Context, id string, from Status, to []string, commit func(context.Context) error) (Issue, error)
+	// Move takes an issue one transition along the way (Way.Next). It reads the issue first: already in one of way.To
+	// is success without an effect; a status other than from, unless that is zero, is ErrChanged. commit is called
+	// immediately before a transition is sent, with the status that it leads to; if it returns an error nothing is sent
+	// and that error is returned. ErrNoTransition when nothing leads on. The result has the status that the issue is in
+	// now, which is one of way.To when it has arrived.
+	Move(ctx context.Context, id string, from Status, way Way, commit func(context.Context, Status) error) (Issue, error)
 
-	// Drive is Move from whatever status the issue is in now. seen is what was last seen of it: where it is known which transition leads from there, it may
-	// be sent without a read, and the status of the result is Assumed then. After a call that may have moved the issue it is read before another.
-	Drive(ctx context.Context, seen Issue, to []string, commit func(context.Context) error) (Issue, error)
+	// Drive is Move from whatever status the issue is in now. seen is what was last seen of it: where it is known which
+	// transition leads from there to the end of the way, it may be sent without a read, and the status of the result is
+	// Assumed then. After a call that may have moved the issue it is read before another.
+	Drive(ctx context.Context, seen Issue, way Way, commit func(context.Context, Status) error) (Issue, error)
 
 	// SetRequestID writes the custom field of an issue. commit is as in Create.
 	SetRequestID(ctx context.Context, id, requestID string, commit func(context.Context) error) error

@@ -196,3 +196,9 @@ func asSyncError(t *testing.T, err error) *sync.Error {
 	require.NotEmpty(t, e.Op)
 	return e
 }
+
+// noteStep is noteCommit for a transition.
+func noteStep(committed *int) func(context.Context, sync.Status) error {
+	commit := noteCommit(committed)
+	return func(ctx context.Context, _ sync.Status) error { return commit(ctx) }
+}

@@ -33,13 +33,13 @@ func TestDriveAsksAboutOneIssueAndKnowsTheNext(t *testing.T) {
 	f := newFake(t, movable(routes{}))
 	c, _ := connected(t, f, Cloud)
 	committed := 0
-	issue, err := c.Drive(testContext(t), pendingIssue("7"), []string{"Denied"}, noteCommit(&committed))
+	issue, err := c.Drive(testContext(t), pendingIssue("7"), sync.Way{To: []string{"Denied"}}, noteStep(&committed))
 	require.NoError(t, err)
 	require.Equal(t, sync.Status{ID: "9", Name: "Denied"}, issue.Status)
 	require.Zero(t, issue.Assumed, "Jira said from where it went, and where to")
 
 	before := len(f.calls)
-	issue, err = c.Drive(testContext(t), pendingIssue("8"), []string{"Granted", "Approved"}, noteCommit(&committed))
+	issue, err = c.Drive(testContext(t), pendingIssue("8"), sync.Way{To: []string{"Granted", "Approved"}}, noteStep(&committed))
 	require.NoError(t, err)
 	require.Equal(t, sync.Status{ID: "8", Name: "Approved"}, issue.Status)
 	require.WithinDuration(t, time.Now(), issue.Assumed, time.Minute)
@@ -54,7 +54,7 @@ func TestDriveOfAnIssueThatDidNotArriveForgetsWhatItKnew(t *testing.T) {
 	c, _ := connected(t, f, Cloud)
 	// 7 shows the way, 8 takes it; each has to be moved again, and is read.
 	for n, id := range []string{"7", "8", "7", "8"} {
-		issue, err := c.Drive(testContext(t), pendingIssue(id), []string{"Denied"}, noteCommit(new(int)))
+		issue, err := c.Drive(testContext(t), pendingIssue(id), sync.Way{To: []string{"Denied"}}, noteStep(new(int)))
 		require.NoError(t, err)
 		require.Equal(t, n == 1, !issue.Assumed.IsZero())
 		if elsewhere := (place{"ACC", "", "5"}); n == 1 {
@@ -78,9 +78,9 @@ func TestDriveReadsTheIssueWhereJiraRefusesWhatItKnew(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, movable(routes{"POST /issue/8/transitions": inTurn(always(tt.code, jiraError("no")), always(204, nil))}))
 			c, _ := connected(t, f, Cloud)
-			_, err := c.Drive(testContext(t), pendingIssue("7"), []string{"Denied"}, noteCommit(new(int)))
+			_, err := c.Drive(testContext(t), pendingIssue("7"), sync.Way{To: []string{"Denied"}}, noteStep(new(int)))
 			require.NoError(t, err)
-			issue, err := c.Drive(testContext(t), pendingIssue("8"), []string{"Denied"}, noteCommit(new(int)))
+			issue, err := c.Drive(testContext(t), pendingIssue("8"), sync.Way{To: []string{"Denied"}}, noteStep(new(int)))
 			require.Zero(t, issue.Assumed)
 			require.Len(t, f.received("GET", "/issue/8/transitions"), map[bool]int{true: 1}[tt.read])
 			if tt.read {
@@ -162,12 +162,12 @@ func TestDriveReadsTheIssueAfterAnAnswerThatWasLost(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, movable(routes{"POST /issue/8/transitions": inTurn(always(http.StatusInternalServerError, jiraError("no")), always(204, nil))}))
 	c, _ := connected(t, f, Cloud)
-	_, err := c.Drive(testContext(t), pendingIssue("7"), []string{"Denied"}, noteCommit(new(int)))
+	_, err := c.Drive(testContext(t), pendingIssue("7"), sync.Way{To: []string{"Denied"}}, noteStep(new(int)))
 	require.NoError(t, err)
-	_, err = c.Drive(testContext(t), pendingIssue("8"), []string{"Denied"}, noteCommit(new(int)))
+	_, err = c.Drive(testContext(t), pendingIssue("8"), sync.Way{To: []string{"Denied"}}, noteStep(new(int)))
 	require.True(t, asSyncError(t, err).Uncertain)
 	require.Empty(t, f.received("GET", "/issue/8"))
-	_, err = c.Drive(testContext(t), pendingIssue("8"), []string{"Denied"}, noteCommit(new(int)))
+	_, err = c.Drive(testContext(t), pendingIssue("8"), sync.Way{To: []string{"Denied"}}, noteStep(new(int)))
 	require.NoError(t, err)
 	require.Len(t, f.received("GET", "/issue/8"), 1, "it may have been moved: a global transition would be carried out twice")
 }

@@ -77,7 +77,8 @@ func (c *Client) explainField(err error) error {
 
 // Drive brings an issue to one of the statuses in to: by a transition that Jira offered lately to another issue where this one was seen, in one call; where
 // none is remembered, or Jira refuses it, from a fresh read.
-func (c *Client) Drive(ctx context.Context, seen sync.Issue, to []string, commit func(context.Context) error) (sync.Issue, error) {
+func (c *Client) Drive(ctx context.Context, seen sync.Issue, way sync.Way, commit func(context.Context, sync.Status) error) (sync.Issue, error) {
+	to := way.To
 	if chosen, ok := choose(c.workflow.offers(seen), to); ok && !isOneOf(seen.Status, to) {
 		err := c.transition(ctx, moving(seen.ID, to), seen.ID, chosen, commit)
 		switch codeOf(err) {
@@ -94,11 +95,12 @@ func (c *Client) Drive(ctx context.Context, seen sync.Issue, to []string, commit
 		}
 	}
 	c.workflow.noteMoved(seen.ID, false)
-	return c.Move(ctx, seen.ID, sync.Status{}, to, commit)
+	return c.Move(ctx, seen.ID, sync.Status{}, way, commit)
 }
 
 // Move brings an issue to one of the statuses in to by one transition, from a fresh read. An empty from means any.
-func (c *Client) Move(ctx context.Context, id string, from sync.Status, to []string, commit func(context.Context) error) (sync.Issue, error) {
+func (c *Client) Move(ctx context.Context, id string, from sync.Status, way sync.Way, commit func(context.Context, sync.Status) error) (sync.Issue, error) {
+	to := way.To
 	op := moving(id, to)
 	issue, err := c.getIssue(ctx, c.issueRequest(op, id, c.searchFields()...), &issueJSON{})
 	if err != nil {
@@ -135,12 +137,12 @@ func moving(id string, to []string) string {
 }
 
 // transition sends one.
-func (c *Client) transition(ctx context.Context, op, id string, t transitionJSON, commit func(context.Context) error) error {
+func (c *Client) transition(ctx context.Context, op, id string, t transitionJSON, commit func(context.Context, sync.Status) error) error {
 	r := request{
 		op: op, method: http.MethodPost, endpoint: "issue/{id}/transitions", issue: id,
 		body: map[string]any{"transition": map[string]string{"id": t.ID}},
 	}
-	return c.write(ctx, r, commit, nil)
+	return c.write(ctx, r, func(ctx context.Context) error { return commit(ctx, t.To.status()) }, nil)
 }
 
 // afterRefusal looks again after Jira refused a transition: somebody may have moved the issue meanwhile, be it to where it belongs.

@@ -122,7 +122,7 @@ func TestMoveChoosesATransitionByItsTarget(t *testing.T) {
 			})
 			c, _ := connected(t, f, Cloud)
 			committed := 0
-			issue, err := c.Move(testContext(t), "7", sync.Status{ID: "1"}, tt.to, noteCommit(&committed))
+			issue, err := c.Move(testContext(t), "7", sync.Status{ID: "1"}, sync.Way{To: tt.to}, noteStep(&committed))
 			sent := f.received("POST", "/issue/7/transitions")
 			require.Equal(t, []string{"transitions.fields"}, f.received("GET", "/issue/7/transitions")[0].query["expand"])
 			if tt.want == "" {
@@ -166,7 +166,7 @@ func TestMoveReadsTheIssueFirst(t *testing.T) {
 			f := newFake(t, routes{"GET /issue/7": always(200, issueBody(7, inStatus("8", "Approved")))}) // any other call fails the test
 			c, _ := connected(t, f, Cloud)
 			committed := 0
-			issue, err := c.Move(testContext(t), "7", tt.from, tt.to, noteCommit(&committed))
+			issue, err := c.Move(testContext(t), "7", tt.from, sync.Way{To: tt.to}, noteStep(&committed))
 			if tt.changed {
 				require.ErrorIs(t, err, sync.ErrChanged)
 				require.False(t, asSyncError(t, err).Permanent)
@@ -208,7 +208,7 @@ func TestRefusedTransitionIsLookedAtAgain(t *testing.T) {
 				"POST /issue/7/transitions": always(tt.code, jiraError("Transition id '1' is not valid for this issue.")),
 			})
 			c, _ := connected(t, f, Cloud)
-			issue, err := c.Move(testContext(t), "7", sync.Status{}, []string{"Approved"}, noteCommit(new(int)))
+			issue, err := c.Move(testContext(t), "7", sync.Status{}, sync.Way{To: []string{"Approved"}}, noteStep(new(int)))
 			if tt.done {
 				require.NoError(t, err)
 				require.Equal(t, "8", issue.Status.ID)

@@ -100,3 +100,9 @@ func (c *Client) convertAll(requests []*types.AccessRequestV3) []sync.Request {
 	}
 	return out
 }
+
+// Listed implements sync.Cluster.
+func (c *Client) Listed(context.Context, string) (bool, error) { return true, nil }
+
+// ListRight implements sync.Cluster.
+func (c *Client) ListRight(context.Context) (sync.ListRight, error) { return sync.ListRightUnknown, nil }
