@@ -105,4 +105,6 @@ func (c *Client) convertAll(requests []*types.AccessRequestV3) []sync.Request {
 func (c *Client) Listed(context.Context, string) (bool, error) { return true, nil }
 
 // ListRight implements sync.Cluster.
-func (c *Client) ListRight(context.Context) (sync.ListRight, error) { return sync.ListRightUnknown, nil }
+func (c *Client) ListRight(context.Context) (sync.ListRight, error) {
+	return sync.ListRightUnknown, nil
+}
