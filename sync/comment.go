@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -42,7 +43,13 @@ func (w *worker) comment(ctx context.Context, key, body string) error {
 func (w *worker) noteComments(comments []Comment) {
 	for _, c := range comments {
 		key := cmp.Or(c.Key, officialClosing(c), officialReview(c, w.link.Request.Reviews))
-		if key != "" && c.Author.Agent && !w.link.HasComment(key) {
+		if key == "" || !c.Author.Agent {
+			continue
+		}
+		if n, ok := retraction(key); ok {
+			w.link.Retracted = max(w.link.Retracted, n)
+		}
+		if !w.link.HasComment(key) {
 			w.link.Commented = append(w.link.Commented, key)
 		}
 	}
@@ -57,7 +64,7 @@ func officialClosing(c Comment) string {
 	if !ok || c.Edited {
 		return ""
 	}
-	return resolutionKey(Outcome(outcome))
+	return resolutionPrefix + outcome
 }
 
 // officialReview is the same for its comment on one of the reviews.
@@ -90,7 +97,7 @@ func (w *worker) answer(ctx context.Context, id string) error {
 	detail, err := w.Tracker.Read(ctx, id)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return w.answered(id)
+		return w.strayGone(ctx, id, err)
 	case err != nil:
 		return err
 	case detail.Issue.RequestID != w.link.RequestID:
@@ -125,7 +132,7 @@ func (w *worker) tellStray(ctx context.Context, stray Detail) error {
 		return nil
 	}
 	// Not Drive: no row names this issue, so nothing would see that it went elsewhere.
-	_, err := w.Tracker.Move(ctx, stray.Issue.ID, stray.Issue.Status, w.Policy.Statuses.Way(OutcomeExpired, false), w.checkedStep)
+	_, err := w.Tracker.Move(ctx, stray.Issue.ID, stray.Issue.Status, w.Policy.Way(OutcomeExpired, false), w.checkedStep)
 	return err
 }
 
@@ -134,6 +141,21 @@ const strayPrefix = "stray:"
 
 // isStrayComment finds the comment by which the agent closed an issue that it had made twice.
 func isStrayComment(c Comment) bool { return c.Author.Agent && strings.HasPrefix(c.Key, strayPrefix) }
+
+// strayGone is answer for another issue that a read by its id does not show.
+func (w *worker) strayGone(ctx context.Context, id string, notFound error) error {
+	c, why, err := w.askForIssue(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case c == concludeEnded:
+		return w.answered(id)
+	}
+	return &Error{
+		Side: "jira", Op: "read issue " + id, RetryAfter: doubtAgain,
+		Err: fmt.Errorf("%w that it is gone: %s: %w", ErrUnconfirmed, why, notFound),
+	}
+}
 
 func (w *worker) answered(id string) error {
 	w.link.Answered = append(w.link.Answered, id)

@@ -15,8 +15,8 @@ var readFirst = []string{"Claim", "Link", "Resolve", "Move", "Drive"}
 
 // reads are the calls that change nothing.
 var reads = []string{
-	"Watch", "Requests", "Request", "Users", "Linked",
-	"Now", "Search", "Issues", "Latest", "Read", "Find", "Inherited", "Groups", "Comments",
+	"Watch", "Requests", "Request", "Listed", "ListRight", "Users", "Linked",
+	"Now", "LastKey", "Trace", "Statuses", "Search", "Issues", "Latest", "Read", "Find", "Inherited", "Groups", "Comments",
 }
 
 // TestADryRunReachesNoWrite holds for methods that are added later, too: one that is no read has to have its own in the wrapper.

@@ -35,6 +35,11 @@ const (
 	LoopSweep = "sweep"
 	LoopHints = "webhook hints"
 	LoopWork  = "work queue"
+	// LoopStatuses is whether Jira still has the configured statuses, LoopIndex whether its search index keeps up, and
+	// LoopDoubts whether what a side says of requests can be confirmed.
+	LoopStatuses = "jira statuses"
+	LoopIndex    = "jira search index"
+	LoopDoubts   = "confirmation"
 )
 
 // Health keeps the condition of the engine's loops, for readiness.
@@ -64,6 +69,13 @@ func (h *Health) Set(loop string, err error) (changed bool) {
 	old, known := h.loop[loop]
 	h.loop[loop] = err
 	return !known || (old == nil) != (err == nil) || errors.Is(old, errNotYet)
+}
+
+// Failing reports whether something is known to fail.
+func (h *Health) Failing(loop string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.loop[loop] != nil
 }
 
 // Problems says what keeps the engine from doing its part; none when all is well.

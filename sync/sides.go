@@ -186,7 +186,8 @@ type Lease interface {
 // that it was made for, and nothing where nothing is: it returns ErrNotLeader, and changes nothing, once another term has begun. Safe for concurrent use.
 type Store interface {
 	// ObserveRequests records what Teleport said: for each request it merges into the row (MergeRequest), and creates a row for a
-	// pending request that has none and is not past its expiry. A row that changed gets its Seq raised and is due at once, unparked.
+	// pending request that has none. A row that changed gets its Seq raised and is due at once, unparked. One whose request is Gone,
+	// and is seen pending, becomes suspect: what was seen may be old.
 	ObserveRequests(ctx context.Context, requests []Request) error
 
 	// Recover is ObserveRequests after the database was lost: every request that has no row gets one, as if a create had just been
@@ -212,7 +213,7 @@ type Store interface {
 	// otherwise it is noted among the Strays of that row, which is due if it is new there. If cursor is not zero, the cursor is raised to it in the same transaction; it never falls.
 	ObserveIssues(ctx context.Context, issues []Issue, cursor time.Time) error
 
-	// SuspectIssues is SuspectRequests by the id of an issue that may be gone. The rows are urgent, too, if a person may have done something: not when a sweep
+	// SuspectIssues is SuspectRequests by the id of an issue that may be gone, or there again: rows whose issue is gone are marked though they are settled. The rows are urgent, too, if a person may have done something: not when a sweep
 	// misses issues, which may be all of them.
 	SuspectIssues(ctx context.Context, issueIDs []string, urgent bool) error
 
@@ -240,7 +241,7 @@ type Store interface {
 	// is no change of a fact. It returns the row as it is now; where no fact changed since l was read, that is l.
 	Save(ctx context.Context, l Link, done ...Activity) (Link, error)
 
-	// Open returns up to limit unsettled rows in order of request ID, those after the given one.
+	// Open returns up to limit rows that are unsettled, or whose issue is gone, in order of request ID, those after the given one.
 	Open(ctx context.Context, after string, limit int) ([]Link, error)
 
 	// PendingIssues returns up to limit ids of issues whose request is pending, those longest unseen in motion last; pending is whether any request is, with or
@@ -249,6 +250,10 @@ type Store interface {
 
 	// Prune deletes rows that were settled before the given time, with their activity, and returns how many.
 	Prune(ctx context.Context, settledBefore time.Time) (int, error)
+
+	// SawStatuses records under which names Jira shows statuses now, by its clock, and returns all names that were ever
+	// seen.
+	SawStatuses(ctx context.Context, statuses []Status, at time.Time) (StatusNames, error)
 
 	// Condition records how one of the engine's loops goes, for those who ask the database: since when it works (problem is empty), or fails and
 	// why. What did not change keeps its time.

@@ -315,7 +315,7 @@ func (c checkedTracker) Comment(ctx context.Context, id, key, body string, commi
 	if seen > 1 {
 		c.s.violated("issue %s carries %d comments %s", id, seen, key)
 	}
-	if decided && key == resolutionKey(OutcomeExpired) {
+	if decided && strings.HasPrefix(key, resolutionPrefix+string(OutcomeExpired)) {
 		c.s.violated("issue %s was told a decision, and now that its request ended undecided", id)
 	}
 	return err
@@ -558,8 +558,8 @@ func (s *simulation) agreeOn(id string, row Link, issue Detail) {
 	case outcome == OutcomePending:
 	case !settled:
 		s.violated("%s is %s and not settled: %+v", id, outcome, row.Work)
-	case !slices.Contains(keys, resolutionKey(outcome)):
-		s.violated("%s is %s and the issue does not say so: %v", id, outcome, keys)
+	case !slices.Contains(keys, resolutionKey(row, outcome)):
+		s.violated("%s is %s and the issue does not say so: %v; %+v", id, outcome, keys, row.Work)
 	}
 }
 

@@ -110,6 +110,10 @@ func resolutionText(l Link, o Outcome) string {
 	}
 }
 
+// retractionText takes a closing comment back.
+const retractionText = "Teleport says that the Access Request is still *pending*; that it had expired was a mistake. " +
+	"This issue is open again, and moving it decides the request."
+
 func refusalText(v Verdict) string {
 	return "This move does not decide the Access Request, and nothing was changed in Teleport. " + v.Refusal
 }
