@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	stdsync "sync"
 	"time"
@@ -53,7 +54,7 @@ func (w *worker) find(ctx context.Context) error {
 		w.looks.failed(w.link.RequestID)
 		return err
 	}
-	found, err := w.selectOwnIssue(ctx, issues)
+	found, err := w.selectOwnIssue(ctx, issues, data)
 	if err != nil {
 		return err
 	}
@@ -196,7 +197,7 @@ func (w *worker) begunAt(data PluginData) time.Time {
 
 // reclaim takes over a claim that came to nothing, so that the issue can be made after all.
 func (w *worker) reclaim(ctx context.Context) error {
-	err := w.Cluster.Reclaim(ctx, w.link.RequestID, w.link.Mark)
+	err := w.Cluster.Reclaim(ctx, w.link.RequestID, w.link.Mark, w.Tracker.LastKey())
 	if errors.Is(err, ErrNotFound) {
 		return w.suspectRequest()
 	}
@@ -213,7 +214,7 @@ func (w *worker) adopt(ctx context.Context, data PluginData) error {
 	case errors.Is(err, ErrNotFound) && projectOf(data.Issue.Key) != w.Policy.Project:
 		return w.leaveTo(Issue{ID: data.Issue.ID, Key: data.Issue.Key, Project: projectOf(data.Issue.Key)})
 	case errors.Is(err, ErrNotFound):
-		return w.adoptGone(ctx, data.Issue, err)
+		return w.adoptGone(ctx, data.Issue)
 	case err != nil:
 		return err
 	case detail.Issue.Project != w.Policy.Project:
@@ -232,20 +233,16 @@ func (w *worker) adopt(ctx context.Context, data PluginData) error {
 }
 
 // adoptGone binds an issue that the plugin data names and that Jira no longer has. No other is made.
-func (w *worker) adoptGone(ctx context.Context, ref IssueRef, notFound error) error {
+func (w *worker) adoptGone(ctx context.Context, ref IssueRef) error {
 	c, why, err := w.askForIssue(ctx, ref.ID)
 	switch {
 	case err != nil:
 		return err
-	case c == concludeEnded && w.doubted(&w.link.IssueDoubt, issueDoubt):
+	case c == concludeEnded && agreed(&w.link.IssueDoubt, issueDoubt):
 		w.link.Bound, w.link.IssueGone, w.link.Begun, w.link.IssueDoubt = ref, true, "", time.Time{}
 		return w.record(ctx)
 	}
-	w.doubted(&w.link.IssueDoubt, issueDoubt)
-	return &Error{
-		Side: "jira", Op: "adopt issue " + ref.Key, RetryAfter: doubtAgain,
-		Err: fmt.Errorf("%w that it is gone: %s: %w", ErrUnconfirmed, cmp.Or(why, "asked again in a moment"), notFound),
-	}
+	return inDoubt("jira", "confirm that issue "+ref.Key+" is gone", c, why, &w.link.IssueDoubt)
 }
 
 // leaveTo leaves the request to the agent whose issue it is, in a project that is not this agent's. Nothing is said on
@@ -269,18 +266,16 @@ func projectOf(key string) string {
 }
 
 // selectOwnIssue is the oldest of the issues that the agent made for the request, but one that it has closed as made twice only if there is no other; nil if there is none.
-// An issue that was moved before the request was made was made for another, and somebody has since put this one's ID into it: what was decided
-// about the other must not count for this one.
-func (w *worker) selectOwnIssue(ctx context.Context, oldestFirst []Issue) (first *Detail, err error) {
-	made := w.link.Request.Created
+// One that is older than the request was made for another, and somebody has since put this one's ID into it: what was
+// decided about the other must not count for this one.
+func (w *worker) selectOwnIssue(ctx context.Context, oldestFirst []Issue, data PluginData) (first *Detail, err error) {
 	for _, issue := range oldestFirst {
 		detail, err := w.Tracker.Read(ctx, issue.ID)
 		if err != nil {
 			return nil, err
 		}
-		early := func(m Move) bool { return !made.IsZero() && m.At.Before(made.Add(-clockSlack)) }
 		switch {
-		case slices.ContainsFunc(detail.Moves, early):
+		case olderThan(w.link.Request, detail, data):
 			w.log.Warn("issue left alone: it is older than the request whose ID it holds", zap.String("issue_key", issue.Key))
 		case !slices.ContainsFunc(detail.Comments, isStrayComment):
 			return &detail, nil
@@ -289,6 +284,25 @@ func (w *worker) selectOwnIssue(ctx context.Context, oldestFirst []Issue) (first
 		}
 	}
 	return first, nil
+}
+
+// olderThan reports whether an issue was made before the request. Its key tells, where the claim of the request says
+// after which one it was made. Else the clocks of both sides do, unless Teleport's is known to be ahead: it was moved
+// before the request was made.
+func olderThan(r Request, d Detail, data PluginData) bool {
+	if data.After != "" && projectOf(data.After) == projectOf(d.Issue.Key) {
+		return numberOf(d.Issue.Key) <= numberOf(data.After)
+	}
+	if r.Created.IsZero() || ranAhead(r.Created, time.Now()) {
+		return false
+	}
+	return slices.ContainsFunc(d.Moves, func(m Move) bool { return m.At.Before(r.Created.Add(-clockSlack)) })
+}
+
+// numberOf is the number of an issue key within its project; 0 for what is no key.
+func numberOf(key string) int {
+	n, _ := strconv.Atoi(key[strings.LastIndexByte(key, '-')+1:])
+	return n
 }
 
 // refusedUnlinked: a move made before the issue was known to be the request's.
@@ -312,7 +326,7 @@ func (w *worker) revertEarlyMove(ctx context.Context, d Detail, data PluginData)
 	v = v.refused(refusedUnlinked, "Teleport did not know this issue yet as that of the request "+plain(w.link.RequestID)+", and it may have been moved as that of another. "+
 		"Please look at the request in Teleport"+pageOf(w.link.Request)+", and move this issue again.")
 	told := func(c Comment) bool { return c.Author.Agent && c.Key == v.refusalKey() }
-	if body := refusalText(v); !slices.ContainsFunc(d.Comments, told) && !carries(d.Comments, body) {
+	if body := refusalText(v); !slices.ContainsFunc(d.Comments, told) && !carries(d.Comments, v.refusalKey(), body) {
 		if err := w.Tracker.Comment(ctx, d.Issue.ID, v.refusalKey(), body, w.checked); err != nil {
 			return false, err
 		}

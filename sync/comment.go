@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -18,7 +18,7 @@ func (w *worker) comment(ctx context.Context, key, body string) error {
 		if err != nil {
 			return err
 		}
-		if (w.link.Begun == EffectComment+key || w.link.Begun == EffectComment) && carries(comments, body) {
+		if (w.link.Begun == EffectComment+key || w.link.Begun == EffectComment) && carries(comments, key, body) {
 			w.link.Commented = append(w.link.Commented, key)
 		}
 		w.noteComments(comments)
@@ -82,9 +82,9 @@ func officialReview(c Comment, reviews []Review) string {
 }
 
 // carries finds a comment of the agent by its text, for where Jira does not return comment properties.
-func carries(comments []Comment, body string) bool {
+func carries(comments []Comment, key, body string) bool {
 	for _, c := range comments {
-		if c.Author.Agent && strings.Join(strings.Fields(c.Body), " ") == strings.Join(strings.Fields(body), " ") {
+		if c.Author.Agent && (c.Key == "" || c.Key == key) && strings.Join(strings.Fields(c.Body), " ") == strings.Join(strings.Fields(body), " ") {
 			return true
 		}
 	}
@@ -97,7 +97,7 @@ func (w *worker) answer(ctx context.Context, id string) error {
 	detail, err := w.Tracker.Read(ctx, id)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return w.strayGone(ctx, id, err)
+		return w.strayGone(ctx, id)
 	case err != nil:
 		return err
 	case detail.Issue.RequestID != w.link.RequestID:
@@ -123,7 +123,7 @@ func (w *worker) tellStray(ctx context.Context, stray Detail) error {
 	w.log.Warn("another issue holds the request's ID", zap.String("issue_key", stray.Issue.Key), zap.Bool("made_by_agent", duplicate))
 	key, body := strayPrefix+w.link.Bound.Key, strayText(w.link.Bound.Key, duplicate)
 	told := slices.ContainsFunc(stray.Comments, func(c Comment) bool { return c.Key == key && c.Author.Agent })
-	if !told && !carries(stray.Comments, body) {
+	if !told && !carries(stray.Comments, key, body) {
 		if err := w.Tracker.Comment(ctx, stray.Issue.ID, key, body, w.checked); err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ const strayPrefix = "stray:"
 func isStrayComment(c Comment) bool { return c.Author.Agent && strings.HasPrefix(c.Key, strayPrefix) }
 
 // strayGone is answer for another issue that a read by its id does not show.
-func (w *worker) strayGone(ctx context.Context, id string, notFound error) error {
+func (w *worker) strayGone(ctx context.Context, id string) error {
 	c, why, err := w.askForIssue(ctx, id)
 	switch {
 	case err != nil:
@@ -151,10 +151,7 @@ func (w *worker) strayGone(ctx context.Context, id string, notFound error) error
 	case c == concludeEnded:
 		return w.answered(id)
 	}
-	return &Error{
-		Side: "jira", Op: "read issue " + id, RetryAfter: doubtAgain,
-		Err: fmt.Errorf("%w that it is gone: %s: %w", ErrUnconfirmed, why, notFound),
-	}
+	return inDoubt("jira", "confirm that issue "+id+" is gone", c, why, new(time.Time))
 }
 
 func (w *worker) answered(id string) error {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	stdsync "sync"
 	"time"
 
@@ -23,10 +21,14 @@ import (
 //	    └──── the second answer denies ────┘  └─ it cannot be asked: told to the operator, nothing changes
 //
 // What a row believes of its request is Link.Gone, of its issue Work.IssueGone. SuspectRequest and SuspectIssue say that
-// a word against that was heard; RequestDoubt and IssueDoubt since when it could not be cleared up.
+// a word against that was heard; RequestDoubt and IssueDoubt since when all answers agree on it.
 
-// ErrUnconfirmed means that one answer of a side contradicts what was known before, and no other has confirmed it yet.
-var ErrUnconfirmed = errors.New("not confirmed")
+var (
+	// ErrUnconfirmed means that one answer of a side contradicts what was known before, and no other confirms it.
+	ErrUnconfirmed = errors.New("not confirmed")
+	// errAskAgain means that all answers agree, and that it is too early to believe them.
+	errAskAgain = errors.New("to be confirmed by asking again")
+)
 
 const (
 	// requestDoubt is how long Teleport has to say that a request has ended, where no watch told of its deletion. Lists
@@ -67,10 +69,12 @@ func (q requestWord) conclude() (c conclusion, why string) {
 	switch {
 	case q.found && q.listed:
 		return concludeHeld, ""
-	case q.deleted && !q.found, q.right == ListRightGranted, q.overdue:
+	case q.deleted && !q.found, q.right == ListRightGranted:
 		return concludeEnded, ""
-	case q.right == ListRightLacking:
+	case q.right == ListRightLacking: // Teleport's own clock may be one that nobody else has
 		return concludeUnproven, lacksListRight
+	case q.overdue:
+		return concludeEnded, ""
 	}
 	return concludeUnproven, "Teleport does not show the request, and does not tell whether this identity may list all requests; " +
 		"see `teleport-jira-agent check`"
@@ -118,18 +122,28 @@ func (w *worker) checkRequest(ctx context.Context) error {
 		w.link.SuspectRequest = false // what said that it is there again was old
 		w.link.RequestDoubt = time.Time{}
 		return nil
-	case c == concludeEnded && (word.deleted || w.doubted(&w.link.RequestDoubt, requestDoubt)):
+	case c == concludeEnded && (word.deleted || agreed(&w.link.RequestDoubt, requestDoubt)):
 		return w.gone(ctx)
 	}
-	w.doubted(&w.link.RequestDoubt, requestDoubt)
-	again := doubtAgain
-	if c == concludeEnded {
-		again, why = requestDoubt, "asked again in a moment"
+	return inDoubt("teleport", "confirm that request "+w.link.RequestID+" has ended", c, why, &w.link.RequestDoubt)
+}
+
+// agreed notes since when all answers agree on something, and reports whether that is long enough to believe it.
+func agreed(since *time.Time, enough time.Duration) bool {
+	if since.IsZero() || since.After(time.Now()) {
+		*since = time.Now()
 	}
-	return &Error{
-		Side: "teleport", Op: "confirm that request " + w.link.RequestID + " has ended", RetryAfter: again,
-		Err: fmt.Errorf("%w: %s", ErrUnconfirmed, why),
+	return time.Since(*since) >= enough
+}
+
+// inDoubt is the error of a step that could not conclude anything yet. The next one begins anew unless all answers agree.
+func inDoubt(side, op string, c conclusion, why string, since *time.Time) error {
+	e := &Error{Side: side, Op: op, RetryAfter: requestDoubt, Err: errAskAgain}
+	if c != concludeEnded {
+		*since = time.Time{}
+		e.RetryAfter, e.Err = doubtAgain, fmt.Errorf("%w: %s", ErrUnconfirmed, why)
 	}
+	return e
 }
 
 // askForRequest asks Teleport the different questions, each only where the answers before leave it open, and records the
@@ -164,7 +178,7 @@ func (w *worker) askForRequest(ctx context.Context) (word requestWord, err error
 			return word, err
 		}
 	}
-	if word.right, err = w.Cluster.ListRight(ctx); err != nil || word.right == ListRightGranted {
+	if word.right, err = w.Cluster.ListRight(ctx); err != nil || word.right != ListRightUnknown {
 		return word, err
 	}
 	word.overdue, err = w.overdue(ctx)
@@ -179,14 +193,6 @@ func (w *worker) overdue(ctx context.Context) (bool, error) {
 	}
 	there, err := w.Tracker.Now(ctx)
 	return w.link.Request.PastExpiry(there), err
-}
-
-// doubted notes since when something is in doubt, and reports whether that is long enough to conclude it.
-func (w *worker) doubted(since *time.Time, enough time.Duration) bool {
-	if since.IsZero() || since.After(time.Now()) {
-		*since = time.Now()
-	}
-	return time.Since(*since) >= enough
 }
 
 // held notes that Teleport has the request, whatever was believed. What was shown of its end is taken back.
@@ -218,19 +224,13 @@ func (w *worker) vanished(ctx context.Context, notFound error) error {
 	if err != nil {
 		return err
 	}
-	if enough := w.doubted(&w.link.IssueDoubt, issueDoubt); c == concludeEnded && enough {
+	if c == concludeEnded && agreed(&w.link.IssueDoubt, issueDoubt) {
 		w.link.SuspectIssue, w.link.IssueGone, w.link.IssueDoubt = false, true, time.Time{}
 		w.log.Warn("issue gone", zap.String("issue_key", w.link.Bound.Key))
 		return w.issueGone(notFound)
 	}
-	if c == concludeEnded {
-		why = "asked again in a moment"
-	}
 	w.link.SuspectIssue = true
-	return &Error{
-		Side: "jira", Op: "read issue " + w.link.Bound.Key, RetryAfter: min(doubtAgain, issueDoubt),
-		Err: fmt.Errorf("%w that it is gone: %s: %w", ErrUnconfirmed, why, notFound),
-	}
+	return inDoubt("jira", "confirm that issue "+w.link.Bound.Key+" is gone", c, why, &w.link.IssueDoubt)
 }
 
 // askForIssue asks Jira a second question about an issue that a read by id does not show.
@@ -272,14 +272,12 @@ func (w *worker) issueGone(notFound error) error {
 	}
 }
 
-// tellDoubt tells the operator of what could not be confirmed for longer than it takes to ask again.
+// tellDoubt tells the operator of what could not be confirmed for a while.
 func (w *worker) tellDoubt(ctx context.Context, err error) {
-	var lasting error
-	old := func(since time.Time, enough time.Duration) bool { return !since.IsZero() && time.Since(since) > 2*enough }
-	if errors.Is(err, ErrUnconfirmed) && (old(w.link.RequestDoubt, requestDoubt) || old(w.link.IssueDoubt, issueDoubt)) {
-		lasting = err
+	if !errors.Is(err, ErrUnconfirmed) {
+		err = nil
 	}
-	if changed, all := w.doubts.set(w.link.RequestID, lasting); changed {
+	if changed, all := w.doubts.set(w.link.RequestID, err, time.Now()); changed {
 		w.condition(ctx, LoopDoubts, all)
 	}
 }
@@ -287,30 +285,48 @@ func (w *worker) tellDoubt(ctx context.Context, err error) {
 // doubts are the requests of which something cannot be confirmed. While there are any the replica is not ready.
 type doubts struct {
 	mu   stdsync.Mutex
-	open map[string]error
+	open map[string]doubt
+	told bool
 }
 
-// set notes what is in doubt about a request, nil for nothing. changed tells whether that is new; all is what is in doubt
-// altogether, nil for nothing.
-func (d *doubts) set(requestID string, doubt error) (changed bool, all error) {
+type doubt struct {
+	since time.Time
+	err   error
+}
+
+// tolerated is how long something may be in doubt without a word.
+const tolerated = 2 * doubtAgain
+
+// set notes what is in doubt about a request at now, nil for nothing. changed tells whether that is news for the
+// operator; all is what has been in doubt for a while altogether, nil for nothing.
+func (d *doubts) set(requestID string, err error, now time.Time) (changed bool, all error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, was := d.open[requestID]
+	known, was := d.open[requestID]
 	switch {
-	case doubt == nil && !was:
-		return false, nil
-	case doubt == nil:
+	case err == nil:
 		delete(d.open, requestID)
 	case d.open == nil:
-		d.open = map[string]error{requestID: doubt}
+		d.open = map[string]doubt{requestID: {now, err}}
+	case !was:
+		d.open[requestID] = doubt{now, err}
 	default:
-		d.open[requestID] = doubt
+		d.open[requestID] = doubt{known.since, err}
 	}
-	if len(d.open) == 0 {
-		return true, nil
+	lasting, first := 0, ""
+	for id, doubt := range d.open {
+		if now.Sub(doubt.since) < tolerated {
+			continue
+		}
+		if lasting++; first == "" || id < first {
+			first = id
+		}
 	}
-	first := slices.Min(slices.Collect(maps.Keys(d.open)))
-	return !was || doubt == nil, fmt.Errorf("%d requests in doubt, the first: %w", len(d.open), d.open[first])
+	before := d.told
+	if d.told = lasting > 0; !d.told {
+		return before, nil
+	}
+	return !before, fmt.Errorf("%d in doubt, the first: %w", lasting, d.open[first].err)
 }
 
 // deletions are the requests of which a watch told in this term that they were deleted.

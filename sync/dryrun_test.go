@@ -177,10 +177,10 @@ func TestADryRunCountsWhatIsAlreadySo(t *testing.T) {
 	require.NoError(t, teleport.Resolve(ctx, "req-1", IssueRef{ID: "10001"}, "approved", "", 0))
 	require.ErrorIs(t, teleport.Resolve(ctx, "req-1", IssueRef{ID: "10001"}, "denied", "", 0), ErrDryRun)
 	require.NoError(t, teleport.Resolve(ctx, "req-2", IssueRef{ID: "10001"}, "denied", "", 0)) // no plugin data: nothing would be written
-	_, mine, err := teleport.Claim(ctx, Request{ID: "req-2"}, "mark")
+	_, mine, err := teleport.Claim(ctx, Request{ID: "req-2"}, "mark", "")
 	require.ErrorIs(t, err, ErrDryRun)
 	require.False(t, mine)
-	ref, mine, err := teleport.Claim(ctx, Request{ID: "req-1"}, "mark")
+	ref, mine, err := teleport.Claim(ctx, Request{ID: "req-1"}, "mark", "")
 	require.NoError(t, err)
 	require.Equal(t, IssueRef{ID: "10001"}, ref)
 	require.False(t, mine)

@@ -12,7 +12,7 @@ import (
 // create makes the request's issue. What is about to happen is recorded before each step, so that a crash or a lost answer leaves a
 // trace: plugin data first (it outlives the database), then the row, then Jira.
 func (w *worker) create(ctx context.Context) error {
-	ref, mine, err := w.Cluster.Claim(ctx, w.link.Request, w.link.Mark)
+	ref, mine, err := w.Cluster.Claim(ctx, w.link.Request, w.link.Mark, w.Tracker.LastKey())
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return w.suspectRequest()

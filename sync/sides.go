@@ -39,13 +39,13 @@ type Cluster interface {
 	Review(ctx context.Context, requestID string, r Review) (Request, error)
 
 	// Claim writes into the plugin data of a pending request, by compare-and-swap, that an issue is about to be made for it by who
-	// knows the mark. mine is true when the claim has this mark, now or since an earlier call, and no issue yet. Otherwise ref is the
+	// knows the mark, and after which issue key; that is empty where none is known. mine is true when the claim has this mark, now or since an earlier call, and no issue yet. Otherwise ref is the
 	// issue that the plugin data names, or zero when it names none (somebody's claim whose create was never finished).
 	// ErrNotFound when the request is gone.
-	Claim(ctx context.Context, r Request, mark string) (ref IssueRef, mine bool, err error)
+	Claim(ctx context.Context, r Request, mark, after string) (ref IssueRef, mine bool, err error)
 
-	// Reclaim puts the mark on a claim that has none or another, unless it names an issue: then ErrChanged.
-	Reclaim(ctx context.Context, requestID, mark string) error
+	// Reclaim puts mark and after on a claim that has none or others, unless it names an issue: then ErrChanged.
+	Reclaim(ctx context.Context, requestID, mark, after string) error
 
 	// Linked reads the plugin data; zero when there is none.
 	Linked(ctx context.Context, requestID string) (PluginData, error)
@@ -81,8 +81,9 @@ type PluginData struct {
 	Issue IssueRef
 	// Resolution is how the request ended, as a plugin wrote once it had told the issue; empty before.
 	Resolution Outcome
-	// Mark is who claimed the request (Cluster.Claim); empty where Teleport's own plugin did, which leaves none.
-	Mark string
+	// Mark is who claimed the request (Cluster.Claim); empty where Teleport's own plugin did, which leaves none. After is
+	// the latest issue key that was known then: the request's issue has a later one. Empty where none was known.
+	Mark, After string
 }
 
 // Watch is an open stream of events.

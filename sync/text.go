@@ -98,6 +98,9 @@ func reviewText(r Review) string {
 func resolutionText(l Link, o Outcome) string {
 	switch o {
 	case OutcomeExpired:
+		if l.Retracted > 0 {
+			return "Now the Access Request has *ended* without a decision. Please make a new one if access is still needed."
+		}
 		return "The Access Request has *expired* or was deleted before anybody decided it. Please make a new one if access is still needed."
 	case OutcomePromoted:
 		text := "The Access Request was *promoted* to membership in an access list"
