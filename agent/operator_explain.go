@@ -146,16 +146,16 @@ func (s *story) read(ctx context.Context, view *db.View, name string) (err error
 func (s *story) ask(ctx context.Context, p *process, teleportErr, jiraErr error) {
 	l := &s.link
 	if teleportErr == nil && !l.Gone {
-		r, err := p.cluster.Request(ctx, l.RequestID)
+		r, ok, doubt, err := sync.LookUp(ctx, p.cluster, l.RequestID)
 		switch {
-		case errors.Is(err, sync.ErrNotFound):
-			l.Gone = true
-		case err == nil:
+		case ok:
 			l.Request, _ = sync.MergeRequest(l.Request, r)
+		case doubt != "":
+			err = errors.New(doubt)
+		case err == nil:
+			l.Gone = true
 		}
-		if !errors.Is(err, sync.ErrNotFound) {
-			teleportErr = err
-		}
+		teleportErr = err
 	}
 	if jiraErr == nil && l.Bound.ID != "" {
 		detail, err := p.tracker.Read(ctx, l.Bound.ID)

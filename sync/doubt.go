@@ -185,6 +185,21 @@ func (w *worker) askForRequest(ctx context.Context) (word requestWord, err error
 	return word, err
 }
 
+// LookUp reads a request for somebody who asks, and concludes nothing. ok is false when Teleport does not show it; then
+// doubt says why that proves nothing, and is empty where it does.
+func LookUp(ctx context.Context, c Cluster, id string) (r Request, ok bool, doubt string, err error) {
+	r, err = c.Request(ctx, id)
+	if !errors.Is(err, ErrNotFound) {
+		return r, err == nil, "", err
+	}
+	right, err := c.ListRight(ctx)
+	if err != nil {
+		return r, false, "", err
+	}
+	_, doubt = requestWord{right: right}.conclude()
+	return r, false, doubt, nil
+}
+
 // overdue reports whether the request is past its expiry by this process's clock and by Jira's: one clock alone may be
 // wrong.
 func (w *worker) overdue(ctx context.Context) (bool, error) {

@@ -206,10 +206,16 @@ func (e *Engine) pauseSide(err error) {
 	}
 }
 
-// sideFailed pauses a side that a worker found in trouble, until the time that it returns, and tells of it.
+// tellSide is after how many failures in a row it is told that calls to a side fail: one or two pass by themselves.
+const tellSide = 3
+
+// sideFailed pauses a side that a worker found in trouble, until the time that it returns, and tells of it if that lasts.
 func (e *Engine) sideFailed(ctx context.Context, failure *Error) time.Time {
-	e.condition(ctx, callsTo(failure.Side), failure)
-	return e.sides.failed(failure, time.Now())
+	until, failures := e.sides.failed(failure, time.Now())
+	if failures >= tellSide {
+		e.condition(ctx, callsTo(failure.Side), failure)
+	}
+	return until
 }
 
 // sideWorked notes that calls to a side succeed.

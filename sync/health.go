@@ -157,8 +157,9 @@ type sidePause struct {
 }
 
 // failed pauses the side of err, at least as long as the side asked for, and returns until when. Failures of calls that
-// were under way when the pause began do not lengthen it.
-func (s *sidePauses) failed(err *Error, now time.Time) time.Time {
+// were under way when the pause began do not lengthen it. failures are
+// how many there were in a row.
+func (s *sidePauses) failed(err *Error, now time.Time) (until time.Time, failures int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sides == nil {
@@ -176,7 +177,7 @@ func (s *sidePauses) failed(err *Error, now time.Time) time.Time {
 	if asked := now.Add(err.RetryAfter); asked.After(side.until) {
 		side.until = asked
 	}
-	return side.until
+	return side.until, side.failures
 }
 
 // worked forgets the failures of a side that was just seen working. A pause that is still on was asked for by the side, and stays.

@@ -75,7 +75,7 @@ func (p Policy) Judge(l Link, d Detail) (Verdict, error) {
 				"configure the present name, or the status's id %s", ErrUnconfirmed, d.Issue.Status.Name, d.Issue.Status.ID)
 		}
 	}
-	if found && then != shown && p.Names.calledSo(d.Issue.Status, move.At) {
+	if found && then == "" && p.Names.calledSo(d.Issue.Status, move.At) {
 		then = shown // the history has the name in another language
 	}
 	if reason, text := p.objection(l, d, v, shown, then); reason != "" {
@@ -127,7 +127,7 @@ func (p Policy) objection(l Link, d Detail, v Verdict, shown, then Outcome) (rea
 // bulkFields are the fields, by id or by name, whose change moves an issue to another status though nobody decided that:
 // a new workflow, another issue type or another project maps the statuses of many issues at once.
 // https://support.atlassian.com/jira-cloud-administration/docs/work-with-issue-workflows/
-var bulkFields = []string{"workflow", "issuetype", "issue type", "project", "key"}
+var bulkFields = []string{"workflow", "issuetype", "issue type", "project", "key", "migration"}
 
 // movedAlong is the field by whose change the issue was moved along; empty when it was moved by itself.
 func movedAlong(m Move) string {

@@ -210,7 +210,7 @@ func (e *Engine) search(ctx context.Context, q Query, record func([]Issue) error
 		return record(page)
 	})
 	if err == nil {
-		e.sides.worked("jira", time.Now())
+		e.sideWorked(ctx, "jira", time.Now())
 	}
 	return latest, err
 }

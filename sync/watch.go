@@ -197,6 +197,7 @@ func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 	case right == ListRightLacking:
 		return &Error{Side: "teleport", Op: "list access requests", Err: fmt.Errorf("%w: %s", ErrForbidden, lacksListRight)}
 	}
+	e.sideWorked(ctx, "teleport", start)
 	e.listed.Store(true)
 	return e.eachOpen(ctx, func(links []Link) error {
 		var missing []string
