@@ -186,6 +186,7 @@ const movedApart = 2 * time.Second
 // those that matter were moved last. 20,000 take 11 hours. The rows are kept, so that a restart goes on and does not begin again.
 func (e *Engine) recoverMoved(ctx context.Context, moved []Issue) error {
 	slices.SortFunc(moved, func(a, b Issue) int { return b.Updated.Compare(a.Updated) })
+	defer notify(e.wakeWork)
 	due := time.Now()
 	for some := range slices.Chunk(moved, batch) {
 		if err := e.Store.RecoverIssues(ctx, some, due, movedApart); err != nil {
