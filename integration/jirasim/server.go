@@ -167,7 +167,7 @@ type request struct {
 	vars     map[string]string
 	body     []byte
 	query    url.Values
-	user     *User // nil on endpoints that need no authentication
+	user     *User  // nil on endpoints that need no authentication
 	hidden   string // the id or key of an issue that the call is not shown
 	creation *fate  // what becomes of an issue that the call creates; nil: nothing special
 }
