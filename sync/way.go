@@ -20,8 +20,97 @@ type Way struct {
 	Visited []Status
 }
 
+// Workflow is what is known of where an issue can be moved.
+type Workflow struct {
+	// Offered are the statuses that a transition leads to from where the issue is now.
+	Offered []Status
+	// Seen are those that issues were offered lately in another status; known is false where none was asked about.
+	Seen func(Status) (to []Status, known bool)
+	// Statuses are all that the issue's workflow has; nil when that is not known.
+	Statuses []Status
+}
+
 // Arrived reports whether the way ends in this status.
-func (w Way) Arrived(s Status) bool { return slices.ContainsFunc(w.To, s.Is) }
+func (w Way) Arrived(s Status) bool { return isAmong(w.To, s) }
+
+// Next is the status to move an issue to next, one of those that it is offered where it is: on the way to the first of To
+// that the workflow leads to. Where none is offered and none was seen further on, it goes to where nobody has looked yet.
+// It finds none when nothing is left to try, or no step.
+func (w Way) Next(at Status, flow Workflow) (next Status, ok bool) {
+	for _, want := range w.To {
+		if next, ok := w.toward(want, at, flow); ok {
+			return next, true
+		}
+	}
+	return Status{}, false
+}
+
+// toward is Next for one of To.
+func (w Way) toward(want string, at Status, flow Workflow) (next Status, ok bool) {
+	steps := maxWay
+	for _, s := range w.Visited {
+		if !sameStatus(s, at) {
+			steps--
+		}
+	}
+	wanted := func(s Status) bool { return s.Is(want) }
+	passed := func(s Status) bool {
+		return w.Arrived(s) || isAmong(w.Never, s) || slices.ContainsFunc(w.Visited, func(v Status) bool { return sameStatus(v, s) })
+	}
+	free := func(s Status) bool { return !passed(s) && !isAmong(w.Avoid, s) }
+	if next, ok := flow.search(at, steps, wanted, free); ok {
+		return next, true
+	}
+	if next, ok := flow.search(at, steps, wanted, func(s Status) bool { return !passed(s) }); ok {
+		return next, true
+	}
+	if flow.Statuses != nil && !slices.ContainsFunc(flow.Statuses, wanted) {
+		return Status{}, false // it cannot be reached
+	}
+	unknown := func(s Status) bool {
+		_, known := flow.Seen(s)
+		return !known && free(s)
+	}
+	pending := func(s Status) bool { return unknown(s) && isAmong(w.Via, s) }
+	if next, ok := flow.search(at, steps-1, pending, free); ok {
+		return next, true
+	}
+	return flow.search(at, steps-1, unknown, free)
+}
+
+// search finds the shortest way to a status that end accepts, in at most so many steps and through statuses that pass
+// accepts, and returns the first step of it.
+func (f Workflow) search(at Status, steps int, end, pass func(Status) bool) (first Status, ok bool) {
+	type path struct{ first, last Status }
+	met := []Status{at}
+	var level []path
+	for _, s := range f.Offered {
+		level = append(level, path{s, s})
+	}
+	for ; steps > 0 && len(level) > 0; steps-- {
+		var further []path
+		for _, p := range level {
+			if slices.ContainsFunc(met, func(s Status) bool { return sameStatus(s, p.last) }) {
+				continue
+			}
+			if end(p.last) {
+				return p.first, true
+			}
+			met = append(met, p.last)
+			if !pass(p.last) {
+				continue
+			}
+			to, _ := f.Seen(p.last)
+			for _, s := range to {
+				further = append(further, path{p.first, s})
+			}
+		}
+		level = further
+	}
+	return Status{}, false
+}
+
+func isAmong(names []string, s Status) bool { return slices.ContainsFunc(names, s.Is) }
 
 // Way is how to bring an issue to a status that shows an outcome. While the request is pending no status that stands
 // for a decision is gone through.

@@ -2,6 +2,7 @@ package jirasim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -64,6 +65,49 @@ func (s *Server) RemoveTransition(id string) {
 		mustFind(d.transitions, "transition", id, func(t Transition) bool { return t.ID == id })
 		d.transitions = slices.DeleteFunc(slices.Clone(d.transitions), func(t Transition) bool { return t.ID == id })
 	})
+}
+
+// SetWorkflow replaces the workflow of all issue types: the status in which issues begin, and all arrows.
+func (s *Server) SetWorkflow(initial string, transitions ...Transition) {
+	s.administer(func(d *setup) {
+		d.mustStatus(initial)
+		for _, t := range transitions {
+			for _, name := range append([]string{t.To}, t.From...) {
+				d.mustStatus(name)
+			}
+		}
+		d.initial, d.transitions = initial, slices.Clone(transitions)
+	})
+}
+
+// TranslateStatus shows a status under another name, as accounts of another language see it; histories keep the name itself.
+// An empty name takes that back.
+func (s *Server) TranslateStatus(status, shown string) {
+	s.administer(func(d *setup) {
+		d.mustStatus(status)
+		at := slices.IndexFunc(d.statuses, func(s Status) bool { return s.Name == status })
+		d.translated = maps.Clone(d.translated)
+		d.translated[d.statuses[at].ID] = shown
+	})
+}
+
+// SkipKeys takes so many keys of a project that no issue gets, as creates that fail late do.
+func (s *Server) SkipKeys(project string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.site.nextKey[project] += n
+}
+
+// HideIssue lets the security of an issue keep it from a user: it is not found by key, and in no search.
+func (s *Server) HideIssue(issue, user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mustUser(user)
+	r := s.site.find(issue)
+	if r == nil {
+		panic("jirasim: no issue " + issue)
+	}
+	r.secret = map[string]bool{user: true}
 }
 
 // AddField makes a custom field as it is described; with an empty ID it gets the next one, which is returned.

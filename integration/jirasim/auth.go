@@ -14,7 +14,7 @@ func (s *Server) authenticate(q *request) *Refusal {
 		user := s.site.users[c.User]
 		ok := basic && c.Username != "" && c.Username == username && c.Token == password ||
 			bearer && c.Username == "" && c.Token == token
-		expired := !c.Expires.IsZero() && !s.cfg.Now().Before(c.Expires)
+		expired := !c.Expires.IsZero() && !s.clock().Before(c.Expires)
 		if ok && !user.Inactive && !expired {
 			q.user = user
 			return nil
@@ -44,7 +44,7 @@ func may(u *User, permission, what string) error {
 // visible finds an issue that u may see. To others it does not exist.
 func (s *Server) visible(u *User, idOrKey string) (*record, error) {
 	r := s.site.find(idOrKey)
-	if r != nil && can(u, BrowseProjects) {
+	if r != nil && can(u, BrowseProjects) && r.shownTo(u) {
 		return r, nil
 	}
 	if s.cfg.Deployment == Cloud {
@@ -52,6 +52,9 @@ func (s *Server) visible(u *User, idOrKey string) (*record, error) {
 	}
 	return nil, refuse(http.StatusNotFound, "Issue Does Not Exist")
 }
+
+// shownTo reports whether neither the issue's security nor a fault hides it from u.
+func (r *record) shownTo(u *User) bool { return !r.secret[u.Name] && u.blindTo != r }
 
 func (s *Server) visibleProject(u *User, idOrKey string) (Project, error) {
 	p, ok := s.project(idOrKey)

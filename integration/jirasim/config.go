@@ -160,6 +160,8 @@ type User struct {
 	TimeZone string
 	// Permissions of the account in all projects; nil: AllPermissions.
 	Permissions []string
+
+	blindTo *record // an issue that one call is not shown
 }
 
 // Group is a group of users.

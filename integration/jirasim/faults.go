@@ -21,13 +21,22 @@ type Fault struct {
 	Effect Effect
 }
 
-// Effect is what a Fault does to a call: one of Respond, Delay, Hang, DropBefore, LoseAnswer, HangAnswer.
+// Effect is what a Fault does to a call: one of Respond, Delay, Hang, DropBefore, LoseAnswer, HangAnswer, NotShown,
+// FinishLate, FinishNever.
 type Effect struct {
-	kind   effectKind
-	status int
-	body   string
-	header http.Header
-	delay  time.Duration
+	kind     effectKind
+	status   int
+	body     string
+	header   http.Header
+	delay    time.Duration
+	issue    string // NotShown: its id or key
+	creation *fate
+}
+
+// fate is what becomes of an issue that is being created.
+type fate struct {
+	never bool
+	after time.Duration // zero: not before FinishCreates
 }
 
 type effectKind string
@@ -39,6 +48,8 @@ const (
 	effectDropBefore effectKind = "drop before"
 	effectLoseAnswer effectKind = "lose answer"
 	effectHangAnswer effectKind = "hang answer"
+	effectNotShown   effectKind = "not shown"
+	effectCreate     effectKind = "create and answer otherwise"
 )
 
 // Respond answers with this status and body; nothing else happens. Headers come in pairs: name, value, name, value.
@@ -64,6 +75,62 @@ func LoseAnswer() Effect { return Effect{kind: effectLoseAnswer} }
 
 // HangAnswer lets the call take effect and holds back the answer until the client gives up or the fault is removed.
 func HangAnswer() Effect { return Effect{kind: effectHangAnswer} }
+
+// NotShown answers the call as if the issue were not there, by whatever id or key it is asked for: 404, or absent from
+// bulkfetch and searches. A replica of Jira that lags, or a permission that flickers, does that.
+func NotShown(issue string) Effect { return Effect{kind: effectNotShown, issue: issue} }
+
+// FinishLate lets a create take its key and end as answer says, one of Respond, LoseAnswer and HangAnswer, while the issue
+// itself is not there before that time, or FinishCreates; with zero, before FinishCreates. A create that Jira refuses is
+// answered as such.
+func FinishLate(after time.Duration, answer Effect) Effect {
+	answer.creation = &fate{after: after}
+	return unfinished(answer)
+}
+
+// FinishNever is FinishLate of an issue that is never there: its key stays unused.
+func FinishNever(answer Effect) Effect {
+	answer.creation = &fate{never: true}
+	return unfinished(answer)
+}
+
+// unfinished lets the call reach Jira before it is answered.
+func unfinished(answer Effect) Effect {
+	switch answer.kind {
+	case effectStatus:
+		answer.kind = effectCreate
+	case effectLoseAnswer, effectHangAnswer:
+	default:
+		panic("jirasim: a create cannot end in " + string(answer.kind))
+	}
+	return answer
+}
+
+// FinishCreates finishes all creates that Jira has not finished yet.
+func (s *Server) FinishCreates() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, finish := range s.site.unfinished {
+		finish()
+	}
+	s.site.unfinished = nil
+}
+
+// begin lets an issue that has its key be there when its fate says.
+func (s *Server) begin(f fate, add func()) {
+	if f.never {
+		return
+	}
+	finish := sync.OnceFunc(add)
+	s.site.unfinished = append(s.site.unfinished, finish)
+	if f.after > 0 {
+		time.AfterFunc(f.after, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			finish()
+		})
+	}
+}
 
 // faults is what goes wrong at present.
 type faults struct {

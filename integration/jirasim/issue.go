@@ -23,48 +23,63 @@ func (s *Server) postIssue(q *request) (answer, error) {
 	if err := decode(q.body, &c); err != nil {
 		return answer{}, err
 	}
-	issue, err := s.create(q.user, c)
+	issue, add, err := s.draft(q.user, c)
 	if err != nil {
 		return answer{}, err
+	}
+	if q.creation != nil {
+		s.begin(*q.creation, add)
+	} else {
+		add()
 	}
 	return answer{status: http.StatusCreated, body: object{"id": issue.ID, "key": issue.Key, "self": s.self(q, "issue/"+issue.ID)}}, nil
 }
 
 func (s *Server) create(author *User, c creation) (*Issue, error) {
+	issue, add, err := s.draft(author, c)
+	if err == nil {
+		add()
+	}
+	return issue, err
+}
+
+// draft makes an issue that has its id and key, and is there once add is called.
+func (s *Server) draft(author *User, c creation) (issue *Issue, add func(), err error) {
 	if len(c.Update) > 0 || len(c.Transition) > 0 {
-		return nil, refuse(http.StatusBadRequest, "jirasim: update and transition on creation are not simulated")
+		return nil, nil, refuse(http.StatusBadRequest, "jirasim: update and transition on creation are not simulated")
 	}
 	project, ok := s.chosenProject(c.Fields["project"])
 	if !ok || !can(author, BrowseProjects) {
-		return nil, refuseField("project", "valid project is required")
+		return nil, nil, refuseField("project", "valid project is required")
 	}
 	if err := may(author, CreateIssues, "create issues in this project"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	typ, ok := s.chosenType(c.Fields["issuetype"])
 	if !ok {
-		return nil, refuseField("issuetype", "Specify a valid issue type")
+		return nil, nil, refuseField("issuetype", "Specify a valid issue type")
 	}
 	values, err := s.initialValues(project, typ, c.Fields)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	properties, err := checkProperties(c.Properties)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	status, _ := s.status(s.cfg.Initial)
+	status, _ := s.status(s.setup.initial)
 	now := s.now()
-	issue := &Issue{
+	issue = &Issue{
 		ID: s.site.newID(), Key: s.site.newKey(project.Key), Project: project.Key, Type: typ.Name, Status: status,
 		Creator: author.Name, Created: now, Updated: now, Fields: values, Properties: properties,
 	}
 	id, _ := strconv.Atoi(issue.ID)
-	r := &record{id: id}
-	s.site.byID[issue.ID] = r
-	s.site.issues = append(s.site.issues, r)
-	s.put(r, issue)
-	return issue, nil
+	return issue, func() {
+		r := &record{id: id}
+		s.site.byID[issue.ID] = r
+		s.site.issues = append(s.site.issues, r)
+		s.put(r, issue)
+	}, nil
 }
 
 // chosenProject reads {"key": …} or {"id": …}.

@@ -138,7 +138,7 @@ func (in *interpreter) issue(c clause) (func(*Issue) bool, error) {
 	for _, operand := range c.operands {
 		r := in.s.site.find(operand.text)
 		switch {
-		case r != nil && r.now.ArchivedBy == "" && can(in.user, BrowseProjects):
+		case r != nil && r.now.ArchivedBy == "" && can(in.user, BrowseProjects) && r.shownTo(in.user):
 			ids = append(ids, strconv.Itoa(r.id))
 		case in.s.cfg.Deployment == Cloud:
 		case unicode.IsDigit([]rune(operand.text + "x")[0]):

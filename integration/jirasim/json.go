@@ -96,7 +96,8 @@ func (s *Server) statusJSON(q *request, status Status) object {
 		"indeterminate": {"id": 4, "key": "indeterminate", "name": "In Progress"},
 		"done":          {"id": 3, "key": "done", "name": "Done"},
 	}[status.Category]
-	return object{"self": s.self(q, "status/"+status.ID), "id": status.ID, "name": status.Name, "description": "", "statusCategory": category}
+	name := cmp.Or(s.setup.translated[status.ID], status.Name)
+	return object{"self": s.self(q, "status/"+status.ID), "id": status.ID, "name": name, "description": "", "statusCategory": category}
 }
 
 func (s *Server) projectJSON(q *request, p Project) object {
@@ -248,6 +249,9 @@ func (s *Server) changeJSON(q *request, c Change) object {
 	o := object{"id": c.ID, "created": s.timestamp(c.At), "items": items}
 	if author := s.userJSON(q, c.Author); author != nil {
 		o["author"] = author
+	}
+	if c.Metadata != nil {
+		o["historyMetadata"] = c.Metadata
 	}
 	return o
 }

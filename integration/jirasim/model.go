@@ -52,6 +52,26 @@ type Change struct {
 	Author string
 	At     time.Time
 	Items  []ChangeItem
+	// Metadata says what led to the change; nil: nothing is told.
+	Metadata *HistoryMetadata
+}
+
+// HistoryMetadata is what the software that made a change told of it:
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issues/, "historyMetadata".
+type HistoryMetadata struct {
+	Type        string              `json:"type,omitempty"`
+	Description string              `json:"description,omitempty"`
+	Actor       *HistoryParticipant `json:"actor,omitempty"`
+	Generator   *HistoryParticipant `json:"generator,omitempty"`
+	Cause       *HistoryParticipant `json:"cause,omitempty"`
+}
+
+// HistoryParticipant is somebody or something that had a part in a change.
+type HistoryParticipant struct {
+	ID          string `json:"id,omitempty"`
+	Type        string `json:"type,omitempty"`
+	DisplayName string `json:"displayName,omitempty"`
+	URL         string `json:"url,omitempty"`
 }
 
 // ChangeItem is one field's change.
@@ -70,6 +90,8 @@ type site struct {
 	nextID  int                // of issues, comments and history entries
 	nextKey map[string]int     // by project key
 	changed chan struct{}      // closed at the next change
+	// unfinished are issues whose creation Jira has begun: each function finishes one.
+	unfinished []func()
 }
 
 // record is an issue through time.
@@ -78,6 +100,8 @@ type record struct {
 	now *Issue // nil: deleted
 	// held is what reads show in place of now; nil: nothing holds them back.
 	held *Issue
+	// secret are the names of users who may not see the issue.
+	secret map[string]bool
 	// index is what searches see: versions in the order in which they show. The first is the one that shows now, or that will first.
 	index []version
 }
@@ -156,13 +180,19 @@ func (i *Issue) clone() *Issue {
 	return &next
 }
 
+// clock is what Jira takes for the time.
+func (s *Server) clock() time.Time { return s.cfg.Now().Add(time.Duration(s.shift.Load())) }
+
 // now is the time that is stored with a change.
-func (s *Server) now() time.Time { return s.cfg.Now().Truncate(s.cfg.TimePrecision) }
+func (s *Server) now() time.Time { return s.clock().Truncate(s.cfg.TimePrecision) }
 
 // put makes issue (nil: deleted) the present version of r, tells webhooks, shows it to searches after the lag, and wakes waiters.
 func (s *Server) put(r *record, issue *Issue) {
-	now := s.cfg.Now()
-	shows := now.Add(s.lag())
+	now := s.indexTime()
+	shows := s.cfg.Now().Add(s.lag())
+	if !s.frozen.IsZero() && !shows.After(s.frozen) {
+		shows = s.frozen.Add(1)
+	}
 	if n := len(r.index); n > 0 && shows.Before(r.index[n-1].shows) {
 		shows = r.index[n-1].shows // the index takes changes of one issue in order
 	}

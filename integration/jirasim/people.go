@@ -87,6 +87,12 @@ func (i *Issue) withStatusRenamed(old, name string) *Issue {
 // ForceStatus sets a status past the workflow and all permissions, as automation does. The history names author, or
 // nobody if that is empty.
 func (s *Server) ForceStatus(issue, author, status string) error {
+	return s.ForceStatusWith(issue, author, status, nil)
+}
+
+// ForceStatusWith is ForceStatus in an entry of the history that has metadata, and other items beside the status: what an
+// app or a rule does as the author, or a bulk operation.
+func (s *Server) ForceStatusWith(issue, author, status string, metadata *HistoryMetadata, beside ...ChangeItem) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if author != "" {
@@ -97,8 +103,35 @@ func (s *Server) ForceStatus(issue, author, status string) error {
 	if r == nil || !ok || r.now.ArchivedBy != "" {
 		return refuse(http.StatusNotFound, "There is no issue %s that can be changed, or no status %s.", issue, status)
 	}
-	s.edit(r, func(i *Issue) { s.setStatus(i, author, to) })
+	s.edit(r, func(i *Issue) { s.migrate(i, author, to, metadata, beside) })
 	return nil
+}
+
+// migrate sets the status in one entry with other items, which come first.
+func (s *Server) migrate(i *Issue, author string, to Status, metadata *HistoryMetadata, beside []ChangeItem) {
+	s.log(i, author, append(slices.Clone(beside), statusItem(i.Status, to))...)
+	i.History[len(i.History)-1].Metadata = metadata
+	i.Status = to
+}
+
+// MigrateWorkflow gives the issues another workflow, as an administrator does: those in a status that the map names go to
+// the one that it maps to, each in one entry of its history with the workflow, under the administrator's name.
+func (s *Server) MigrateWorkflow(author string, statuses map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mustUser(author)
+	workflow := ChangeItem{
+		Field: "Workflow", FieldType: "jira", From: "10600", FromString: "Access workflow", To: "10601", ToString: "Access workflow v2",
+	}
+	for _, r := range s.site.issues {
+		if r.now == nil || statuses[r.now.Status.Name] == "" {
+			continue
+		}
+		to := mustFind(s.setup.statuses, "status", statuses[r.now.Status.Name], func(st Status) bool {
+			return st.Name == statuses[r.now.Status.Name]
+		})
+		s.edit(r, func(i *Issue) { s.migrate(i, author, *to, nil, []ChangeItem{workflow}) })
+	}
 }
 
 // Comment adds a comment and returns its id.

@@ -139,8 +139,11 @@ func (s *Server) matching(u *User, parsed search, reconcile []int64) []*Issue {
 	if !can(u, BrowseProjects) {
 		return found
 	}
-	now := s.cfg.Now()
+	now := s.indexTime()
 	for _, r := range s.candidates(parsed) {
+		if !r.shownTo(u) {
+			continue
+		}
 		i := r.indexed(now)
 		if slices.Contains(reconcile, int64(r.id)) {
 			i = r.now.searchable()
@@ -165,7 +168,7 @@ type pageToken struct {
 const tokenLife = 7 * 24 * time.Hour
 
 func (s *Server) writeToken(jql string, last *Issue) string {
-	raw := encode(pageToken{jql, last.ID, last.Key, last.Project, last.Created, last.Updated, s.cfg.Now()})
+	raw := encode(pageToken{jql, last.ID, last.Key, last.Project, last.Created, last.Updated, s.clock()})
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
@@ -179,7 +182,7 @@ func (s *Server) readToken(c searchCloud) (*Issue, error) {
 	if err == nil {
 		err = json.Unmarshal(raw, &t)
 	}
-	if err != nil || t.JQL != c.JQL || s.cfg.Now().Sub(t.Issued) > tokenLife {
+	if err != nil || t.JQL != c.JQL || s.clock().Sub(t.Issued) > tokenLife {
 		return nil, refuse(http.StatusBadRequest, "The provided next page token is invalid or expired.")
 	}
 	return &Issue{ID: t.ID, Key: t.Key, Project: t.Project, Created: t.Created, Updated: t.Updated}, nil

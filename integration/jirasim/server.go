@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,12 +23,14 @@ type Server struct {
 	calls    journal
 	faults   faults
 	webhooks webhooks
+	shift    atomic.Int64 // nanoseconds by which Jira's clock is ahead of Config.Now
 
 	mu     sync.Mutex // guards all below
 	site   site
 	setup  setup
 	limits limits
 	lag    func() time.Duration
+	frozen time.Time // since when the search index stands still; zero: it does not
 	// address is where Start listened last.
 	address string
 }
@@ -59,6 +62,33 @@ func (s *Server) SetIndexLag(lag func() time.Duration) {
 	defer s.mu.Unlock()
 	s.lag = lag
 }
+
+// FreezeIndex lets the search index stand still until thaw: searches show what they show now, whatever happens. Thawed, it
+// shows all changes whose lag is over.
+func (s *Server) FreezeIndex() (thaw func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.frozen.IsZero() {
+		s.frozen = s.cfg.Now()
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.frozen = time.Time{}
+	}
+}
+
+// indexTime is up to when the search index has taken in changes.
+func (s *Server) indexTime() time.Time {
+	if !s.frozen.IsZero() {
+		return s.frozen
+	}
+	return s.cfg.Now()
+}
+
+// ShiftClock sets by how much Jira's clock is ahead of Config.Now, or behind it: what Jira stores and says from now on.
+// How long the index lags and what limits allow does not depend on it.
+func (s *Server) ShiftClock(ahead time.Duration) { s.shift.Store(int64(ahead)) }
 
 // HoldReads lets calls that read the issue (GET issue, its changelog, bulkfetch) show it as it is now, whatever becomes of it, until
 // release: Jira may tell webhooks of a change before its interface shows it.
@@ -137,7 +167,9 @@ type request struct {
 	vars     map[string]string
 	body     []byte
 	query    url.Values
-	user     *User // nil on endpoints that need no authentication
+	user     *User  // nil on endpoints that need no authentication
+	hidden   string // the id or key of an issue that the call is not shown
+	creation *fate  // what becomes of an issue that the call creates; nil: nothing special
 }
 
 // answer is what goes back: body as JSON, or raw as it is.
@@ -174,6 +206,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !answered {
 		panic(http.ErrAbortHandler)
 	}
+	w.Header().Set("Date", s.clock().UTC().Format(http.TimeFormat))
 	a.write(w)
 }
 
@@ -210,7 +243,11 @@ func (s *Server) process(q *request) (a answer, fault string, answered bool) {
 	if !f.before(q.Context()) {
 		return answer{}, fault, false
 	}
+	q.hidden, q.creation = f.Effect.issue, f.Effect.creation
 	a = s.serve(q)
+	if f.Effect.creation != nil && f.Effect.status != 0 && a.status == http.StatusCreated {
+		return f.Effect.answer(), fault, true
+	}
 	return a, fault, f.after(q.Context())
 }
 
@@ -230,6 +267,11 @@ func (s *Server) serve(q *request) answer {
 	if !q.endpoint.anonymous {
 		if refusal := s.authenticate(q); refusal != nil {
 			return refusal.answer()
+		}
+		if r := s.site.find(q.hidden); r != nil {
+			who := *q.user
+			who.blindTo = r
+			q.user = &who
 		}
 	}
 	headers, limited := s.limits.admit(s, q)

@@ -13,6 +13,8 @@ type setup struct {
 	types       []IssueType
 	statuses    []Status
 	transitions []Transition
+	initial     string            // the status in which issues begin
+	translated  map[string]string // what statuses are called in the language of the accounts, by id
 	fields      []Field
 	required    []string
 	contexts    map[string][]fieldContext // by field id
@@ -51,7 +53,7 @@ const createScreen = "Create Screen"
 func newSetup(cfg Config) setup {
 	d := setup{
 		projects: slices.Clone(cfg.Projects), types: slices.Clone(cfg.IssueTypes), statuses: slices.Clone(cfg.Statuses),
-		transitions: slices.Clone(cfg.Transitions), required: slices.Clone(cfg.Required),
+		transitions: slices.Clone(cfg.Transitions), required: slices.Clone(cfg.Required), initial: cfg.Initial, translated: map[string]string{},
 		contexts: map[string][]fieldContext{}, lastID: 10600,
 	}
 	d.screens = []*screen{{id: 1, tab: 10, name: DefaultScreen, fields: []string{"summary", "description", "environment", "labels", "duedate", "priority"}}}
@@ -69,7 +71,7 @@ func newSetup(cfg Config) setup {
 
 // withoutSetup takes out of a Config what belongs to setup.
 func (c *Config) withoutSetup() {
-	c.Projects, c.IssueTypes, c.Statuses, c.Transitions, c.Fields, c.Required, c.Screens = nil, nil, nil, nil, nil, nil, nil
+	c.Projects, c.IssueTypes, c.Statuses, c.Transitions, c.Fields, c.Required, c.Screens, c.Initial = nil, nil, nil, nil, nil, nil, nil, ""
 }
 
 func (d *setup) newID() int {

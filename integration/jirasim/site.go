@@ -73,7 +73,11 @@ func (s *Server) getProjectStatuses(q *request) (answer, error) {
 		statuses := make([]any, 0, len(s.setup.statuses))
 		for _, status := range s.setup.statuses {
 			if t.has(status.Name) {
-				statuses = append(statuses, s.statusJSON(q, status))
+				shown := s.statusJSON(q, status)
+				if s.cfg.Deployment == Cloud {
+					shown["untranslatedName"] = status.Name
+				}
+				statuses = append(statuses, shown)
 			}
 		}
 		o := s.typeJSON(q, t)

@@ -141,7 +141,7 @@ func (s *Server) event(before, now *Issue) object {
 		kind, author = "issue_commented", comment.Author
 		o["comment"] = s.commentJSON(q, now, comment, false)
 	}
-	o["timestamp"], o["webhookEvent"], o["issue_event_type_name"] = s.cfg.Now().UnixMilli(), name, kind
+	o["timestamp"], o["webhookEvent"], o["issue_event_type_name"] = s.clock().UnixMilli(), name, kind
 	if user := s.userJSON(q, author); user != nil {
 		o["user"] = user
 	}
