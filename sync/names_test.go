@@ -10,7 +10,7 @@ import (
 // german is the status of id 2 as an account sees it whose language is another.
 var german = Status{ID: "2", Name: "Genehmigt"}
 
-func named(s Status, since time.Duration) StatusName {
+func calledSince(s Status, since time.Duration) StatusName {
 	return StatusName{ID: s.ID, Name: s.Name, First: noon.Add(-since), Last: noon.Add(time.Minute - since)}
 }
 
@@ -30,22 +30,22 @@ func TestAStatusIsTheSameUnderAnotherName(t *testing.T) {
 		err     error
 	}{
 		"the history is in another language": {
-			policy: configured("Genehmigt"), names: StatusNames{named(german, time.Hour)}, history: "Approved", decides: true,
+			policy: configured("Genehmigt"), names: StatusNames{calledSince(german, time.Hour)}, history: "Approved", decides: true,
 		},
 		"the status got the configured name after the move": {
-			policy: configured("Genehmigt"), names: StatusNames{named(Status{ID: "2", Name: "Done"}, time.Hour), named(german, -time.Minute)},
+			policy: configured("Genehmigt"), names: StatusNames{calledSince(Status{ID: "2", Name: "Done"}, time.Hour), calledSince(german, -time.Minute)},
 			history: "Done", reason: refusedRenamed,
 		},
 		"the issue is shown in another language, and its history is not": {
-			policy: configured("Approved"), names: StatusNames{named(approvedStatus, time.Hour), named(german, time.Minute)},
+			policy: configured("Approved"), names: StatusNames{calledSince(approvedStatus, time.Hour), calledSince(german, time.Minute)},
 			history: "Approved", decides: true,
 		},
 		"no name is the configured one any more": {
-			policy: configured("Approved"), names: StatusNames{named(approvedStatus, time.Hour), named(german, time.Minute)},
+			policy: configured("Approved"), names: StatusNames{calledSince(approvedStatus, time.Hour), calledSince(german, time.Minute)},
 			history: "Genehmigt", err: ErrUnconfirmed,
 		},
 		"the history names the status of another outcome": {
-			policy: configured("Genehmigt"), names: StatusNames{named(german, time.Hour)}, history: "Denied", reason: refusedRenamed,
+			policy: configured("Genehmigt"), names: StatusNames{calledSince(german, time.Hour)}, history: "Denied", reason: refusedRenamed,
 		},
 		"the id is configured": {policy: configured("2"), history: "Approved", decides: true},
 	} {
@@ -68,12 +68,12 @@ func TestAStatusIsTheSameUnderAnotherName(t *testing.T) {
 func TestAnIssueIsBroughtToAStatusThatHasAnotherNameNow(t *testing.T) {
 	t.Parallel()
 	p := testPolicy
-	p.Names = StatusNames{named(deniedStatus, time.Hour), named(Status{ID: "3", Name: "Abgelehnt"}, time.Minute)}
+	p.Names = StatusNames{calledSince(deniedStatus, time.Hour), calledSince(Status{ID: "3", Name: "Abgelehnt"}, time.Minute)}
 	require.Equal(t, []string{"Denied", "3"}, p.Way(OutcomeDenied, false).To)
 	require.True(t, p.Shows(Status{ID: "3", Name: "Abgelehnt"}, OutcomeDenied))
 	require.False(t, p.Shows(Status{ID: "3", Name: "Abgelehnt"}, OutcomeApproved))
 
-	swapped := StatusNames{named(deniedStatus, time.Hour), named(Status{ID: "3", Name: "Approved"}, time.Minute)}
+	swapped := StatusNames{calledSince(deniedStatus, time.Hour), calledSince(Status{ID: "3", Name: "Approved"}, time.Minute)}
 	p.Names = swapped
 	require.Equal(t, []string{"Denied"}, p.Way(OutcomeDenied, false).To, "it has the name of another outcome now")
 }
@@ -81,7 +81,7 @@ func TestAnIssueIsBroughtToAStatusThatHasAnotherNameNow(t *testing.T) {
 func TestAConfiguredStatusThatIsNoLongerThereIsNamed(t *testing.T) {
 	t.Parallel()
 	p := testPolicy
-	p.Names = StatusNames{named(pendingStatus, time.Hour), named(approvedStatus, time.Hour), named(deniedStatus, time.Hour), named(german, time.Minute)}
+	p.Names = StatusNames{calledSince(pendingStatus, time.Hour), calledSince(approvedStatus, time.Hour), calledSince(deniedStatus, time.Hour), calledSince(german, time.Minute)}
 	present := []Status{pendingStatus, german}
 	require.Equal(t, []string{
 		`the approved status "Approved" is no longer in project ACCESS: it is called "Genehmigt" now; configure that name, or its id 2`,
