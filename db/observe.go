@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
@@ -46,7 +45,7 @@ func (s *store) recordRequests(ctx context.Context, requests []sync.Request, rec
 			return err
 		})
 	})
-	if err != nil || !mergeRequests(known, requests, recovering, s.db.config.Now()) {
+	if err != nil || !mergeRequests(known, requests, recovering) {
 		return err
 	}
 	return s.fenced(ctx, op, func(ctx context.Context, tx pgx.Tx) error {
@@ -58,25 +57,29 @@ func (s *store) recordRequests(ctx context.Context, requests []sync.Request, rec
 		if err != nil {
 			return err
 		}
-		mergeRequests(recorded, requests, recovering, s.db.config.Now())
+		mergeRequests(recorded, requests, recovering)
 		return s.writeRequests(ctx, tx, recorded)
 	})
 }
 
 // mergeRequests merges what was seen into the rows, and adds those that are to be made. It reports whether that is anything new.
-func mergeRequests(recorded map[string]*requestRow, requests []sync.Request, recovering bool, now time.Time) (news bool) {
+func mergeRequests(recorded map[string]*requestRow, requests []sync.Request, recovering bool) (news bool) {
 	for _, seen := range requests {
 		row, ok := recorded[seen.ID]
 		switch {
 		case ok:
 			merged, changed := sync.MergeRequest(row.request, seen)
-			if !changed {
+			back := row.gone && !row.suspect && seen.State == sync.StatePending
+			switch {
+			case back: // it may be an old word; the worker asks
+				row.suspect = true
+				row.news = append(row.news, "seen again")
+			case changed:
+				row.news = append(row.news, sync.DescribeRequest(row.request, merged))
+			default:
 				continue
 			}
-			row.news = append(row.news, sync.DescribeRequest(row.request, merged))
 			row.request = merged
-		case seen.PastExpiry(now): // too late for an issue
-			continue
 		case recovering:
 			recorded[seen.ID] = &requestRow{id: seen.ID, request: seen, fresh: true, begun: sync.EffectCreate}
 		case seen.State == sync.StatePending:
@@ -93,6 +96,8 @@ func mergeRequests(recorded map[string]*requestRow, requests []sync.Request, rec
 type requestRow struct {
 	id      string
 	request sync.Request
+	gone    bool // it is concluded that Teleport no longer has it
+	suspect bool
 	fresh   bool // there is no such row yet
 	begun   string
 	news    []string // what is new in a row that there is
@@ -100,14 +105,14 @@ type requestRow struct {
 
 // Rows that are observed are read in one order, in which they are locked too.
 const (
-	requestsQuery = "SELECT request_id, request FROM links WHERE scope = $1 AND request_id = ANY($2) ORDER BY request_id"
+	requestsQuery = "SELECT request_id, request, gone, suspect_request FROM links WHERE scope = $1 AND request_id = ANY($2) ORDER BY request_id"
 	forUpdate     = " FOR UPDATE"
 )
 
 func requestRows(rows pgx.Rows) (map[string]*requestRow, error) {
 	found, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (*requestRow, error) {
 		var row requestRow
-		err := r.Scan(&row.id, &row.request)
+		err := r.Scan(&row.id, &row.request, &row.gone, &row.suspect)
 		return &row, err
 	})
 	recorded := make(map[string]*requestRow, len(found))
@@ -120,7 +125,7 @@ func requestRows(rows pgx.Rows) (map[string]*requestRow, error) {
 // writeRequests writes rows in the order of their IDs, as they were locked.
 func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*requestRow) error {
 	var fresh, changed documents
-	var begun []string
+	var begun, suspect []string
 	var seen sightings
 	for _, id := range slices.Sorted(maps.Keys(rows)) {
 		row := rows[id]
@@ -136,6 +141,9 @@ func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*r
 		}
 		if err != nil {
 			return err
+		}
+		if row.suspect {
+			suspect = append(suspect, id)
 		}
 	}
 	if len(fresh.ids) > 0 {
@@ -153,9 +161,10 @@ func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*r
 	}
 	if len(changed.ids) > 0 {
 		_, err := tx.Exec(ctx, `
-			UPDATE links AS l SET request = c.request::json, state = c.state, `+dueNow+`
+			UPDATE links AS l SET request = c.request::json, state = c.state,
+				suspect_request = l.suspect_request OR l.request_id = ANY($5), `+dueNow+`
 			FROM unnest($2::text[], $3::text[], $4::text[]) AS c (id, request, state)
-			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, changed.contents, changed.extracts)
+			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, changed.contents, changed.extracts, list(suspect))
 		if err != nil {
 			return err
 		}

@@ -195,7 +195,7 @@ func (s *store) SuspectIssues(ctx context.Context, issueIDs []string, urgent boo
 	_, err := s.write(ctx, op, `
 		suspect AS (
 			SELECT request_id FROM links
-			WHERE scope = $1 AND issue_id = ANY($3) AND NOT suspect_issue AND settled_at IS NULL AND `+held+`
+			WHERE scope = $1 AND issue_id = ANY($3) AND NOT suspect_issue AND (settled_at IS NULL OR issue_gone) AND `+held+`
 			ORDER BY request_id FOR UPDATE),
 		hit AS (
 			UPDATE links AS l SET suspect_issue = true, urgent = l.urgent OR $4, `+dueNow+`

@@ -181,21 +181,24 @@ func (s *store) fence(ctx context.Context, tx pgx.Tx) error {
 
 // linkColumns are what scanLink reads.
 const linkColumns = `request_id, seq, request, gone, suspect_request, issue, suspect_issue, strays, dropped,
-	COALESCE(issue_id, ''), issue_key, mark, begun, begun_at, linked, issue_gone, placed, walking, commented, answered, resolved, settled_at, last_error, due, attempts, parked,
+	COALESCE(issue_id, ''), issue_key, mark, begun, begun_at, begun_after, linked, issue_gone, request_doubt, issue_doubt, checked_at, retracted,
+	placed, walking, commented, answered, resolved, settled_at, last_error, due, attempts, parked,
 	urgent, now()`
 
 // scanLink reads a whole row, with its times by the clock of the reading.
 func (r reading) scanLink(row pgx.CollectableRow) (l sync.Link, err error) {
 	var issue *sync.Issue
-	var begunAt, settledAt, due *time.Time
+	var begunAt, requestDoubt, issueDoubt, checkedAt, settledAt, due *time.Time
 	var serverNow time.Time
 	err = row.Scan(&l.RequestID, &l.Seq, &l.Request, &l.Gone, &l.SuspectRequest, &issue, &l.SuspectIssue, &l.Strays, &l.Dropped,
-		&l.Bound.ID, &l.Bound.Key, &l.Mark, &l.Begun, &begunAt, &l.Linked, &l.IssueGone, &l.Placed, &l.Walking, &l.Commented, &l.Answered, &l.Resolved,
+		&l.Bound.ID, &l.Bound.Key, &l.Mark, &l.Begun, &begunAt, &l.BegunAfter, &l.Linked, &l.IssueGone, &requestDoubt, &issueDoubt, &checkedAt,
+		&l.Retracted, &l.Placed, &l.Walking, &l.Commented, &l.Answered, &l.Resolved,
 		&settledAt, &l.LastError, &due, &l.Attempts, &l.Parked, &l.Urgent, &serverNow)
 	if issue != nil {
 		l.Issue = *issue
 	}
 	l.BegunAt, l.SettledAt, l.Due = r(begunAt, serverNow), r(settledAt, serverNow), r(due, serverNow)
+	l.RequestDoubt, l.IssueDoubt, l.CheckedAt = r(requestDoubt, serverNow), r(issueDoubt, serverNow), r(checkedAt, serverNow)
 	return l, err
 }
 

@@ -23,7 +23,13 @@ const (
 		SELECT now(), LEAST(
 			(SELECT due FROM links WHERE scope = $1 AND urgent AND due > now() + $2::interval AND request_id <> ALL($3) ORDER BY due, request_id LIMIT 1),
 			(SELECT due FROM links WHERE scope = $1 AND NOT urgent AND due > now() + $2::interval AND request_id <> ALL($3) ORDER BY due, request_id LIMIT 1))`
-	openQuery = "SELECT " + linkColumns + " FROM links WHERE scope = $1 AND settled_at IS NULL AND request_id > $2 ORDER BY request_id LIMIT $3"
+	// Open rows, and settled ones whose issue may come back, have an index each.
+	openQuery = `
+		SELECT ` + linkColumns + ` FROM (
+			(SELECT * FROM links WHERE scope = $1 AND settled_at IS NULL AND request_id > $2 ORDER BY request_id LIMIT $3)
+			UNION ALL
+			(SELECT * FROM links WHERE scope = $1 AND settled_at IS NOT NULL AND issue_gone AND request_id > $2 ORDER BY request_id LIMIT $3)
+		) AS l ORDER BY request_id LIMIT $3`
 
 	pending = "scope = $1 AND state = 'pending' AND NOT gone AND settled_at IS NULL"
 	// An issue of which Jira has not told yet when it changed comes first: it is the newest, and the likeliest to be missed.
@@ -103,6 +109,7 @@ func (s *store) PendingIssues(ctx context.Context, limit int) (ids []string, pen
 const saveQuery = fenceCTE + `,
 	saved AS (
 		UPDATE links SET issue_id = NULLIF($5, ''), issue_key = $6, mark = $7, begun = $8, begun_at = now() + $9::interval, linked = $10, issue_gone = $11, placed = $12, walking = $31,
+			begun_after = $32, request_doubt = now() + $33::interval, issue_doubt = now() + $34::interval, checked_at = now() + $35::interval, retracted = $36,
 			commented = $13, answered = $14, resolved = $15, settled_at = CASE WHEN dropped = $16 THEN now() + $17::interval ELSE settled_at END, last_error = $18,
 			issue = CASE WHEN issue_id IS NULL THEN COALESCE($24, issue) ELSE issue END,
 			issue_updated = CASE WHEN issue_id IS NULL AND $24 IS NOT NULL THEN $25 ELSE issue_updated END,
@@ -149,7 +156,8 @@ func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (s
 		fromNow(l.Due, now), l.Attempts, l.Parked, l.SuspectRequest, l.SuspectIssue,
 		known, toNull(l.Issue.Updated),
 	}
-	args = append(append(args, lines(done, now)...), l.Walking)
+	args = append(append(args, lines(done, now)...), l.Walking, clean(l.BegunAfter), fromNow(l.RequestDoubt, now), fromNow(l.IssueDoubt, now),
+		fromNow(l.CheckedAt, now), l.Retracted)
 	op := "save request " + l.RequestID
 	saved = l
 	var found bool

@@ -31,6 +31,12 @@ func (n StatusNames) of(id string) []StatusName {
 	return names
 }
 
+// Latest reports whether this is the name that a status was seen under last.
+func (n StatusNames) Latest(id, name string) bool {
+	names := n.of(id)
+	return len(names) > 0 && names[len(names)-1].Name == name
+}
+
 // calledSo reports whether a status had been seen under this name by then.
 func (n StatusNames) calledSo(s Status, at time.Time) bool {
 	return slices.ContainsFunc(n.of(s.ID), func(name StatusName) bool {

@@ -4,10 +4,11 @@ ALTER TABLE links ADD COLUMN walking text NOT NULL DEFAULT '';
 ALTER TABLE links ADD COLUMN begun_after text NOT NULL DEFAULT '';
 -- How often a conclusion about the request was taken back.
 ALTER TABLE links ADD COLUMN retracted integer NOT NULL DEFAULT 0;
--- Since when the request, or the issue, is suspected of not being as it was concluded; NULL: it is not. And what the doubt is about, for operators.
+-- Since when all answers agree that what is believed of the request, or of the issue, is wrong; NULL: they do not.
 ALTER TABLE links ADD COLUMN request_doubt timestamptz;
 ALTER TABLE links ADD COLUMN issue_doubt timestamptz;
-ALTER TABLE links ADD COLUMN doubt text NOT NULL DEFAULT '';
+-- When Teleport last confirmed that it holds the request as pending.
+ALTER TABLE links ADD COLUMN checked_at timestamptz;
 
 -- All times of the agent's own are by this server's clock. When due was set: a time that is still to come tells that the clock was set back since, and due with
 -- it is too late. NULL: set by an earlier release, or never.
