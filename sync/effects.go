@@ -126,7 +126,7 @@ func (w *worker) way(to Outcome) Way {
 
 // walk takes the issue along the way, each step from a fresh read.
 func (w *worker) walk(ctx context.Context, from Status, way Way, to Outcome) error {
-	for range maxWay {
+	for range MaxWay {
 		way.Visited = append(way.Visited, from)
 		issue, err := w.Tracker.Move(ctx, w.link.Bound.ID, from, way, w.onWay(way, to))
 		if errors.Is(err, ErrChanged) {
@@ -143,7 +143,7 @@ func (w *worker) walk(ctx context.Context, from Status, way Way, to Outcome) err
 	}
 	return &Error{
 		Side: "jira", Op: "move issue " + w.link.Bound.Key + " to " + string(to),
-		Err: fmt.Errorf("%w within %d steps", ErrNoTransition, maxWay),
+		Err: fmt.Errorf("%w within %d steps", ErrNoTransition, MaxWay),
 	}
 }
 

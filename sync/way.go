@@ -2,8 +2,8 @@ package sync
 
 import "slices"
 
-// maxWay is how many transitions an issue is taken through at the most to get where it belongs.
-const maxWay = 6
+// MaxWay is how many transitions an issue is taken through at the most to get where it belongs.
+const MaxWay = 6
 
 // Way says where an issue is to be brought, and through which statuses it may be led. Names and ids are those of
 // Statuses.
@@ -47,7 +47,7 @@ func (w Way) Next(at Status, flow Workflow) (next Status, ok bool) {
 
 // toward is Next for one of To.
 func (w Way) toward(want string, at Status, flow Workflow) (next Status, ok bool) {
-	steps := maxWay
+	steps := MaxWay
 	for _, s := range w.Visited {
 		if !sameStatus(s, at) {
 			steps--

@@ -74,32 +74,46 @@ func (c *Client) issues(ctx context.Context, ids []string, size int, bulk bulk) 
 
 // bulkCloud reads up to 100 issues. All are left to be read one by one where Jira does not offer the call.
 func (c *Client) bulkCloud(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
-	var answer struct {
-		Issues []json.RawMessage `json:"issues"`
-	}
-	_, err = c.do(ctx, request{
-		op: fmt.Sprintf("read %d issues", len(ids)), method: http.MethodPost, endpoint: "issue/bulkfetch", scope: sync.ScopeSide,
-		body: map[string]any{"issueIdsOrKeys": ids, "fields": c.searchFields()},
-	}, &answer)
-	switch codeOf(err) {
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
-		return nil, ids, nil
-	}
+	l, offered, err := c.bulkFetch(ctx, ids)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, hit := range c.readable(answer.Issues) {
+	if !offered {
+		return nil, ids, nil
+	}
+	for _, hit := range c.readable(l) {
 		found = append(found, hit.Issue)
 	}
 	return found, nil, nil
+}
+
+// bulkFetch reads up to 100 issues by id or key, with some issue properties, past the search index. offered is false where
+// Jira does not offer the call.
+func (c *Client) bulkFetch(ctx context.Context, idsOrKeys []string, properties ...string) (l issuePage, offered bool, err error) {
+	body := map[string]any{"issueIdsOrKeys": idsOrKeys, "fields": c.searchFields()}
+	if len(properties) > 0 {
+		body["properties"] = properties
+	}
+	var answer struct {
+		Issues []json.RawMessage `json:"issues"`
+	}
+	header, err := c.do(ctx, request{
+		op: fmt.Sprintf("read %d issues", len(idsOrKeys)), method: http.MethodPost, endpoint: "issue/bulkfetch",
+		scope: sync.ScopeSide, body: body,
+	}, &answer)
+	switch codeOf(err) {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
+		return issuePage{}, false, nil
+	}
+	return issuePage{issues: answer.Issues, asOf: asOf(header)}, true, err
 }
 
 // bulkDataCenter searches for up to maxListed ids. What the search does not show, or Jira refuses to search for, is left to be read one by one.
 func (c *Client) bulkDataCenter(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
 	shown := make(map[string]bool, len(ids))
 	searchable := without(ids, func(id string) bool { return numeric(id) <= 0 })
-	err = c.searchListed(ctx, searchable, func(raw []json.RawMessage) error {
-		for _, hit := range c.readable(raw) {
+	err = c.searchListed(ctx, searchable, func(l issuePage) error {
+		for _, hit := range c.readable(l) {
 			if !shown[hit.ID] {
 				found, shown[hit.ID] = append(found, hit.Issue), true
 			}
@@ -115,7 +129,7 @@ func (c *Client) bulkDataCenter(ctx context.Context, ids []string) (found []sync
 // searchListed searches Data Center for ids, in few calls. Jira refuses the whole search when some of them are gone, and says which: then it is asked for
 // the others. When it does not say, it is asked for each half, until few are left.
 // https://support.atlassian.com/jira/kb/how-to-handle-http-400-bad-request-errors-on-jira-search-rest-api-endpoint/
-func (c *Client) searchListed(ctx context.Context, ids []string, page func([]json.RawMessage) error) error {
+func (c *Client) searchListed(ctx context.Context, ids []string, page func(issuePage) error) error {
 	for len(ids) > 0 {
 		err := c.searchDataCenter(ctx, search{op: fmt.Sprintf("read %d issues", len(ids)), where: listed(ids), size: maxListed}, page)
 		if codeOf(err) != http.StatusBadRequest {

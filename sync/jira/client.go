@@ -108,6 +108,7 @@ type Client struct {
 	field      requestIDField
 	groups     *sync.Recent[[]string]
 	workflow   workflow
+	traces     traces
 }
 
 var _ sync.Tracker = (*Client)(nil)

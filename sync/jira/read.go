@@ -54,13 +54,15 @@ func (c *Client) issueRequest(op, id string, fields ...string) request {
 }
 
 func (c *Client) getIssue(ctx context.Context, r request, in *issueJSON) (sync.Issue, error) {
-	if _, err := c.do(ctx, r, in); err != nil {
+	header, err := c.do(ctx, r, in)
+	if err != nil {
 		return sync.Issue{}, err
 	}
 	issue, err := c.issue(*in)
 	if err != nil {
 		return sync.Issue{}, failure(r, err)
 	}
+	issue.AsOf = asOf(header)
 	return issue, nil
 }
 
@@ -130,15 +132,15 @@ func (c *Client) moves(histories []historyJSON) []sync.Move {
 	var moves []sync.Move
 	for _, h := range histories {
 		for _, item := range h.Items {
-			// fieldId is often absent. A custom field may be called Status too.
-			byName := item.FieldID == "" && strings.EqualFold(item.Field, "status") && !strings.EqualFold(item.FieldType, "custom")
-			if item.FieldID != "status" && !byName {
+			if !item.isStatus() {
 				continue
 			}
 			moves = append(moves, sync.Move{
 				ID: h.ID, Author: c.person(h.Author), At: h.Created.Time,
 				From: sync.Status{ID: item.From, Name: item.FromString},
 				To:   sync.Status{ID: item.To, Name: item.ToString},
+
+				Beside: h.beside(), Generator: h.Metadata.generator(),
 			})
 		}
 	}

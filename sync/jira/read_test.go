@@ -91,6 +91,10 @@ func TestMovesAreOldestFirstWithTheirAuthors(t *testing.T) {
 		m("99", 4, sync.Person{}, "4", "5"),
 		m("100", 4, sync.Person{AccountID: "portal", App: true}, "5", "6"),
 	}
+	for n := range want {
+		want[n].Beside = []string{"resolution"}
+	}
+	want[2].Beside = []string{"Status"} // a custom field
 	require.Empty(t, cmp.Diff(want, detail.Moves))
 	require.Len(t, f.calls, 1, "a complete history needs no further call")
 	q := f.calls[0].query

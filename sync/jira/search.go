@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -51,9 +52,9 @@ func (c *Client) Search(ctx context.Context, q sync.Query, page func([]sync.Issu
 			s.reconcile = append(s.reconcile, n)
 		}
 	}
-	return c.search(ctx, s, func(raw []json.RawMessage) error {
+	return c.search(ctx, s, func(l issuePage) error {
 		var issues []sync.Issue
-		for _, in := range c.readable(raw) {
+		for _, in := range c.readable(l) {
 			issues = append(issues, asFound(in.Issue))
 		}
 		return page(issues)
@@ -70,9 +71,9 @@ func (c *Client) Find(ctx context.Context, requestID string) ([]sync.Issue, erro
 		properties: true,
 	}
 	var found []sync.Issue
-	err := c.search(ctx, s, func(raw []json.RawMessage) error {
-		hits := c.readable(raw)
-		if len(hits) < len(raw) {
+	err := c.search(ctx, s, func(l issuePage) error {
+		hits := c.readable(l)
+		if len(hits) < len(l.issues) {
 			return unreadable(s)
 		}
 		for _, hit := range hits {
@@ -113,9 +114,9 @@ func (c *Client) Inherited(ctx context.Context, requestID string, statuses []str
 		s.where += ` AND description ~ ` + quoted(quoted(requestID))
 	}
 	var found []sync.Issue
-	err := c.search(ctx, s, func(raw []json.RawMessage) error {
-		hits := c.readable(raw)
-		if requestID != "" && len(hits) < len(raw) {
+	err := c.search(ctx, s, func(l issuePage) error {
+		hits := c.readable(l)
+		if requestID != "" && len(hits) < len(l.issues) {
 			return unreadable(s)
 		}
 		for _, hit := range hits {
@@ -161,6 +162,13 @@ func quoted(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
+// issuePage is a list of issues as Jira gave it.
+type issuePage struct {
+	issues    []json.RawMessage
+	asOf      time.Time
+	fromIndex bool
+}
+
 // hit is an issue out of a list of issues.
 type hit struct {
 	sync.Issue
@@ -169,9 +177,9 @@ type hit struct {
 
 // readable decodes the issues of a page. One that cannot be decoded must not hide its neighbours; it is left out, and logged each
 // time it is met.
-func (c *Client) readable(raw []json.RawMessage) []hit {
-	hits := make([]hit, 0, len(raw))
-	for _, r := range raw {
+func (c *Client) readable(l issuePage) []hit {
+	hits := make([]hit, 0, len(l.issues))
+	for _, r := range l.issues {
 		var in issueJSON
 		err := json.Unmarshal(r, &in)
 		var issue sync.Issue
@@ -185,13 +193,14 @@ func (c *Client) readable(raw []json.RawMessage) []hit {
 				zap.Any("issue_id", name.ID), zap.Any("issue_key", name.Key), zap.Error(err))
 			continue
 		}
+		issue.AsOf, issue.FromIndex = l.asOf, l.fromIndex
 		hits = append(hits, hit{issue, in.Properties != nil})
 	}
 	return hits
 }
 
 // search calls page for each page that is not empty.
-func (c *Client) search(ctx context.Context, s search, page func([]json.RawMessage) error) error {
+func (c *Client) search(ctx context.Context, s search, page func(issuePage) error) error {
 	if c.deployment == Cloud {
 		return c.searchCloud(ctx, s, page)
 	}
@@ -199,7 +208,7 @@ func (c *Client) search(ctx context.Context, s search, page func([]json.RawMessa
 }
 
 // searchCloud pages by token. Pages may be short or empty and still be followed by others.
-func (c *Client) searchCloud(ctx context.Context, s search, page func([]json.RawMessage) error) error {
+func (c *Client) searchCloud(ctx context.Context, s search, page func(issuePage) error) error {
 	body := map[string]any{"fields": c.searchFields(), "maxResults": cmp.Or(s.size, pageSize)}
 	if s.idsOnly {
 		body["fields"] = []string{"id"}
@@ -222,11 +231,12 @@ func (c *Client) searchCloud(ctx context.Context, s search, page func([]json.Raw
 			IsLast        bool              `json:"isLast"`
 			NextPageToken string            `json:"nextPageToken"`
 		}
-		if _, err := c.do(ctx, r, &answer); err != nil {
+		header, err := c.do(ctx, r, &answer)
+		if err != nil {
 			return err
 		}
 		if len(answer.Issues) > 0 {
-			if err := page(answer.Issues); err != nil {
+			if err := page(issuePage{answer.Issues, asOf(header), true}); err != nil {
 				return err
 			}
 		}
@@ -245,7 +255,7 @@ func (c *Client) searchCloud(ctx context.Context, s search, page func([]json.Raw
 // searchDataCenter pages by offset. In order of creation a row that changes meanwhile keeps its place; one that is added is met
 // at the end. In order of change it would leave a gap that the next page jumps over.
 // https://jira.atlassian.com/browse/JRASERVER-69860
-func (c *Client) searchDataCenter(ctx context.Context, s search, page func([]json.RawMessage) error) error {
+func (c *Client) searchDataCenter(ctx context.Context, s search, page func(issuePage) error) error {
 	body := map[string]any{"jql": s.where + " ORDER BY created ASC, key ASC", "fields": c.searchFields()}
 	body["maxResults"] = cmp.Or(s.size, pageSize)
 	r := request{op: s.op, method: http.MethodPost, endpoint: "search", body: body, scope: sync.ScopeSide}
@@ -256,13 +266,14 @@ func (c *Client) searchDataCenter(ctx context.Context, s search, page func([]jso
 			Issues []json.RawMessage `json:"issues"`
 			Total  int               `json:"total"`
 		}
-		if _, err := c.do(ctx, r, &answer); err != nil {
+		header, err := c.do(ctx, r, &answer)
+		if err != nil {
 			return err
 		}
 		if len(answer.Issues) == 0 {
 			return nil
 		}
-		if err := page(answer.Issues); err != nil {
+		if err := page(issuePage{answer.Issues, asOf(header), true}); err != nil {
 			return err
 		}
 		// The total may change from page to page, and a page may be shorter than was asked for.

@@ -146,6 +146,11 @@ func TestIssueIsReadWhole(t *testing.T) {
 	var got []sync.Issue
 	require.NoError(t, c.Search(testContext(t), sync.Query{}, func(p []sync.Issue) error { got = append(got, p...); return nil }))
 	pending := sync.Status{ID: "1", Name: "Pending"}
+	for n := range got {
+		require.WithinDuration(t, time.Now(), got[n].AsOf, time.Minute)
+		require.True(t, got[n].FromIndex)
+		got[n].AsOf, got[n].FromIndex = time.Time{}, false
+	}
 	require.Equal(t, []sync.Issue{
 		{
 			ID: "1", Key: "ACC-1", Project: "ACC", Status: pending, RequestID: "req-1", ByAgent: true,

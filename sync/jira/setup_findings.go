@@ -163,7 +163,7 @@ func (s *Setup) transitionsFinding() sync.Finding {
 	lacking, untold := flow.movesThatAre(no), strings.Join(flow.movesThatAre(unknown), ", ")
 	switch {
 	case len(lacking) > 0:
-		return s.remedied(finding(checkTransitions, sync.Fails, fmt.Sprintf("the workflow offers the agent's account no transition from %s", strings.Join(lacking, ", "))))
+		return s.remedied(finding(checkTransitions, sync.Fails, fmt.Sprintf("the workflow leads the agent's account nowhere from %s, in up to %d transitions", strings.Join(lacking, ", "), sync.MaxWay)))
 	case len(flow.moves) == 0:
 		return finding(checkTransitions, sync.Skipped, "there are no statuses to move between")
 	case len(flow.movesThatAsk()) > 0:
@@ -173,5 +173,9 @@ func (s *Setup) transitionsFinding() sync.Finding {
 		f.Remedy = "see that the workflow has them: " + k.addTransitions(untold)
 		return f
 	}
-	return finding(checkTransitions, sync.Holds, "the workflow leads from Pending to each outcome and back")
+	leads := "the workflow leads from Pending to each outcome and back"
+	if detours := flow.detours(); len(detours) > 0 {
+		leads += ": from " + strings.Join(detours, ", from ")
+	}
+	return finding(checkTransitions, sync.Holds, leads)
 }

@@ -35,8 +35,11 @@ func TestSetupNamesTheStatusesThatPeopleHaveToAdd(t *testing.T) {
 		require.NoError(t, s.look(testContext(t)))
 		require.Equal(t, sync.Holds, found(t, s, "jira.statuses").Condition)
 		f = found(t, s, "jira.transitions")
-		require.Equal(t, sync.Doubt, f.Condition, "no issue is in any of them")
-		require.Contains(t, f.Found, `"Pending" to "Approved", "Approved" to "Pending"`)
+		want := map[jirasim.Deployment]sync.Condition{jirasim.Cloud: sync.Holds, jirasim.DataCenter: sync.Doubt}[d]
+		require.Equal(t, want, f.Condition, "no issue is in any of them, and Cloud marks what is offered everywhere")
+		if want == sync.Doubt {
+			require.Contains(t, f.Found, `"Pending" to "Approved", "Approved" to "Pending"`)
+		}
 		require.Empty(t, writes(server))
 	})
 }
@@ -61,7 +64,7 @@ func TestSetupNamesTheTransitionsThatPeopleHaveToAdd(t *testing.T) {
 		}))
 		f := found(t, s, "jira.transitions")
 		require.Equal(t, sync.Fails, f.Condition)
-		require.Equal(t, `the workflow offers the agent's account no transition from "Pending" to "Approved", "Expired" to "Pending"`, f.Found)
+		require.Equal(t, `the workflow leads the agent's account nowhere from "Pending" to "Approved", "Expired" to "Pending", in up to 6 transitions`, f.Found)
 		require.Contains(t, f.Remedy, `ransition → "Pending" to "Approved", "Expired" to "Pending"`)
 		require.Equal(t, []string{`add transitions: "Pending" to "Approved", "Expired" to "Pending"`}, whats(s.Steps()))
 
@@ -90,6 +93,37 @@ func TestGlobalTransitionsLeadOnFromStatusesWithoutIssues(t *testing.T) {
 		want := map[jirasim.Deployment]sync.Condition{jirasim.Cloud: sync.Holds, jirasim.DataCenter: sync.Doubt}[d]
 		require.Equal(t, want, found(t, s, "jira.transitions").Condition, "Cloud marks them")
 	})
+}
+
+func TestSetupTellsWaysThatGoThroughOtherStatuses(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
+		_, s := planned(t, administeredJira(d, withFields(textLine), func(c *jirasim.Config) {
+			c.Statuses = append(c.Statuses, jirasim.Status{ID: "10310", Name: "In review", Category: "indeterminate"})
+			c.Transitions = []jirasim.Transition{
+				{ID: "1", Name: "queue", From: []string{"Approved", "Denied", "Expired", "To Do"}, To: "Pending"},
+				{ID: "2", Name: "look", From: []string{"Pending"}, To: "In review"},
+				{ID: "3", Name: "approve", From: []string{"In review"}, To: "Approved"},
+				{ID: "4", Name: "deny", From: []string{"Pending"}, To: "Denied"},
+				{ID: "5", Name: "lapse", From: []string{"Pending"}, To: "Expired"},
+			}
+		}))
+		f := found(t, s, "jira.transitions")
+		require.Equal(t, sync.Holds, f.Condition, f.Found)
+		require.Contains(t, f.Found, `from "Pending" to "Approved" by way of "In review"`)
+		require.Contains(t, f.Found, `from "Approved" to "Denied" by way of "Pending"`)
+		require.Contains(t, f.Found, `from "Denied" to "Approved" by way of "Pending", "In review"`)
+	})
+}
+
+func TestSetupKnowsNoWayToPendingThroughADecision(t *testing.T) {
+	t.Parallel()
+	_, s := planned(t, administeredJira(jirasim.DataCenter, withFields(textLine), func(c *jirasim.Config) {
+		c.Transitions[0].From = []string{"To Do", "Approved", "Denied"} // not from Expired to Pending, but to Denied
+	}))
+	f := found(t, s, "jira.transitions")
+	require.Equal(t, sync.Fails, f.Condition)
+	require.Contains(t, f.Found, `from "Expired" to "Pending", in up to`)
 }
 
 func TestSetupDoubtsASpareStatusThatIsNotThere(t *testing.T) {

@@ -2,10 +2,13 @@ package jira
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"teleport-jira-agent/sync"
@@ -35,6 +38,12 @@ func (t *jiraTime) UnmarshalJSON(raw []byte) error {
 		}
 	}
 	return fmt.Errorf("%q is no time with an offset", bounded(text, 40))
+}
+
+// asOf is Jira's clock when it gave an answer; zero where that does not tell.
+func asOf(h http.Header) time.Time {
+	at, _ := http.ParseTime(h.Get("Date"))
+	return at
 }
 
 type personJSON struct {
@@ -132,6 +141,7 @@ func (c *Client) issue(in issueJSON) (sync.Issue, error) {
 	if requestID != nil {
 		out.RequestID = *requestID
 	}
+	c.noteKey(out.Key)
 	// A property that is not a string is not the agent's.
 	_ = json.Unmarshal(in.Properties[propertyKey], &out.Property)
 	return out, nil
@@ -156,18 +166,57 @@ type changelogJSON struct {
 }
 
 type historyJSON struct {
-	ID      string      `json:"id"`
-	Author  *personJSON `json:"author"`
-	Created jiraTime    `json:"created"`
-	Items   []struct {
-		Field      string `json:"field"`
-		FieldID    string `json:"fieldId"`
-		FieldType  string `json:"fieldtype"`
-		From       string `json:"from"`
-		FromString string `json:"fromString"`
-		To         string `json:"to"`
-		ToString   string `json:"toString"`
-	} `json:"items"`
+	ID       string       `json:"id"`
+	Author   *personJSON  `json:"author"`
+	Created  jiraTime     `json:"created"`
+	Items    []itemJSON   `json:"items"`
+	Metadata metadataJSON `json:"historyMetadata"`
+}
+
+// itemJSON is the change of one field.
+type itemJSON struct {
+	Field      string `json:"field"`
+	FieldID    string `json:"fieldId"`
+	FieldType  string `json:"fieldtype"`
+	From       string `json:"from"`
+	FromString string `json:"fromString"`
+	To         string `json:"to"`
+	ToString   string `json:"toString"`
+}
+
+// isStatus reports whether it is the status that changed. fieldId is often absent. A custom field may be called Status too.
+func (i itemJSON) isStatus() bool {
+	byName := i.FieldID == "" && strings.EqualFold(i.Field, "status") && !strings.EqualFold(i.FieldType, "custom")
+	return i.FieldID == "status" || byName
+}
+
+// beside are the fields that changed together with the status.
+func (h historyJSON) beside() []string {
+	var fields []string
+	for _, i := range h.Items {
+		if !i.isStatus() {
+			fields = append(fields, cmp.Or(i.FieldID, i.Field))
+		}
+	}
+	return fields
+}
+
+// metadataJSON is what the software that made a change told of it.
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issues/
+type metadataJSON struct {
+	Generator *struct {
+		ID          string `json:"id"`
+		Type        string `json:"type"`
+		DisplayName string `json:"displayName"`
+	} `json:"generator"`
+}
+
+// generator names the app or rule; empty where none is named.
+func (m metadataJSON) generator() string {
+	if m.Generator == nil {
+		return ""
+	}
+	return cmp.Or(m.Generator.DisplayName, m.Generator.ID, m.Generator.Type)
 }
 
 type commentsJSON struct {

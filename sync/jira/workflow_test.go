@@ -15,9 +15,15 @@ func pendingIssue(id string) sync.Issue {
 	return sync.Issue{ID: id, Key: "ACC-" + id, Project: "ACC", Status: sync.Status{ID: "1", Name: "Pending"}}
 }
 
+// ofNoType are the statuses of the workflow of the fake's issues, which have no type.
+func ofNoType(statuses ...any) func(seen) (int, any) {
+	return always(200, []any{map[string]any{"id": "1", "name": "", "statuses": statuses}})
+}
+
 // movable lets the issues 7 and 8 be moved from Pending to Approved and Denied.
 func movable(routes routes) routes {
 	offered := always(200, map[string]any{"transitions": []any{transition("21", "8", "Approved"), transition("31", "9", "Denied")}})
+	routes["GET /project/ACC/statuses"] = ofNoType(status("1", "Pending"), status("8", "Approved"), status("9", "Denied"))
 	for id, body := range map[string]map[string]any{"7": issueBody(7), "8": issueBody(8)} {
 		routes["GET /issue/"+id] = always(200, body)
 		routes["GET /issue/"+id+"/transitions"] = offered
@@ -38,6 +44,8 @@ func TestDriveAsksAboutOneIssueAndKnowsTheNext(t *testing.T) {
 	require.Equal(t, sync.Status{ID: "9", Name: "Denied"}, issue.Status)
 	require.Zero(t, issue.Assumed, "Jira said from where it went, and where to")
 
+	require.Empty(t, f.received("GET", "/project/ACC/statuses"))
+	require.NoError(t, c.learnStatuses(testContext(t), pendingIssue("8")))
 	before := len(f.calls)
 	issue, err = c.Drive(testContext(t), pendingIssue("8"), sync.Way{To: []string{"Granted", "Approved"}}, noteStep(&committed))
 	require.NoError(t, err)
@@ -58,9 +66,9 @@ func TestDriveOfAnIssueThatDidNotArriveForgetsWhatItKnew(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, n == 1, !issue.Assumed.IsZero())
 		if elsewhere := (place{"ACC", "", "5"}); n == 1 {
-			c.workflow.offered[elsewhere] = []transitionJSON{{ID: "41"}}
+			c.workflow.offered[elsewhere] = offer{transitions: []transitionJSON{{ID: "41"}}}
 		} else {
-			require.Equal(t, n == 2, c.workflow.offered[elsewhere] != nil, "7 was moved from a fresh read, which is no reason to doubt")
+			require.Equal(t, n == 2, c.workflow.offered[elsewhere].transitions != nil, "7 was moved from a fresh read, which is no reason to doubt")
 		}
 	}
 }

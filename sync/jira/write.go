@@ -41,6 +41,7 @@ func (c *Client) Create(ctx context.Context, d sync.Draft, commit func(context.C
 		ID: made.ID, Key: made.Key, Project: c.cfg.Project,
 		RequestID: d.RequestID, Property: d.RequestID, ByAgent: true,
 	}
+	c.noteKey(made.Key)
 	c.workflow.begin(&issue, time.Now())
 	return issue, nil
 }
@@ -75,12 +76,15 @@ func (c *Client) explainField(err error) error {
 	return err
 }
 
-// Drive brings an issue to one of the statuses in to: by a transition that Jira offered lately to another issue where this one was seen, in one call; where
-// none is remembered, or Jira refuses it, from a fresh read.
-func (c *Client) Drive(ctx context.Context, seen sync.Issue, way sync.Way, commit func(context.Context, sync.Status) error) (sync.Issue, error) {
-	to := way.To
-	if chosen, ok := choose(c.workflow.offers(seen), to); ok && !isOneOf(seen.Status, to) {
-		err := c.transition(ctx, moving(seen.ID, to), seen.ID, chosen, commit)
+// Drive brings an issue on along the way: by a transition to its end that Jira offered lately to another issue where this
+// one was seen, in one call; where none is remembered, or Jira refuses it, from a fresh read.
+func (c *Client) Drive(
+	ctx context.Context, seen sync.Issue, way sync.Way, commit func(context.Context, sync.Status) error,
+) (sync.Issue, error) {
+	remembered := c.workflow.offers(seen)
+	next, ok := way.Next(seen.Status, c.workflow.known(seen, remembered, way))
+	if chosen, is := choose(remembered, next); ok && is && way.Arrived(next) && !way.Arrived(seen.Status) {
+		err := c.transition(ctx, moving(seen.ID, way.To), seen.ID, chosen, commit)
 		switch codeOf(err) {
 		case http.StatusBadRequest, http.StatusConflict, http.StatusNotFound: // not here, or not now
 		default:
@@ -98,15 +102,16 @@ func (c *Client) Drive(ctx context.Context, seen sync.Issue, way sync.Way, commi
 	return c.Move(ctx, seen.ID, sync.Status{}, way, commit)
 }
 
-// Move brings an issue to one of the statuses in to by one transition, from a fresh read. An empty from means any.
-func (c *Client) Move(ctx context.Context, id string, from sync.Status, way sync.Way, commit func(context.Context, sync.Status) error) (sync.Issue, error) {
-	to := way.To
-	op := moving(id, to)
+// Move brings an issue one transition on along the way, from a fresh read. An empty from means any.
+func (c *Client) Move(
+	ctx context.Context, id string, from sync.Status, way sync.Way, commit func(context.Context, sync.Status) error,
+) (sync.Issue, error) {
+	op := moving(id, way.To)
 	issue, err := c.getIssue(ctx, c.issueRequest(op, id, c.searchFields()...), &issueJSON{})
 	if err != nil {
 		return sync.Issue{}, err
 	}
-	if isOneOf(issue.Status, to) {
+	if way.Arrived(issue.Status) {
 		return issue, nil
 	}
 	if from != (sync.Status{}) && !sameStatus(issue.Status, from) {
@@ -118,17 +123,39 @@ func (c *Client) Move(ctx context.Context, id string, from sync.Status, way sync
 		return issue, err
 	}
 	c.workflow.note(issue, offered)
-	chosen, ok := choose(offered, to)
-	if !ok {
-		e := failure(request{op: op}, noTransition(issue.Status, offered))
-		e.Permanent = true
-		return issue, e
+	next, err := c.nextStep(ctx, op, issue, way, offered)
+	if err != nil {
+		return issue, err
 	}
+	chosen, _ := choose(offered, next)
 	if err := c.transition(ctx, op, id, chosen, commit); err != nil {
-		return c.afterRefusal(ctx, issue, to, err)
+		return c.afterRefusal(ctx, issue, way.To, err)
 	}
-	issue.Status = chosen.To.status()
+	issue.Status = next
 	return issue, nil
+}
+
+// nextStep is where an issue goes next along the way. What statuses its workflow has is asked about only where the first
+// of way.To is not a step away.
+func (c *Client) nextStep(
+	ctx context.Context, op string, issue sync.Issue, way sync.Way, offered []transitionJSON,
+) (sync.Status, error) {
+	to := leading(offered, way)
+	if at := slices.IndexFunc(to, func(s sync.Status) bool { return s.Is(way.To[0]) }); at >= 0 {
+		return to[at], nil
+	}
+	if err := c.learnStatuses(ctx, issue); err != nil {
+		return sync.Status{}, err
+	}
+	flow := c.workflow.known(issue, offered, way)
+	if next, ok := way.Next(issue.Status, flow); ok {
+		return next, nil
+	}
+	e := failure(request{op: op}, noWay(issue, way, offered, flow))
+	way.Visited = nil // with all steps before it again, there may be something left to try
+	_, more := way.Next(issue.Status, flow)
+	e.Permanent = !more
+	return sync.Status{}, e
 }
 
 // moving is what errors name as tried.
@@ -193,20 +220,18 @@ func (c *Client) transitions(ctx context.Context, op, id string) ([]transitionJS
 	return answer.Transitions, err
 }
 
-// choose finds the transition to the first status that is reachable; among several the one that asks for the least.
-func choose(offered []transitionJSON, to []string) (transitionJSON, bool) {
-	for _, name := range to {
-		var leading []transitionJSON
-		for _, t := range offered {
-			if t.To.status().Is(name) && (t.IsAvailable == nil || *t.IsAvailable) {
-				leading = append(leading, t)
-			}
-		}
-		if len(leading) > 0 {
-			return slices.MinFunc(leading, func(a, b transitionJSON) int { return cmp.Compare(a.demands(), b.demands()) }), true
+// choose finds the transition to a status; among several the one that asks for the least.
+func choose(offered []transitionJSON, to sync.Status) (transitionJSON, bool) {
+	var leading []transitionJSON
+	for _, t := range offered {
+		if sameStatus(t.To.status(), to) && (t.IsAvailable == nil || *t.IsAvailable) {
+			leading = append(leading, t)
 		}
 	}
-	return transitionJSON{}, false
+	if len(leading) == 0 {
+		return transitionJSON{}, false
+	}
+	return slices.MinFunc(leading, func(a, b transitionJSON) int { return cmp.Compare(a.demands(), b.demands()) }), true
 }
 
 // demands weighs what a transition asks for: required fields, which the agent does not fill, above a screen.
@@ -230,16 +255,29 @@ func (t transitionJSON) asksFor() []string {
 	return names
 }
 
-func noTransition(from sync.Status, offered []transitionJSON) error {
+// noWay says why an issue goes no further: what it is offered, and how far was looked.
+func noWay(issue sync.Issue, way sync.Way, offered []transitionJSON, flow sync.Workflow) error {
 	if len(offered) == 0 {
 		return fmt.Errorf("%w: from %q the workflow offers this account none; does it have the permission Transition issues?",
-			sync.ErrNoTransition, from.Name)
+			sync.ErrNoTransition, issue.Status.Name)
 	}
 	var names []string
 	for _, t := range offered {
 		names = append(names, t.To.Name)
 	}
-	return fmt.Errorf("%w: from %q the workflow leads to %s only", sync.ErrNoTransition, from.Name, bounded(strings.Join(names, ", "), maxMessage))
+	leads := fmt.Sprintf("from %q the workflow leads to %s only", issue.Status.Name, bounded(strings.Join(names, ", "), maxMessage))
+	wanted := strings.Join(way.To, " or ")
+	has := func(s sync.Status) bool { return isOneOf(s, way.To) }
+	switch {
+	case flow.Statuses != nil && !slices.ContainsFunc(flow.Statuses, has):
+		return fmt.Errorf("%w: %s, and the workflow of issue type %q has no status %s; add it",
+			sync.ErrNoTransition, leads, issue.Type, wanted)
+	case len(way.Visited) > 1:
+		return fmt.Errorf("%w: %s; the issue came %d steps on its way, and none was left to %s; add a transition",
+			sync.ErrNoTransition, leads, len(way.Visited)-1, wanted)
+	}
+	return fmt.Errorf("%w: %s, and from there no way to %s was seen that goes through no decision; add a transition",
+		sync.ErrNoTransition, leads, wanted)
 }
 
 // SetRequestID writes the custom field. An issue that has the value already is left alone.

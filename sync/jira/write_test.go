@@ -119,6 +119,7 @@ func TestMoveChoosesATransitionByItsTarget(t *testing.T) {
 				"GET /issue/7":              always(200, issueBody(7)),
 				"GET /issue/7/transitions":  always(200, map[string]any{"transitions": tt.offered}),
 				"POST /issue/7/transitions": always(204, nil),
+				"GET /project/ACC/statuses": ofNoType(status("1", "Pending"), status("5", "Closed"), status("6", "Done")),
 			})
 			c, _ := connected(t, f, Cloud)
 			committed := 0
