@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	stdsync "sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -80,8 +81,11 @@ func (c *Client) serverInfo(ctx context.Context) (serverInfoJSON, http.Header, e
 	return info, header, err
 }
 
-// Now is Jira's clock as it says itself, or as the Date of its answer says.
+// Now is Jira's clock: as its latest answer said, if that was given lately, or as it says when asked.
 func (c *Client) Now(ctx context.Context) (time.Time, error) {
+	if at, ok := c.clock.read(time.Now()); ok {
+		return at, nil
+	}
 	info, header, err := c.serverInfo(ctx)
 	if err != nil {
 		return time.Time{}, err
@@ -97,6 +101,32 @@ func (c *Client) Now(ctx context.Context) (time.Time, error) {
 		}
 	}
 	return at.UTC(), nil
+}
+
+// clockAge is for how long Jira's clock is carried on by this process's own.
+const clockAge = 5 * time.Minute
+
+// clock is what the latest answer said of Jira's clock. The zero value is ready.
+type clock struct {
+	mu         stdsync.Mutex
+	said, when time.Time
+}
+
+// note takes the clock from an answer that came at now.
+func (c *clock) note(h http.Header, now time.Time) {
+	if said := asOf(h); !said.IsZero() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.said, c.when = said, now
+	}
+}
+
+// read is Jira's clock at now; ok is false where no answer has told it lately.
+func (c *clock) read(now time.Time) (at time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since := now.Sub(c.when)
+	return c.said.Add(since), !c.said.IsZero() && since >= 0 && since < clockAge
 }
 
 // findDeployment asks Jira what it is, unless the configuration says so. The call is made all the same: what it answers to
