@@ -58,7 +58,7 @@ type Engine struct {
 	doubts    doubts
 	looks     looks
 	indexed   atomic.Bool // Issues asks a search index
-	verified  string      // the request whose issue was last compared past the index; of the poll loop alone
+	verified  verified
 
 	requesters *Recent[User] // by user name
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	stdsync "sync"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -83,6 +84,9 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 	if err != nil {
 		return err
 	}
+	if err := e.verify(ctx, verifyMany); err != nil {
+		return err
+	}
 	_, err = e.Store.Prune(ctx, time.Now().Add(-e.Retention))
 	return err
 }
@@ -105,13 +109,19 @@ var errNoProject error = &Error{
 }
 
 const (
-	// verifyEach is how many issues are read past the search index a minute, and verifyMany how many while the index is
-	// known to lag.
+	// verifyEach is how many issues are read past the search index a minute. verifyMany is how many a sweep reads, and how
+	// many are read a minute while the index is known to lag.
 	verifyEach = 5
 	verifyMany = 50
 	// indexLag is how far behind an index may be without a word: it is replicated between nodes in seconds.
 	indexLag = 2 * time.Minute
 )
+
+// verified is how far the issues of open requests were compared past the index.
+type verified struct {
+	mu    stdsync.Mutex // held while they are: a sweep and a poll may want to at once
+	after string        // the last request in order of ID; empty: all were
+}
 
 // verify compares the issues of some open requests with what Jira itself says of them, where all else that is read of
 // them comes from a search index, which may stand still for an hour. Each time others have their turn.
@@ -122,13 +132,15 @@ func (e *Engine) verify(ctx context.Context, most int) error {
 	if e.Health.Failing(LoopIndex) {
 		most = verifyMany
 	}
-	links, err := e.Store.Open(ctx, e.verified, most)
+	e.verified.mu.Lock()
+	defer e.verified.mu.Unlock()
+	links, err := e.Store.Open(ctx, e.verified.after, most)
 	if err != nil {
 		return err
 	}
-	e.verified = ""
+	e.verified.after = ""
 	if len(links) == most {
-		e.verified = links[most-1].RequestID
+		e.verified.after = links[most-1].RequestID
 	}
 	shown, err := e.compareIssues(WithPriority(ctx, PriorityBulk), e.Tracker.Latest, boundIssues(links))
 	if err != nil {
@@ -145,7 +157,7 @@ func (e *Engine) verify(ctx context.Context, most int) error {
 	case behind > indexLag:
 		e.condition(ctx, LoopIndex, fmt.Errorf("it is behind by %s or more: decisions made in Jira are seen late; "+
 			"issues are read one by one meanwhile", behind.Round(time.Second)))
-	case e.verified == "" || behind == 0 && e.Health.Failing(LoopIndex):
+	case e.verified.after == "" || behind == 0 && e.Health.Failing(LoopIndex):
 		e.condition(ctx, LoopIndex, nil)
 	}
 	return nil
