@@ -253,6 +253,7 @@ func equalRequests(a, b Request) bool {
 	return a.ID == b.ID && a.State == b.State && a.User == b.User && a.Reason == b.Reason &&
 		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Resources, b.Resources) && slices.Equal(a.SuggestedReviewers, b.SuggestedReviewers) &&
 		a.Created.Equal(b.Created) && a.Expires.Equal(b.Expires) && a.AccessExpires.Equal(b.AccessExpires) &&
+		slices.Equal(a.GrantedRoles, b.GrantedRoles) && a.StartsAt.Equal(b.StartsAt) && a.EndsAt.Equal(b.EndsAt) &&
 		a.ApprovalsNeeded == b.ApprovalsNeeded && a.OnlyInTeleport == b.OnlyInTeleport && a.ResolveReason == b.ResolveReason &&
 		slices.EqualFunc(a.Reviews, b.Reviews, equalReviews) && a.PromotedTo == b.PromotedTo && a.URL == b.URL
 }

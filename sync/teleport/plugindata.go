@@ -201,9 +201,6 @@ func (c *Client) pluginData(ctx context.Context, op, requestID string) (map[stri
 		rows, err = api.GetPluginData(ctx, types.PluginDataFilter{Kind: types.KindAccessRequest, Resource: requestID, Plugin: pluginName})
 		return err
 	})
-	if errors.Is(err, sync.ErrNotFound) {
-		return nil, errNoPluginData
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +214,7 @@ func (c *Client) pluginData(ctx context.Context, op, requestID string) (map[stri
 
 // update writes the plugin's entry for one request by compare-and-swap.
 func (c *Client) update(ctx context.Context, op, requestID string, set, expected map[string]string) error {
-	return c.call(ctx, op, effectOnly, c.cfg.CallTimeout, func(ctx context.Context, api *client.Client) error {
+	return c.call(ctx, op, writeData, c.cfg.CallTimeout, func(ctx context.Context, api *client.Client) error {
 		return api.UpdatePluginData(ctx, types.PluginDataUpdateParams{
 			Kind:     types.KindAccessRequest,
 			Resource: requestID,

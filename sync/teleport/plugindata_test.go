@@ -225,7 +225,7 @@ func TestMissingRightsOnPluginDataConcernTheRequestForWritesAndAllForReads(t *te
 	id := file(t, server, teleportsim.Request{})
 	server.SetRole("agent", teleportsim.Role{})
 	_, _, err := c.Claim(soon(t), sync.Request{ID: id, User: "alice"}, "m", "OPS-7")
-	require.True(t, failure(t, err).Permanent)
+	require.False(t, failure(t, err).Permanent)
 	require.Equal(t, sync.ScopeRequest, failure(t, err).Scope)
 	_, err = c.Linked(soon(t), id)
 	require.Equal(t, sync.ScopeSide, failure(t, err).Scope)
