@@ -275,7 +275,7 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 		return nil, unanswered(r, err)
 	}
 	c.clock.note(resp.Header, time.Now())
-	if err := refusal(resp.Response, err); err != nil {
+	if err := refusal(r, resp.Response, err); err != nil {
 		err.message = c.transport.redact(err.message)
 		for i, words := range err.words {
 			err.words[i] = c.transport.redact(words)

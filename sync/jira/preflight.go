@@ -250,8 +250,8 @@ func chooseField(all []fieldJSON, nameOrID, projectID string) (requestIDField, e
 	}
 	switch len(found) {
 	case 0:
-		return requestIDField{}, fmt.Errorf("no custom field %q is visible to the agent's account; create a text field "+
-			"(single line) of this name, put it on the project's screens, or name an existing one by customfield_N", nameOrID)
+		return requestIDField{}, fmt.Errorf("no custom field %q is visible to the agent's account; it may exist on no screen, where only Jira's administrators "+
+			"see it: put it on the project's screens, or if there is none, create a text field (single line) of this name", nameOrID)
 	case 1:
 	default:
 		var ids []string
@@ -270,17 +270,22 @@ func chooseField(all []fieldJSON, nameOrID, projectID string) (requestIDField, e
 		return requestIDField{}, fmt.Errorf("%s (%q) has no searcher, so that issues cannot be found by it; give it the free text searcher",
 			f.ID, f.Name)
 	}
+	return f.requestID(), nil
+}
+
+// requestID is the field as the one that holds the request ID.
+func (f fieldJSON) requestID() requestIDField {
 	number := customFieldID.FindStringSubmatch(f.ID)[1]
 	if f.Schema != nil && f.Schema.CustomID > 0 {
 		number = strconv.FormatInt(f.Schema.CustomID, 10)
 	}
-	return requestIDField{id: f.ID, number: number, name: f.Name}, nil
+	return requestIDField{id: f.ID, number: number, name: f.Name}
 }
 
 func (c *Client) checkPermissions(ctx context.Context) error {
 	op := "check the agent's permissions in project " + c.cfg.Project
 	missing, err := c.missingPermissions(ctx, needed...)
-	if codeOf(err) == http.StatusNotFound {
+	if codeOf(err) == http.StatusNotFound || errors.Is(err, sync.ErrForbidden) {
 		c.log.Warn("permissions not checked", zap.Error(err))
 		return nil
 	}

@@ -22,14 +22,14 @@ func everyCall(t *testing.T, c *Client, id string) map[string]error {
 	_, users := c.Users(ctx, sync.UserQuery{Name: "alice"})
 	_, mapped := c.Users(ctx, sync.UserQuery{JiraID: "1"})
 	_, review := c.Review(ctx, id, sync.Review{Author: "alice", Verdict: sync.StateApproved})
-	_, _, claim := c.Claim(ctx, sync.Request{ID: id}, "mark")
+	_, _, claim := c.Claim(ctx, sync.Request{ID: id}, "mark", "OPS-7")
 	_, linked := c.Linked(ctx, id)
 	return map[string]error{
 		"Watch": watch, "Request": request, "Listed": listed, "ListRight": right, "Users": users, "Users by trait": mapped,
 		"Review": review, "Claim": claim, "Linked": linked,
 		"Requests": c.Requests(ctx, func([]sync.Request) error { return nil }),
 		"Decide":   c.Decide(ctx, id, sync.Decision{State: sync.StateApproved}),
-		"Reclaim":  c.Reclaim(ctx, id, "mark"),
+		"Reclaim":  c.Reclaim(ctx, id, "mark", "OPS-7"),
 		"Link":     c.Link(ctx, id, sync.IssueRef{ID: "1", Key: "OPS-1"}),
 		"Resolve":  c.Resolve(ctx, id, sync.IssueRef{ID: "1"}, "approved", "", 0),
 	}
