@@ -64,7 +64,9 @@ func (s *store) recordRequests(ctx context.Context, requests []sync.Request, rec
 }
 
 // mergeRequests merges what was seen into the rows, and adds those that are to be made. It reports whether that is anything new.
-func mergeRequests(recorded map[string]*requestRow, requests []sync.Request, recovering bool, now time.Time) (news bool) {
+func mergeRequests(
+	recorded map[string]*requestRow, requests []sync.Request, recovering bool, now time.Time,
+) (news bool) {
 	for _, seen := range requests {
 		row, ok := recorded[seen.ID]
 		switch {
