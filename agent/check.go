@@ -40,7 +40,11 @@ func (o *Operator) Check(ctx context.Context) error {
 	var sides stdsync.WaitGroup
 	sides.Go(func() { ofTeleport = teleport.Check(ctx, o.cfg.teleport(), o.cfg.neededOfTeleport(), zap.NewNop()) })
 	sides.Go(func() { ofJira = jira.Check(ctx, o.cfg.jira(), o.cfg.neededOfJira(), zap.NewNop()) })
-	sides.Go(func() { ofDatabase = db.Check(ctx, o.cfg.database(db.CommandInstance+instance(), zap.NewNop())) })
+	sides.Go(func() {
+		cluster, _ := teleport.ClusterOf(o.cfg.teleport()) // teleport.Check says why it cannot be told
+		scope := db.Scope{Cluster: cluster, Project: o.cfg.Jira.Project}
+		ofDatabase = db.Check(ctx, o.cfg.database(db.CommandInstance+instance(), zap.NewNop()), scope)
+	})
 	sides.Wait()
 	findings := slices.Concat(o.cfg.findings(), ofTeleport, ofJira, ofDatabase)
 	slices.SortStableFunc(findings, func(a, b sync.Finding) int { return slices.Index(groups, a.Group) - slices.Index(groups, b.Group) })

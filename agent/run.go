@@ -140,7 +140,21 @@ func (p *process) elect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
 	}
+	p.warnOfNeighbours(ctx, scope)
 	return elector.Run(ctx, func(ctx context.Context, term *db.Term) error { return p.lead(ctx, scope, term) })
+}
+
+// warnOfNeighbours tells of other agents on the same cluster. That none could be looked for stops
+// nothing: the election waits for PostgreSQL anyway.
+func (p *process) warnOfNeighbours(ctx context.Context, scope db.Scope) {
+	others, err := p.db.Neighbours(ctx, scope)
+	if err != nil {
+		p.log.Warn("it is not known whether another agent works on this cluster", zap.Error(err))
+	}
+	for _, other := range others {
+		p.log.Warn("another agent works on this cluster: both take up its requests",
+			zap.Stringer("other", other.Scope), zap.String("holder", other.Holder), zap.String("remedy", db.NeighboursRemedy))
+	}
 }
 
 // leave leaves a value, unless the last one was not seen yet.

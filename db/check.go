@@ -25,6 +25,7 @@ const (
 	checkLock     = "postgresql.lock"
 	checkTLS      = "postgresql.tls"
 	checkClock    = "postgresql.clock"
+	checkAgents   = "postgresql.other_agents"
 )
 
 // clockSlack is by how much the server's clock may differ before people wonder about the times that they are told.
@@ -37,20 +38,23 @@ const (
 	answerTime = 2 * statementTime
 )
 
-// Check finds out what the agent needs of PostgreSQL. It only reads, sets limits on its own session, and for a moment holds a lock that nobody else asks for.
-func Check(ctx context.Context, config Config) []sync.Finding {
+// Check finds out what the agent of a scope needs of PostgreSQL. Where the cluster is not known,
+// nobody is looked for who works on it, too. It only reads, sets limits on its own session, and for
+// a moment holds a lock that nobody else asks for.
+func Check(ctx context.Context, config Config, scope Scope) []sync.Finding {
 	f := &sync.Findings{Group: sync.GroupPostgreSQL}
 	conn, err := reach(ctx, config)
 	if err != nil {
 		err = failure("connect", err)
 		f.Fails(checkConnect, connectRemedy(err), "%s", err)
-		f.Skipped("PostgreSQL cannot be reached", checkTLS, checkVersion, checkPrimary, checkPooler, checkTimeouts, checkRights, checkSchema, checkLock, checkClock)
+		f.Skipped("PostgreSQL cannot be reached", checkTLS, checkVersion, checkPrimary, checkPooler, checkTimeouts,
+			checkRights, checkSchema, checkLock, checkClock, checkAgents)
 		return f.All
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	settings := conn.Config()
 	f.Holds(checkConnect, "database %s at %s as user %s", settings.Database, conn.PgConn().Conn().RemoteAddr(), settings.User)
-	c := checking{conn: conn, config: config, Findings: f}
+	c := checking{conn: conn, config: config, scope: scope, Findings: f}
 	c.tls()
 	within := func(do func(context.Context) error) error {
 		ctx, cancel := context.WithTimeout(ctx, answerTime)
@@ -69,6 +73,7 @@ func Check(ctx context.Context, config Config) []sync.Finding {
 		{checkSchema, c.schema},
 		{checkLock, c.lock},
 		{checkClock, c.clock},
+		{checkAgents, c.agents},
 	} {
 		if err := within(check.do); err != nil {
 			err = failure("ask", err)
@@ -143,6 +148,7 @@ type checking struct {
 	*sync.Findings
 	conn   *pgx.Conn
 	config Config
+	scope  Scope
 }
 
 // tls looks at the connection itself: with sslmode=prefer, which is the default, it is encrypted only if the server can.
@@ -299,6 +305,40 @@ func (c checking) lock(ctx context.Context) error {
 	return nil
 }
 
+// agents looks for those of other projects that work on the same cluster. Only tables of this
+// release tell.
+func (c checking) agents(ctx context.Context) error {
+	_, newest, err := embedded()
+	if err != nil {
+		return err
+	}
+	version, err := schemaVersion(ctx, c.conn)
+	switch {
+	case err != nil:
+		return err
+	case c.scope.Cluster == "":
+		c.Skipped("which Teleport cluster the credentials are for is not known", checkAgents)
+		return nil
+	case version == 0:
+		c.Holds(checkAgents, "no other agent has worked in this database")
+		return nil
+	case version != newest:
+		c.Skipped("the tables are of another release", checkAgents)
+		return nil
+	}
+	others, err := neighbours(ctx, c.conn, c.scope)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		c.Doubt(checkAgents, NeighboursRemedy, "%s", other)
+	}
+	if len(others) == 0 {
+		c.Holds(checkAgents, "no other agent in this database works on the cluster %s", c.scope.Cluster)
+	}
+	return nil
+}
+
 func (c checking) clock(ctx context.Context) error {
 	began := time.Now()
 	var now time.Time
@@ -307,7 +347,9 @@ func (c checking) clock(ctx context.Context) error {
 	}
 	skew := now.Sub(began).Round(time.Millisecond)
 	if skew > clockSlack || skew < -clockSlack {
-		c.Doubt(checkClock, "set both clocks by NTP: chronyc tracking", "the server's clock differs from this machine's by %s; the agents go by the server's, and nothing depends on it but the times that people are told", skew)
+		c.Doubt(checkClock, "set both clocks by NTP: chronyc tracking",
+			"the server's clock differs from this machine's by %s; "+
+			"the agents go by the server's, and nothing depends on it but the times that people are told", skew)
 		return nil
 	}
 	c.Holds(checkClock, "the server's clock agrees")

@@ -19,7 +19,8 @@ import (
 func checked(t *testing.T, databaseURL string) map[string]sync.Finding {
 	t.Helper()
 	found := make(map[string]sync.Finding)
-	for _, f := range Check(t.Context(), Config{URL: always(databaseURL), Instance: t.Name(), Lease: 10 * time.Second, Log: zap.NewNop()}) {
+	config := Config{URL: always(databaseURL), Instance: t.Name(), Lease: 10 * time.Second, Log: zap.NewNop()}
+	for _, f := range Check(t.Context(), config, board) {
 		found[f.Check] = f
 	}
 	return found

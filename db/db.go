@@ -75,7 +75,15 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 	if !strings.Contains(url, "pool_max_conns") {
 		settings.MaxConns = poolSize
 	}
+	d := &DB{config: config, callTime: lockTime(config.Lease)}
 	prepare(settings.ConnConfig, config.Instance)
+	keeps := settings.ConnConfig.OnPgError
+	settings.ConnConfig.OnPgError = func(conn *pgconn.PgConn, err *pgconn.PgError) bool {
+		if takesNoWrites(err) {
+			d.pool.Reset() // this session and the others are of that server; the next ones are made anew, and validated
+		}
+		return keeps(conn, err)
+	}
 	if config.OnStatement != nil {
 		settings.ConnConfig.Tracer = statementTracer(config.OnStatement)
 	}
@@ -87,20 +95,19 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 		conn.User, conn.Password = now.User, now.Password
 		return nil
 	}
-	limit := lockTime(config.Lease)
 	settings.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		// The queries of the hot paths have plans that suit all arguments, and planning them each time took longer than running them: what is due and due next
 		// 0.75 ms, else 0.27; pending issues 0.46, else 0.28.
 		if _, err := conn.Exec(ctx, "SELECT set_config('plan_cache_mode', 'force_generic_plan', false)"); err != nil {
 			return fmt.Errorf("set plan_cache_mode: %w", err)
 		}
-		return configure(ctx, conn, map[string]time.Duration{"statement_timeout": limit, "idle_in_transaction_session_timeout": limit})
+		limits := map[string]time.Duration{"statement_timeout": d.callTime, "idle_in_transaction_session_timeout": d.callTime}
+		return configure(ctx, conn, limits)
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, settings)
-	if err != nil {
+	if d.pool, err = pgxpool.NewWithConfig(ctx, settings); err != nil {
 		return nil, failure(op, err)
 	}
-	return &DB{config: config, pool: pool, callTime: limit}, nil
+	return d, nil
 }
 
 // Close ends all connections, when those at work are done.
@@ -123,10 +130,22 @@ func prepare(settings *pgx.ConnConfig, instance string) {
 	settings.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 		err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn)
 		if errors.Is(err, pgconn.ErrReadOnlyConnection) {
-			return errReadOnly
+			return whyReadOnly(ctx, conn)
 		}
 		return err
 	}
+}
+
+// whyReadOnly tells apart what makes a server read-only.
+func whyReadOnly(ctx context.Context, conn *pgconn.PgConn) error {
+	results, err := conn.Exec(ctx, "SELECT pg_is_in_recovery()").ReadAll()
+	switch {
+	case err != nil || len(results) != 1 || len(results[0].Rows) != 1:
+		return errReadOnly
+	case string(results[0].Rows[0][0]) == "t":
+		return errStandby
+	}
+	return errWritesOff
 }
 
 // configure sets time limits on a session, with statements rather than start-up parameters, which poolers refuse in words of their own.

@@ -31,10 +31,12 @@
 //
 // # When things fail
 //
-// Without PostgreSQL nothing is done: the leader's lease ends, standbys reconnect with a jittered back-off for ever, and each
+// Without PostgreSQL, and without one that takes writes, nothing is done:
+// the leader's lease ends, standbys reconnect with a jittered back-off for ever, and each
 // change of condition is logged once. An Elector uses a connection of its own and closes it upon any doubt, since a
-// session whose lock is in doubt may hold it unseen. It does not lead on a read-only server, where advisory locks are granted
-// beside those of the primary, nor behind a connection pooler, which hands one session to several clients.
+// session whose lock is in doubt may hold it unseen. It neither leads nor stands by on a read-only server, where advisory locks are
+// granted beside those of the primary, and each heartbeat proves by a write that the server still takes them,
+// nor behind a connection pooler, which hands one session to several clients.
 //
 // Two primaries that both take writes (split brain) have two locks; no protocol over the database can tell. What the agent
 // does to Jira and Teleport is therefore safe to repeat.

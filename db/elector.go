@@ -95,6 +95,9 @@ type Elector struct {
 // eight-byte number, which PostgreSQL keeps apart from keys of two halves.
 const lockClass int32 = 0x746a61
 
+// memberClass is the first half of the key of the lock that all replicas of a scope share.
+const memberClass = lockClass + 1
+
 // NewElector checks the configuration. The schema must have been migrated before Run can win.
 func NewElector(config ElectorConfig) (*Elector, error) {
 	if err := validateLease(config.Lease); err != nil {
@@ -217,6 +220,8 @@ func (e *Elector) failed(err error) {
 	switch {
 	case errors.Is(err, ErrUnsuitable):
 		kind = "unsuitable"
+	case errors.Is(err, errReadOnly):
+		kind = "read-only"
 	case errors.Is(err, sync.ErrNotLeader):
 		return // the end of a term is logged where it ends, and not being leader is no failure
 	case errors.As(err, &failure) && failure.Code != "":

@@ -28,7 +28,11 @@ var (
 	errRowGone = fmt.Errorf("%w: a row is gone, being older than SYNC_RETENTION", sync.ErrNotFound)
 
 	errMalformedURL = errors.New("the database URL is malformed; it has the form postgres://user:password@host:5432/database")
-	errReadOnly     = errors.New("the server is read-only: a standby, or a primary that was demoted")
+	errReadOnly     = errors.New("the server is read-only")
+	errStandby      = fmt.Errorf("%w: it is a standby (pg_is_in_recovery); name the primary in DATABASE_URL, "+
+		"or all servers separated by commas", errReadOnly)
+	errWritesOff = fmt.Errorf("%w: default_transaction_read_only is on, for the server, the database or the user; "+
+		"turn it off, or see whether the provider turned it on since the disk is full", errReadOnly)
 	// errConflict: another transaction was there first; the same one works when begun again.
 	errConflict = errors.New("in conflict with another transaction")
 )
@@ -98,11 +102,19 @@ const (
 	uniqueViolation       = "23505"
 	serializationFailure  = "40001"
 	deadlockDetected      = "40P01"
+	readOnlyTransaction   = "25006"
+	diskFull              = "53100"
 	insufficientPrivilege = "42501"
 )
 
 // issueConstraint is the name of the constraint that lets one row of a scope name an issue.
 const issueConstraint = "links_issue"
+
+// takesNoWrites reports whether the server refused to write. It may still answer questions, for
+// ever and with old data, while another server has taken its place.
+func takesNoWrites(err *pgconn.PgError) bool {
+	return err.Code == readOnlyTransaction || err.Code == diskFull
+}
 
 // passing reports whether the server's refusal may pass by itself.
 func passing(code string) bool {
@@ -115,7 +127,7 @@ func passing(code string) bool {
 		"58", // system error
 	}
 	codes := []string{
-		"25006", // read-only transaction: the server is being demoted
+		readOnlyTransaction,
 		"25P03", // idle-in-transaction-session timeout
 	}
 	return len(code) == 5 && slices.Contains(classes, code[:2]) || slices.Contains(codes, code)

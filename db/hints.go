@@ -86,8 +86,9 @@ func (s *store) Heeded(ctx context.Context, hints []sync.Heeded) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "UPDATE hints AS h SET looks = h.looks + 1, due = now() + c.again * interval '1 second', due_set = now() FROM "+heeded+" AND c.again > 0",
-			s.scope, ids, seqs, again)
+		_, err = tx.Exec(ctx, `
+			UPDATE hints AS h SET looks = h.looks + 1, due = now() + c.again * interval '1 second', due_set = now()
+			FROM `+heeded+" AND c.again > 0", s.scope, ids, seqs, again)
 		return err
 	})
 }

@@ -9,13 +9,15 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// learnQuery writes the facts of one row as they were merged, unless the row was changed since it was read: seq tells, or the issue's time of change ($12), which alone
-// raises no seq.
+// learnQuery writes the facts of one row as they were merged, unless the row was changed since it
+// was read: seq tells, or the issue's time of change ($12), which alone raises no seq.
 const learnQuery = `
 	hit AS (
-		UPDATE links AS l SET request = $5, state = $6, gone = $7, suspect_request = suspect_request AND NOT $7, issue = $8, issue_updated = $9,
+		UPDATE links AS l SET request = $5, state = $6, gone = $7, suspect_request = suspect_request AND NOT $7,
+			issue = $8, issue_updated = $9,
 			` + dueNow + `
-		WHERE scope = $1 AND request_id = $3 AND seq = $4 AND issue_updated IS NOT DISTINCT FROM $12 AND ` + held + ` RETURNING request_id),
+		WHERE scope = $1 AND request_id = $3 AND seq = $4 AND issue_updated IS NOT DISTINCT FROM $12 AND ` + held + `
+		RETURNING request_id),
 	told AS (
 		INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
 		SELECT $1, request_id, now(), $2, 'observe', $10, $11, 0 FROM hit WHERE $10 <> '')`
@@ -39,8 +41,8 @@ func (s *store) Learn(ctx context.Context, l sync.Link, seen sync.Seen) (sync.Li
 			return informed, nil
 		}
 		news = clean(news)
-		hits, err := s.write(ctx, op, learnQuery, l.RequestID, seq, row.Request, row.Request.State, row.Gone, issueOrNull(row.Issue),
-			toNull(row.Issue.Updated), news, side, toNull(updated))
+		hits, err := s.write(ctx, op, learnQuery, l.RequestID, seq, row.Request, row.Request.State, row.Gone,
+			issueOrNull(row.Issue), toNull(row.Issue.Updated), news, side, toNull(updated))
 		switch {
 		case err != nil:
 			return l, err

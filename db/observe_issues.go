@@ -78,7 +78,8 @@ type issueRow struct {
 
 // issuesQuery finds the rows that name one of the issues ($2), and those whose request one of the issues names ($3).
 const issuesQuery = `
-	SELECT request_id, COALESCE(issue_id, ''), issue, strays, COALESCE(due <= now(), false), parked OR attempts > 0 OR settled_at IS NULL AND (state <> 'pending' OR gone) FROM links
+	SELECT request_id, COALESCE(issue_id, ''), issue, strays, COALESCE(due <= now(), false),
+		parked OR attempts > 0 OR settled_at IS NULL AND (state <> 'pending' OR gone) FROM links
 	WHERE scope = $1 AND issue_id = ANY($2) OR scope = $1 AND request_id = ANY($3)
 	ORDER BY request_id`
 
@@ -165,15 +166,18 @@ func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow) er
 		_, err := tx.Exec(ctx, `
 			UPDATE links AS l SET issue = c.issue::json, issue_updated = c.updated, urgent = l.urgent OR c.moved, seq = l.seq + c.wakes::int,
 				due = CASE WHEN c.wakes THEN LEAST(l.due, now()) ELSE l.due END,
-				due_set = CASE WHEN c.wakes THEN now() ELSE l.due_set END, attempts = CASE WHEN c.wakes THEN 0 ELSE l.attempts END, parked = l.parked AND NOT c.wakes
-			FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::bool[], $6::bool[]) AS c (id, issue, updated, moved, wakes)
+				due_set = CASE WHEN c.wakes THEN now() ELSE l.due_set END,
+				attempts = CASE WHEN c.wakes THEN 0 ELSE l.attempts END, parked = l.parked AND NOT c.wakes
+			FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::bool[], $6::bool[])
+				AS c (id, issue, updated, moved, wakes)
 			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, changed.contents, updated, moved, wakes)
 		if err != nil {
 			return err
 		}
 	}
 	if len(woken) > 0 {
-		if _, err := tx.Exec(ctx, "UPDATE links SET due = now(), due_set = now() WHERE scope = $1 AND request_id = ANY($2)", s.scope, woken); err != nil {
+		const wake = "UPDATE links SET due = now(), due_set = now() WHERE scope = $1 AND request_id = ANY($2)"
+		if _, err := tx.Exec(ctx, wake, s.scope, woken); err != nil {
 			return err
 		}
 	}

@@ -41,9 +41,13 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		"due hints":      {dueHintsQuery, []any{board.String(), 10}, "hints_due"},
 		"next hint":      {nextHintQuery, []any{board.String()}, "hints_due"},
 		"any old":        {anyOldQuery, []any{board.String(), time.Now().Add(-time.Hour), -time.Hour}, "links_settled"},
-		"prune":          {fenceCTE + ", " + pruneQuery + " SELECT count(*) FROM hit", []any{board.String(), int64(1), time.Now().Add(-time.Hour), -time.Hour}, "links_settled"},
-		"stats":          {statsQuery, []any{board.String(), time.Duration(0)}, "links_parked"},
-		"hasten":         {hastenLinksQuery, []any{board.String(), setBackBy}, "links_due"},
+		"prune": {
+			fenceCTE + ", " + pruneQuery + " SELECT count(*) FROM hit",
+			[]any{board.String(), int64(1), time.Now().Add(-time.Hour), -time.Hour},
+			"links_settled",
+		},
+		"stats":  {statsQuery, []any{board.String(), time.Duration(0)}, "links_parked"},
+		"hasten": {hastenLinksQuery, []any{board.String(), setBackBy}, "links_due"},
 	} {
 		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 			plan := explain(t, d, mode, "EXPLAIN "+test.query, test.args...)

@@ -19,13 +19,13 @@ import (
 // (https://www.postgresql.org/docs/current/protocol-message-formats.html) to alter what the server says.
 type proxy struct {
 	listener net.Listener
-	server   string
 	// newPID, if set, replaces the process number that the server tells, as a pooler does.
 	newPID uint32
 
-	mu    stdsync.Mutex
-	stall chan struct{} // not nil: nothing passes until it is closed
-	conns []net.Conn
+	mu     stdsync.Mutex
+	server string
+	stall  chan struct{} // not nil: nothing passes until it is closed
+	conns  []net.Conn
 }
 
 // startProxy returns a proxy, and the URL by which it leads to the database.
@@ -48,7 +48,10 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.server)
+		p.mu.Lock()
+		address := p.server
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", address)
 		if err != nil {
 			client.Close() // the client sees it
 			continue
@@ -59,6 +62,16 @@ func (p *proxy) accept() {
 		go p.copyBytes(server, client)
 		go p.copyMessages(client, server)
 	}
+}
+
+// leadTo lets new connections reach another server. Those that are open stay where they are.
+func (p *proxy) leadTo(t *testing.T, databaseURL string) {
+	t.Helper()
+	parsed, err := url.Parse(databaseURL)
+	require.NoError(t, err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = parsed.Host
 }
 
 // copyBytes passes on what the client says.

@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -79,6 +78,12 @@ func (s *session) verify(ctx context.Context) error {
 	if err := configure(ctx, s.conn, map[string]time.Duration{"client_connection_check_interval": time.Second}); err != nil {
 		s.config.Log.Debug("client_connection_check_interval cannot be set", zap.Error(failure("configure the session", err)))
 	}
+	// By this lock, which all replicas of the scope share and nobody waits for, View.Overview finds
+	// them.
+	_, err = s.conn.Exec(ctx, "SELECT pg_advisory_lock_shared($1::int4, $2::int4)", memberClass, s.object)
+	if err != nil {
+		return err
+	}
 	_, err = s.conn.Exec(ctx, "LISTEN "+s.channel)
 	return err
 }
@@ -151,8 +156,21 @@ func (s *session) acquire(ctx context.Context) (acquired time.Time, err error) {
 func (s *session) tryLock(ctx context.Context) (won bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.callTime())
 	defer cancel()
-	err = s.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1::int4, $2::int4)", lockClass, s.object).Scan(&won)
-	return won, err
+	var readOnly, standby bool
+	err = s.conn.QueryRow(ctx, `
+		SELECT read_only, pg_is_in_recovery(),
+			CASE WHEN read_only THEN false ELSE pg_try_advisory_lock($1::int4, $2::int4) END
+		FROM (SELECT current_setting('transaction_read_only')::bool AS read_only) AS s`,
+		lockClass, s.object).Scan(&readOnly, &standby, &won)
+	switch {
+	case err != nil:
+		return false, err
+	case standby:
+		return false, errStandby
+	case readOnly:
+		return false, errWritesOff
+	}
+	return won, nil
 }
 
 // wait sleeps until a time, or until ctx ends, or until a leader's resignation is notified (told). It passes hints on, and reads the socket
@@ -211,7 +229,8 @@ func (s *session) begin(ctx context.Context) (term *Term, handedOver bool, err e
 	var epoch int64
 	err = s.conn.QueryRow(ctx, `
 		WITH before AS (SELECT epoch, resigned FROM leadership WHERE name = $1 FOR UPDATE)
-		UPDATE leadership AS l SET epoch = before.epoch + 1, term = $2, holder = $3, acquired_at = now(), resigned = false
+		UPDATE leadership AS l SET epoch = before.epoch + 1, term = $2, holder = $3, acquired_at = now(), renewed_at = now(),
+			resigned = false
 		FROM before WHERE l.name = $1 RETURNING l.epoch, before.resigned`, scope, uuid.NewString(), clean(s.config.Instance)).Scan(&epoch, &handedOver)
 	if err != nil {
 		return nil, false, failure("begin a term", err)
@@ -273,18 +292,20 @@ func (s *session) hold(ctx context.Context, term *Term) error {
 	}
 }
 
-// heartbeat proves that the session lives and that the term is still the present one, and resets the server's idle timeout. It outlives ctx, for
-// a statement that is broken off would cost the session.
+// heartbeat proves that the session lives, that the term is still the present one and that the
+// server takes writes, and resets the server's idle timeout: a leader that could not record what it
+// does does nothing. What it writes is no part of a key, so it does not wait for transactions
+// behind the fence. It outlives ctx, for a statement that is broken off would cost the session.
 func (s *session) heartbeat(ctx context.Context, term *Term, start time.Time) error {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), term.Until())
 	defer cancel()
-	var one int
-	err := s.conn.QueryRow(ctx, "SELECT 1 FROM leadership WHERE name = $1 AND epoch = $2", s.config.Scope.String(), term.Epoch).Scan(&one)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("%w: another term than epoch %d has begun", sync.ErrNotLeader, term.Epoch)
-	}
-	if err != nil {
+	const renew = "UPDATE leadership SET renewed_at = now() WHERE name = $1 AND epoch = $2"
+	tag, err := s.conn.Exec(ctx, renew, s.config.Scope.String(), term.Epoch)
+	switch {
+	case err != nil:
 		return fmt.Errorf("%w: the heartbeat failed: %w", sync.ErrNotLeader, failure("send a heartbeat", err))
+	case tag.RowsAffected() == 0:
+		return fmt.Errorf("%w: another term than epoch %d has begun", sync.ErrNotLeader, term.Epoch)
 	}
 	if err := term.extend(start); err != nil {
 		return err

@@ -24,8 +24,11 @@ type store struct {
 	clocks clockWatch
 }
 
-// Store returns the store of a scope for the term with this epoch. Its transactions are refused with sync.ErrNotLeader as soon as another term has begun.
+// Store returns the store of a scope for the term with this epoch. Its transactions are refused
+// with sync.ErrNotLeader as soon as another term has begun. A term begins with new sessions: those
+// of before may be of a server that is no longer the primary and still answers questions.
 func (d *DB) Store(scope Scope, epoch int64) sync.Store {
+	d.pool.Reset()
 	return &store{db: d, scope: scope.String(), epoch: epoch}
 }
 
@@ -110,8 +113,9 @@ func (s *store) read(ctx context.Context, op string, queue func(*pgx.Batch)) err
 	return failure(op, s.db.pool.SendBatch(ctx, &batch).Close())
 }
 
-// readQueue is read of what waits for a time by the server's clock. At the beginning of a term, and when that clock was set back, what was set before
-// is put right first: it would wait for as long again.
+// readQueue is read of what waits for a time by the server's clock. At the beginning of a term, and
+// when that clock was set back, what was set before is put right first: it would wait for as long
+// again.
 func (s *store) readQueue(ctx context.Context, op string, queue func(*pgx.Batch)) error {
 	err := s.read(ctx, op, queue)
 	if err != nil || !s.unrighted() {
@@ -129,15 +133,18 @@ func (s *store) unrighted() bool {
 	return s.clocks.unrighted
 }
 
-// What was set by a clock that was ahead of the present one, $2 is by how much at the least: how long it was to wait is not known any more. Rows of links
-// come first, as in DB.Hint.
+// What was set by a clock that was ahead of the present one, $2 is by how much at the least: how
+// long it was to wait is not known any more. Rows of links come first, as in DB.Hint.
 const (
 	hastenLinksQuery = `
 		WITH late AS (
-			SELECT request_id FROM links WHERE scope = $1 AND urgent IN (true, false) AND due > now() AND due_set > now() + $2::interval
+			SELECT request_id FROM links
+			WHERE scope = $1 AND urgent IN (true, false) AND due > now() AND due_set > now() + $2::interval
 			ORDER BY request_id FOR UPDATE)
 		UPDATE links AS l SET due = now(), due_set = now() FROM late WHERE l.scope = $1 AND l.request_id = late.request_id`
-	hastenHintsQuery = "UPDATE hints SET due = now(), due_set = now() WHERE scope = $1 AND due > now() AND due_set > now() + $2::interval"
+	hastenHintsQuery = `
+		UPDATE hints SET due = now(), due_set = now()
+		WHERE scope = $1 AND due > now() AND due_set > now() + $2::interval`
 )
 
 // hasten makes due what was put off by a clock that has been set back since.
@@ -181,8 +188,8 @@ func (s *store) fence(ctx context.Context, tx pgx.Tx) error {
 
 // linkColumns are what scanLink reads.
 const linkColumns = `request_id, seq, request, gone, suspect_request, issue, suspect_issue, strays, dropped,
-	COALESCE(issue_id, ''), issue_key, mark, begun, begun_at, begun_after, linked, issue_gone, request_doubt, issue_doubt, checked_at, retracted,
-	placed, walking, commented, answered, resolved, settled_at, last_error, due, attempts, parked,
+	COALESCE(issue_id, ''), issue_key, mark, begun, begun_at, begun_after, linked, issue_gone, request_doubt, issue_doubt,
+	checked_at, retracted, placed, walking, commented, answered, resolved, settled_at, last_error, due, attempts, parked,
 	urgent, now()`
 
 // scanLink reads a whole row, with its times by the clock of the reading.
@@ -191,8 +198,8 @@ func (r reading) scanLink(row pgx.CollectableRow) (l sync.Link, err error) {
 	var begunAt, requestDoubt, issueDoubt, checkedAt, settledAt, due *time.Time
 	var serverNow time.Time
 	err = row.Scan(&l.RequestID, &l.Seq, &l.Request, &l.Gone, &l.SuspectRequest, &issue, &l.SuspectIssue, &l.Strays, &l.Dropped,
-		&l.Bound.ID, &l.Bound.Key, &l.Mark, &l.Begun, &begunAt, &l.BegunAfter, &l.Linked, &l.IssueGone, &requestDoubt, &issueDoubt, &checkedAt,
-		&l.Retracted, &l.Placed, &l.Walking, &l.Commented, &l.Answered, &l.Resolved,
+		&l.Bound.ID, &l.Bound.Key, &l.Mark, &l.Begun, &begunAt, &l.BegunAfter, &l.Linked, &l.IssueGone, &requestDoubt,
+		&issueDoubt, &checkedAt, &l.Retracted, &l.Placed, &l.Walking, &l.Commented, &l.Answered, &l.Resolved,
 		&settledAt, &l.LastError, &due, &l.Attempts, &l.Parked, &l.Urgent, &serverNow)
 	if issue != nil {
 		l.Issue = *issue

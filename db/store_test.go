@@ -86,7 +86,8 @@ func bind(t testing.TB, s sync.Store, l sync.Link, issueID string) sync.Link {
 	})
 }
 
-// answerTimes is how long a question to PostgreSQL may take in a test. A time that is kept by the server's clock and read by the process's is uncertain by that.
+// answerTimes is how long a question to PostgreSQL may take in a test. A time that is kept by the
+// server's clock and read by the process's is uncertain by that.
 const answerTimes = 10 * time.Second
 
 // about compares times as far as that goes.
@@ -218,7 +219,8 @@ func TestSave_RecordsTheWholeWorkAndNoFact(t *testing.T) {
 	d, s := newStore(t)
 	l := observe(t, s, request("a"))[0]
 	work := sync.Work{
-		Bound: sync.IssueRef{ID: "100", Key: "OPS-100"}, Begun: sync.EffectComment + "review:bob", BegunAt: t0, Mark: "m", Linked: true, IssueGone: true, Placed: true, Walking: sync.OutcomeDenied, Answered: []string{"200"},
+		Bound: sync.IssueRef{ID: "100", Key: "OPS-100"}, Begun: sync.EffectComment + "review:bob", BegunAt: t0,
+		Mark: "m", Linked: true, IssueGone: true, Placed: true, Walking: sync.OutcomeDenied, Answered: []string{"200"},
 		Commented: []string{"review:ann", "resolution:denied"}, Resolved: sync.OutcomeDenied,
 		Due: t0.Add(time.Hour), Attempts: 3, LastError: "broken", Parked: true,
 	}
@@ -233,7 +235,8 @@ func TestSave_RecordsTheWholeWorkAndNoFact(t *testing.T) {
 	saved := row(t, s, "a")
 	require.Empty(t, cmp.Diff(want, saved, about))
 	require.Equal(t, 2, scalar[int](t, d, `SELECT count(*) FROM activity WHERE scope = $1 AND request_id = 'a' AND epoch = 1
-		AND action = 'comment' AND outcome = 'error ' || chr(65533) AND cause = 'because' AND attempt = 4 AND at - $2 BETWEEN -$3::interval AND $3`, board.String(), t0, answerTimes))
+		AND action = 'comment' AND outcome = 'error ' || chr(65533) AND cause = 'because' AND attempt = 4
+		AND at - $2 BETWEEN -$3::interval AND $3`, board.String(), t0, answerTimes))
 
 	saved.SettledAt = t0
 	_, err = s.Save(t.Context(), saved)
@@ -430,7 +433,8 @@ func TestStats_CountsRows(t *testing.T) {
 	save(t, s, observe(t, s, denied)[0], func(l *sync.Link) { l.Due, l.SettledAt = time.Time{}, now })
 	stats, err = s.Stats(t.Context(), now)
 	require.NoError(t, err)
-	require.Empty(t, cmp.Diff(sync.Stats{Open: 3, Pending: 3, Due: 2, Parked: 1, OldestDue: now.Add(-time.Hour)}, stats, about))
+	want := sync.Stats{Open: 3, Pending: 3, Due: 2, Parked: 1, OldestDue: now.Add(-time.Hour)}
+	require.Empty(t, cmp.Diff(want, stats, about))
 }
 
 func TestEndDryRun_MakesDueWhatADryRunPutOffAndNothingElse(t *testing.T) {

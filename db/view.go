@@ -11,8 +11,9 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// View is what the agents keep of one scope, for people who ask without leading; all times are the server's, but those of Jira and Teleport. It reads, and marks rows for the leader to take up (mark.go); it
-// never does the leader's work.
+// View is what the agents keep of one scope, for people who ask without leading; all times are the
+// server's, but those of Jira and Teleport. It reads, and marks rows for the leader to take up
+// (mark.go); it never does the leader's work.
 type View struct {
 	db    *DB
 	scope Scope
@@ -21,7 +22,8 @@ type View struct {
 // View returns the view of a scope.
 func (d *DB) View(scope Scope) *View { return &View{db: d, scope: scope} }
 
-// Overview is how a scope stands at one moment. Its times are by the server's clock, but the cursor, which is by Jira's.
+// Overview is how a scope stands at one moment. Its times are by the server's clock, but the
+// cursor, which is by Jira's.
 type Overview struct {
 	Now time.Time
 	// Epoch, Holder and Since are those of the latest term; Epoch is zero where nobody has led yet. A term that Resigned is over.
@@ -31,7 +33,7 @@ type Overview struct {
 	Resigned bool
 	// Led: a session holds the leader's lock at this moment.
 	Led bool
-	// Replicas are the instances that are connected, of all scopes in this database.
+	// Replicas are the instances that stand by or lead.
 	Replicas []string
 	// Cursor is the latest time, by Jira's clock, up to which all is recorded; zero before the first poll.
 	Cursor time.Time
@@ -98,12 +100,15 @@ func (v *View) within(ctx context.Context, op string, options pgx.TxOptions, do 
 	}))
 }
 
-// overviewQuery finds the leader's lock by its two halves ($2, $3), as pg_locks shows an advisory lock.
+// advisory picks the advisory locks of a key with two halves ($2, $3) out of pg_locks.
 // https://www.postgresql.org/docs/current/view-pg-locks.html
+const advisory = `locktype = 'advisory' AND granted AND classid = $2::int4::oid
+	AND objid = $3::int4::oid AND objsubid = 2
+	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
 const overviewQuery = `
 	SELECT COALESCE(l.epoch, 0), COALESCE(l.holder, ''), l.acquired_at, COALESCE(l.resigned, false), c.position,
-		EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = $2::int4::oid AND objid = $3::int4::oid AND objsubid = 2
-			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+		EXISTS (SELECT 1 FROM pg_locks WHERE ` + advisory + `),
 		(SELECT count(*) FROM links WHERE scope = $1 AND NOT parked AND %s)
 	FROM (SELECT $1::text AS name) AS s LEFT JOIN leadership AS l USING (name) LEFT JOIN cursors AS c ON c.scope = s.name`
 
@@ -121,9 +126,9 @@ func (v *View) Overview(ctx context.Context) (o Overview, err error) {
 			return err
 		}
 		rows, err = tx.Query(ctx, `
-			SELECT DISTINCT substr(application_name, length($1) + 1) FROM pg_stat_activity
-			WHERE datname = current_database() AND starts_with(application_name, $1) AND NOT starts_with(application_name, $1 || $2) ORDER BY 1`,
-			application+"/", CommandInstance)
+			SELECT DISTINCT substr(application_name, length($1) + 1) FROM pg_stat_activity JOIN pg_locks USING (pid)
+			WHERE datname = current_database() AND starts_with(application_name, $1) AND `+advisory+` ORDER BY 1`,
+			application+"/", memberClass, v.scope.number())
 		if err != nil {
 			return err
 		}

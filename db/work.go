@@ -12,23 +12,29 @@ import (
 
 // The queries of the hot paths. Each runs on a partial index that leaves out closed rows.
 const (
-	// $2 is how long after the present it is asked for. Urgent rows and others are two ranges of one index. Of each at most limit rows are read, however many are due.
+	// $2 is how long after the present it is asked for. Urgent rows and others are two ranges of
+	// one index. Of each at most limit rows are read, however many are due.
 	dueQuery = `
 		SELECT ` + linkColumns + ` FROM (
-			(SELECT * FROM links WHERE scope = $1 AND urgent AND due <= now() + $2::interval AND request_id <> ALL($3) ORDER BY due, request_id LIMIT $4)
+			(SELECT * FROM links WHERE scope = $1 AND urgent AND due <= now() + $2::interval AND request_id <> ALL($3)
+				ORDER BY due, request_id LIMIT $4)
 			UNION ALL
-			(SELECT * FROM links WHERE scope = $1 AND NOT urgent AND due <= now() + $2::interval AND request_id <> ALL($3) ORDER BY due, request_id LIMIT $4)
+			(SELECT * FROM links WHERE scope = $1 AND NOT urgent AND due <= now() + $2::interval AND request_id <> ALL($3)
+				ORDER BY due, request_id LIMIT $4)
 		) AS l ORDER BY urgent DESC, due, request_id LIMIT $4`
 	nextDueQuery = `
 		SELECT now(), LEAST(
-			(SELECT due FROM links WHERE scope = $1 AND urgent AND due > now() + $2::interval AND request_id <> ALL($3) ORDER BY due, request_id LIMIT 1),
-			(SELECT due FROM links WHERE scope = $1 AND NOT urgent AND due > now() + $2::interval AND request_id <> ALL($3) ORDER BY due, request_id LIMIT 1))`
+			(SELECT due FROM links WHERE scope = $1 AND urgent AND due > now() + $2::interval AND request_id <> ALL($3)
+				ORDER BY due, request_id LIMIT 1),
+			(SELECT due FROM links WHERE scope = $1 AND NOT urgent AND due > now() + $2::interval AND request_id <> ALL($3)
+				ORDER BY due, request_id LIMIT 1))`
 	// Open rows, and settled ones whose issue may come back, have an index each.
 	openQuery = `
 		SELECT ` + linkColumns + ` FROM (
 			(SELECT * FROM links WHERE scope = $1 AND settled_at IS NULL AND request_id > $2 ORDER BY request_id LIMIT $3)
 			UNION ALL
-			(SELECT * FROM links WHERE scope = $1 AND settled_at IS NOT NULL AND issue_gone AND request_id > $2 ORDER BY request_id LIMIT $3)
+			(SELECT * FROM links WHERE scope = $1 AND settled_at IS NOT NULL AND issue_gone AND request_id > $2
+				ORDER BY request_id LIMIT $3)
 		) AS l ORDER BY request_id LIMIT $3`
 
 	pending = "scope = $1 AND state = 'pending' AND NOT gone AND settled_at IS NULL"
@@ -36,7 +42,10 @@ const (
 	pendingIssuesQuery = "SELECT issue_id FROM links WHERE " + pending + " AND issue_id IS NOT NULL ORDER BY issue_updated DESC NULLS FIRST, request_id LIMIT $2"
 	anyPendingQuery    = "SELECT EXISTS (SELECT FROM links WHERE " + pending + ")"
 
-	anyOldQuery = "SELECT settled_at < LEAST($2, now() + $3::interval) FROM links WHERE scope = $1 AND settled_at IS NOT NULL ORDER BY settled_at LIMIT 1" // by the oldest: how many are old it need not guess
+	// By the oldest: how many are old it need not guess.
+	anyOldQuery = `
+		SELECT settled_at < LEAST($2, now() + $3::interval) FROM links
+		WHERE scope = $1 AND settled_at IS NOT NULL ORDER BY settled_at LIMIT 1`
 
 	cursorQuery = "SELECT position FROM cursors WHERE scope = $1"
 
@@ -44,7 +53,8 @@ const (
 		SELECT now(), (SELECT count(*) FROM links WHERE scope = $1 AND settled_at IS NULL),
 			(SELECT count(*) FROM links WHERE ` + pending + `),
 			(SELECT count(*) FROM links WHERE scope = $1 AND urgent IN (true, false) AND due <= now() + $2::interval),
-			LEAST((SELECT min(due) FROM links WHERE scope = $1 AND urgent AND due <= now() + $2::interval), (SELECT min(due) FROM links WHERE scope = $1 AND NOT urgent AND due <= now() + $2::interval)),
+			LEAST((SELECT min(due) FROM links WHERE scope = $1 AND urgent AND due <= now() + $2::interval),
+				(SELECT min(due) FROM links WHERE scope = $1 AND NOT urgent AND due <= now() + $2::interval)),
 			(SELECT count(*) FROM links WHERE scope = $1 AND parked)`
 )
 
@@ -89,7 +99,9 @@ func (s *store) EndDryRun(ctx context.Context) error {
 
 // Open implements sync.Store.
 func (s *store) Open(ctx context.Context, after string, limit int) (open []sync.Link, err error) {
-	err = s.read(ctx, "read the open rows", func(batch *pgx.Batch) { s.queueLinks(batch, &open, openQuery, s.scope, after, limit) })
+	err = s.read(ctx, "read the open rows", func(batch *pgx.Batch) {
+		s.queueLinks(batch, &open, openQuery, s.scope, after, limit)
+	})
 	return open, err
 }
 
@@ -108,9 +120,11 @@ func (s *store) PendingIssues(ctx context.Context, limit int) (ids []string, pen
 // saveQuery is one statement, so that recording an effect is one round trip; what depends on seq is left to observers when a fact changed.
 const saveQuery = fenceCTE + `,
 	saved AS (
-		UPDATE links SET issue_id = NULLIF($5, ''), issue_key = $6, mark = $7, begun = $8, begun_at = now() + $9::interval, linked = $10, issue_gone = $11, placed = $12, walking = $31,
-			begun_after = $32, request_doubt = now() + $33::interval, issue_doubt = now() + $34::interval, checked_at = now() + $35::interval, retracted = $36,
-			commented = $13, answered = $14, resolved = $15, settled_at = CASE WHEN dropped = $16 THEN now() + $17::interval ELSE settled_at END, last_error = $18,
+		UPDATE links SET issue_id = NULLIF($5, ''), issue_key = $6, mark = $7, begun = $8,
+			begun_at = now() + $9::interval, linked = $10, issue_gone = $11, placed = $12, walking = $31,
+			begun_after = $32, request_doubt = now() + $33::interval, issue_doubt = now() + $34::interval,
+			checked_at = now() + $35::interval, retracted = $36, commented = $13, answered = $14, resolved = $15,
+			settled_at = CASE WHEN dropped = $16 THEN now() + $17::interval ELSE settled_at END, last_error = $18,
 			issue = CASE WHEN issue_id IS NULL THEN COALESCE($24, issue) ELSE issue END,
 			issue_updated = CASE WHEN issue_id IS NULL AND $24 IS NOT NULL THEN $25 ELSE issue_updated END,
 			due = CASE WHEN seq = $4 THEN now() + $19::interval ELSE due END,
@@ -125,7 +139,8 @@ const saveQuery = fenceCTE + `,
 	told AS (
 		INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
 		SELECT $1, saved.request_id, now() + a.at, $2, a.action, a.outcome, a.cause, a.attempt
-		FROM saved, unnest($26::interval[], $27::text[], $28::text[], $29::text[], $30::int[]) WITH ORDINALITY AS a (at, action, outcome, cause, attempt, n)
+		FROM saved, unnest($26::interval[], $27::text[], $28::text[], $29::text[], $30::int[])
+			WITH ORDINALITY AS a (at, action, outcome, cause, attempt, n)
 		ORDER BY a.n)
 	SELECT seq, dropped FROM saved`
 
@@ -204,11 +219,14 @@ func (s *store) whyNotSaved(ctx context.Context, op string, l sync.Link) error {
 	})
 }
 
-// lines are the columns of new lines of activity: how long after now, action, outcome, cause and attempt.
+// lines are the columns of new lines of activity: how long after now, action, outcome, cause and
+// attempt.
 func lines(done []sync.Activity, now time.Time) []any {
-	at, actions, outcomes, causes, attempts := make([]time.Duration, len(done)), make([]string, len(done)), make([]string, len(done)), make([]string, len(done)), make([]int, len(done))
+	at, attempts := make([]time.Duration, len(done)), make([]int, len(done))
+	actions, outcomes, causes := make([]string, len(done)), make([]string, len(done)), make([]string, len(done))
 	for i, a := range done {
-		at[i], actions[i], outcomes[i], causes[i], attempts[i] = a.At.Sub(now), clean(a.Action), clean(a.Outcome), clean(a.Cause), a.Attempt
+		at[i], attempts[i] = a.At.Sub(now), a.Attempt
+		actions[i], outcomes[i], causes[i] = clean(a.Action), clean(a.Outcome), clean(a.Cause)
 	}
 	return []any{at, actions, outcomes, causes, attempts}
 }
@@ -217,14 +235,18 @@ func lines(done []sync.Activity, now time.Time) []any {
 const pruneBatch = 1000
 
 var pruneQuery = fmt.Sprintf(`
-	old AS (SELECT request_id FROM links WHERE scope = $1 AND settled_at < LEAST($3, now() + $4::interval) ORDER BY settled_at LIMIT %d),
+	old AS (
+		SELECT request_id FROM links WHERE scope = $1 AND settled_at < LEAST($3, now() + $4::interval)
+		ORDER BY settled_at LIMIT %d),
 	hit AS (
-		DELETE FROM links AS l USING old WHERE l.scope = $1 AND l.request_id = old.request_id AND l.settled_at < LEAST($3, now() + $4::interval) AND `+held+`
+		DELETE FROM links AS l USING old
+		WHERE l.scope = $1 AND l.request_id = old.request_id AND l.settled_at < LEAST($3, now() + $4::interval) AND `+held+`
 		RETURNING 1)`, pruneBatch)
 
-// Prune implements sync.Store. A row is old only if both clocks say so, the server's, by which it was settled, and this process's: neither alone, run ahead,
-// makes anything forgotten. It goes in several transactions; an error may come after some of the rows are gone. Most sweeps find nothing to delete, for which no
-// term need be held.
+// Prune implements sync.Store. A row is old only if both clocks say so, the server's, by which it
+// was settled, and this process's: neither alone, run ahead, makes anything forgotten. It goes in
+// several transactions; an error may come after some of the rows are gone. Most sweeps find nothing
+// to delete, for which no term need be held.
 func (s *store) Prune(ctx context.Context, settledBefore time.Time) (pruned int, err error) {
 	age := settledBefore.Sub(s.db.config.Now()) // below zero
 	var some bool

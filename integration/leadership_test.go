@@ -35,10 +35,10 @@ const (
 // gate is the network between one replica and PostgreSQL. What is cut gets stuck, the ends of connections included.
 type gate struct {
 	listener net.Listener
-	server   string
 
-	mu    sync.Mutex
-	stuck [2]chan struct{} // by direction; not nil: nothing passes until it is closed
+	mu     sync.Mutex
+	server string
+	stuck  [2]chan struct{} // by direction; not nil: nothing passes until it is closed
 	// electionOnly cuts only the connection of the election, so that all else goes on.
 	electionOnly bool
 	conns        []net.Conn
@@ -64,7 +64,10 @@ func (g *gate) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", g.server)
+		g.mu.Lock()
+		address := g.server
+		g.mu.Unlock()
+		server, err := net.Dial("tcp", address)
 		if err != nil {
 			client.Close() // the replica sees it
 			continue
@@ -104,6 +107,16 @@ func (g *gate) pass(d direction, to, from net.Conn, election *atomic.Bool) {
 			return
 		}
 	}
+}
+
+// leadTo lets new connections reach another server. Those that are open stay where they are.
+func (g *gate) leadTo(t *testing.T, databaseURL string) {
+	t.Helper()
+	parsed, err := url.Parse(databaseURL)
+	require.NoError(t, err)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.server = parsed.Host
 }
 
 // cutElection cuts the connection of the election alone, both ways.

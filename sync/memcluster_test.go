@@ -101,6 +101,16 @@ func (c *memCluster) get(id string) Request {
 	return *clone(c.requests[id])
 }
 
+// created is when a request was made, by the cluster's clock; zero for one that is gone.
+func (c *memCluster) created(id string) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.requests[id]; r != nil {
+		return r.Created
+	}
+	return time.Time{}
+}
+
 func clone(r *Request) *Request {
 	copied := *r
 	copied.Reviews = slices.Clone(r.Reviews)

@@ -186,8 +186,9 @@ type Lease interface {
 // Store keeps links and cursors, and appends to a row's activity what changed in it. Each method writes what is new in one transaction, fenced by the term of the leader
 // that it was made for, and nothing where nothing is: it returns ErrNotLeader, and changes nothing, once another term has begun. Safe for concurrent use.
 //
-// The agent's own times (Due, BegunAt, SettledAt, Activity.At) mean the same moment to all replicas, however far their clocks are apart: a Store takes and
-// returns them by the clock of its caller's process, and keeps them by one clock of its own. If that is set back, what it put off is due.
+// The agent's own times (Due, BegunAt, SettledAt, Activity.At) mean the same moment to all replicas, however far
+// their clocks are apart: a Store takes and returns them by the clock of its caller's process, and
+// keeps them by one clock of its own. If that is set back, what it put off is due.
 type Store interface {
 	// ObserveRequests records what Teleport said: for each request it merges into the row (MergeRequest), and creates a row for a
 	// pending request that has none. A row that changed gets its Seq raised and is due at once, unparked. One whose request is Gone,
@@ -232,8 +233,10 @@ type Store interface {
 	// Cursor is the latest time, by Jira's clock, up to which everything that Jira's index showed is recorded. Zero before the first poll.
 	Cursor(ctx context.Context) (time.Time, error)
 
-	// Due returns the rows that are due at now, which is the present by this process's clock, the urgent ones before all others, of each the longest due first, at most limit, without those in skip. next is when the next row falls due that is
-	// neither among them nor in skip; zero when none will, and when limit rows are due, since more may be.
+	// Due returns the rows that are due at now, which is the present by this process's clock, the
+	// urgent ones before all others, of each the longest due first, at most limit, without those in
+	// skip. next is when the next row falls due that is neither among them nor in skip; zero when
+	// none will, and when limit rows are due, since more may be.
 	Due(ctx context.Context, now time.Time, limit int, skip []string) (due []Link, next time.Time, err error)
 
 	// EndDryRun makes the rows due that a dry run has put off: those whose LastError begins with DryRunError.
@@ -252,8 +255,8 @@ type Store interface {
 	// without issue.
 	PendingIssues(ctx context.Context, limit int) (ids []string, pending bool, err error)
 
-	// Prune deletes rows that were settled before the given time, with their activity, and returns how many. A clock that runs ahead, this process's or the
-	// Store's, makes it delete none.
+	// Prune deletes rows that were settled before the given time, with their activity, and returns
+	// how many. A clock that runs ahead, this process's or the Store's, makes it delete none.
 	Prune(ctx context.Context, settledBefore time.Time) (int, error)
 
 	// SawStatuses records under which names Jira shows statuses now, by its clock, and returns all names that were ever

@@ -69,6 +69,8 @@ type simulation struct {
 	// lie is what is said falsely at the moment, and lied until when something was last said falsely by both of two answers.
 	lie  string
 	lied time.Time
+	// absent is the issue that Jira says falsely not to have, to the operation absentFor, or to all where that is empty.
+	absent, absentFor string
 	// hidden are requests whose issue a search may once have missed: somebody archived it or wrote into its field.
 	hidden map[string]bool
 }
@@ -101,12 +103,51 @@ func newSimulation(seed uint64) *simulation {
 	}
 	s.tracker.lag = time.Duration(s.random.IntN(60)) * time.Second
 	s.tracker.stale = time.Duration(s.random.IntN(20)) * time.Second
+	s.tracker.dataCenter = s.random.IntN(2) == 0
+	s.tracker.ahead = []time.Duration{0, 0, 3 * time.Hour, -3 * time.Hour}[s.random.IntN(4)]
+	s.tracker.finish = s.late
+	s.tracker.absent = s.isAbsent
+	if shape := s.random.IntN(4); shape < 2 {
+		s.tracker.lead(simWorkflows[shape], append(slices.Clone(allStatuses), backlogStatus)...)
+		s.tracker.initial = []Status{todoStatus, backlogStatus}[shape]
+	}
+	s.note("Jira's clock is ahead by %s, Data Center: %t", s.tracker.ahead, s.tracker.dataCenter)
 	s.tracker.memory = &memMemory{known: make(map[string]bool), astray: func() bool { return s.isFaulty() && s.roll(10) == 0 }}
 	for _, f := range []*faults{&s.cluster.faults, &s.tracker.faults} {
 		f.set(s.before, s.after)
 		f.delay = func() time.Duration { return time.Duration(s.roll(400)) * time.Millisecond }
 	}
 	return s
+}
+
+// simWorkflows lead from each status to some: with Pending in the middle, and with a way of two steps to it.
+var simWorkflows = []map[string][]Status{
+	{
+		"To Do": {pendingStatus}, "Backlog": {todoStatus}, "Pending": {approvedStatus, deniedStatus, expiredStatus, todoStatus},
+		"Approved": {pendingStatus}, "Denied": {pendingStatus}, "Expired": {pendingStatus},
+	},
+	{
+		"Backlog": {todoStatus, approvedStatus}, "To Do": {pendingStatus, backlogStatus}, "Pending": {approvedStatus, deniedStatus, expiredStatus},
+		"Approved": {todoStatus, deniedStatus}, "Denied": {backlogStatus}, "Expired": {todoStatus},
+	},
+}
+
+// late is how late Jira finishes a create, whose answer is lost then.
+func (s *simulation) late() time.Duration {
+	if !s.isFaulty() || s.roll(12) > 0 {
+		return 0
+	}
+	late := time.Duration(1+s.roll(30)) * time.Second
+	s.note("a create is finished after %s", late)
+	return late
+}
+
+// isAbsent reports whether Jira says falsely, for a while, that it has no such issue. That it has none with a new key it does
+// not say: nothing could tell that from a create that never happened.
+func (s *simulation) isAbsent(op, id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return id == s.absent && op != "trace" && (s.absentFor == "" || s.absentFor == op)
 }
 
 func (s *simulation) roll(n int) int {
@@ -304,6 +345,31 @@ func (c checkedTracker) Create(ctx context.Context, d Draft, commit func(context
 	return i, err
 }
 
+// movedBy tells of a move by the agent to a status that stands for a decision which Teleport does not know.
+func (c checkedTracker) held(id string) {
+	c.mu.Lock()
+	issue := c.issues[id]
+	var last Move
+	var made string
+	if issue != nil {
+		last, _ = lastMove(issue.Moves)
+		made = issue.Issue.Property
+	}
+	c.mu.Unlock()
+	shown, _ := testPolicy.Statuses.Outcome(last.To)
+	if last.Author.Agent && isDecision(RequestState(shown)) && c.s.stateIn(made) == StatePending {
+		c.s.violated("the agent moved issue %s to %s, and Teleport says pending", id, last.To.Name)
+	}
+}
+
+func (c checkedTracker) Move(
+	ctx context.Context, id string, from Status, way Way, commit func(context.Context, Status) error,
+) (Issue, error) {
+	i, err := c.memTracker.Move(ctx, id, from, way, commit)
+	c.held(id)
+	return i, err
+}
+
 func (c checkedTracker) Comment(ctx context.Context, id, key, body string, commit func(context.Context) error) error {
 	err := c.memTracker.Comment(ctx, id, key, body, commit)
 	c.mu.Lock()
@@ -339,6 +405,7 @@ func (s *simulation) run() {
 	s.faulty = false
 	s.mu.Unlock()
 	s.tell("")
+	s.jiraTellsTheTruth()
 	s.note("the faults end")
 	if s.replica.dry {
 		s.replica.kill()
@@ -347,6 +414,9 @@ func (s *simulation) run() {
 		s.store.mark(fmt.Sprintf("req-%d", n+1), markRetry)
 	}
 	s.succeed()
+	time.Sleep(90 * time.Second) // Jira answers again
+	synctest.Wait()
+	s.haveIssues()
 	time.Sleep(45 * time.Minute) // back-offs, the grace of an uncertain create, a sweep
 	synctest.Wait()
 	s.neverClosedForLong()
@@ -372,7 +442,7 @@ func (s *simulation) step() {
 	s.succeed()
 	id := fmt.Sprintf("req-%d", 1+s.roll(simRequests))
 	s.neverClosedForLong()
-	switch s.roll(21) {
+	switch s.roll(25) {
 	case 0, 1:
 		if s.created < simRequests {
 			s.created++
@@ -452,6 +522,15 @@ func (s *simulation) step() {
 			s.tracker.begin([]Status{todoStatus, pendingStatus}[s.roll(2)])
 			s.note("new issues begin in another status, perhaps")
 		}
+	case 21, 22:
+		s.jiraLies(id)
+	case 23:
+		s.note("others make issues")
+		s.tracker.skipKeys(1 + s.roll(30))
+	case 24:
+		ahead := time.Duration(s.roll(5)-2) * time.Hour
+		s.note("Jira's clock is set: ahead by %s", ahead)
+		s.tracker.pull(func(t *memTracker) { t.ahead = ahead })
 	case 19, 20:
 		s.tell([]string{"", "", lieRight, lieBlind, lieRefused}[s.roll(5)])
 	}
@@ -463,6 +542,32 @@ const (
 	lieBlind   = "nothing is found, with the right"    // all answers of Teleport agree, and are wrong
 	lieRefused = "the agent's user is gone, or locked" // every call is refused
 )
+
+// jiraLies begins or ends what Jira says falsely: an issue is not there, or the index stands still.
+func (s *simulation) jiraLies(id string) {
+	issues := s.tracker.madeFor(id)
+	switch n := s.roll(4); {
+	case n == 0 && len(issues) > 0:
+		op := []string{"", "read", "comment", "move", "issues"}[s.roll(5)]
+		s.note("Jira says that the issue of %s is not there, to %q", id, op)
+		s.mu.Lock()
+		s.absent, s.absentFor = issues[0].Issue.ID, op
+		s.mu.Unlock()
+	case n == 1:
+		s.note("the index stands still")
+		s.tracker.pull(func(t *memTracker) { t.frozen = time.Now() })
+	default:
+		s.note("Jira says what is so")
+		s.jiraTellsTheTruth()
+	}
+}
+
+func (s *simulation) jiraTellsTheTruth() {
+	s.mu.Lock()
+	s.absent = ""
+	s.mu.Unlock()
+	s.tracker.pull(func(t *memTracker) { t.frozen = time.Time{} })
+}
 
 // tell begins to say something falsely, in place of what was said so before.
 func (s *simulation) tell(lie string) {
@@ -505,6 +610,19 @@ func (s *simulation) neverClosedForLong() {
 			if move.Author.Agent && sameStatus(move.To, expiredStatus) && s.undecided(id) && !s.archived[id] {
 				s.violated("%s is held by Teleport, and the agent closed its issue: %+v", id, s.store.row(id))
 			}
+		}
+	}
+}
+
+// haveIssues: a request whose issue is uncertain has it soon after Jira answers again, unless it waits for something else.
+func (s *simulation) haveIssues() {
+	for n := 1; n <= s.created; n++ {
+		id := fmt.Sprintf("req-%d", n)
+		row := s.store.row(id)
+		waits := s.lostIssues[id] || row.Attempts > 1 || row.SuspectRequest || row.Parked
+		own := row.Request.Created.Equal(s.cluster.created(id)) // the row is not one of a lost database
+		if row.Begun == EffectCreate && s.undecided(id) && !waits && own && len(s.tracker.madeFor(id)) == 0 {
+			s.violated("%s has no issue yet: %+v", id, row.Work)
 		}
 	}
 }

@@ -17,7 +17,8 @@
 // that only this process holds open: when the process ends, however it ends, the shell stops the server and removes
 // its files. So no TestMain is needed, and a killed test leaves nothing behind.
 //
-// Tests of faults, and the demo, Start a server of their own, which they can stop, restart, freeze and start again on the same port.
+// Tests of faults, and the demo, Start a server of their own, which they can stop,
+// restart, freeze and start again on the same port, and give a hot standby.
 //
 // The package needs a Unix system.
 package pgtest

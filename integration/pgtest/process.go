@@ -73,8 +73,9 @@ type postmaster struct {
 	paused []int // the processes that pause has stopped
 }
 
-// readyLine is what the server logs once it takes connections; lc_messages=C keeps it in English.
-const readyLine = "database system is ready to accept connections"
+// readyLine is what the server logs once it takes connections, a standby read-only ones;
+// lc_messages=C keeps it in English.
+const readyLine = "database system is ready to accept"
 
 // launch starts the server and waits until it says that it is ready.
 func launch(ctx context.Context, cmd *exec.Cmd, log io.Writer) (*postmaster, error) {

@@ -46,6 +46,7 @@ type Server struct {
 	port     int
 	password string
 	account  *account
+	primary  *Server   // the one whose standby this was made as; nil: none
 	watchdog io.Closer // closing it ends the watchdog, which stops the server and removes dir
 
 	mu      sync.Mutex
@@ -58,14 +59,8 @@ func Start(ctx context.Context, options Options) (_ *Server, err error) {
 	if s.account, err = unprivileged(); err != nil {
 		return nil, err
 	}
-	if s.dir, err = os.MkdirTemp("", "pgtest-"); err != nil {
-		return nil, fmt.Errorf("create a directory for PostgreSQL: %w", err)
-	}
-	if err := s.account.own(s.dir); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
-	}
-	if s.watchdog, err = watch(s.dir, s.account); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
+	if err := s.found(); err != nil {
+		return nil, err
 	}
 	if err := s.create(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -73,7 +68,52 @@ func Start(ctx context.Context, options Options) (_ *Server, err error) {
 	return s, nil
 }
 
-// create makes the database cluster and starts it. A port that was free a moment ago may be taken now, so that is tried a few times.
+// Standby creates a hot standby of the server, which follows it until it is promoted (SELECT
+// pg_promote()) or closed. The server is stopped while its files are copied. Close the standby
+// first.
+func (s *Server) Standby(ctx context.Context) (*Server, error) {
+	standby := &Server{options: s.options, password: s.password, account: s.account, bin: s.bin, primary: s}
+	if err := standby.found(); err != nil {
+		return nil, err
+	}
+	if err := standby.copy(ctx); err != nil {
+		return nil, errors.Join(err, standby.Close())
+	}
+	return standby, nil
+}
+
+// copy makes the files of a standby out of its primary's and starts it.
+func (s *Server) copy(ctx context.Context) error {
+	if err := s.primary.Stop(ctx, Fast); err != nil {
+		return err
+	}
+	err := errors.Join(os.CopyFS(s.data(), os.DirFS(s.primary.data())),
+		os.Chmod(s.data(), 0o700), //nolint:gosec // a directory
+		os.WriteFile(filepath.Join(s.data(), "standby.signal"), nil, 0o600), s.account.own(s.dir))
+	if err != nil {
+		return fmt.Errorf("copy PostgreSQL's files: %w", err)
+	}
+	if err := s.primary.Start(ctx); err != nil {
+		return err
+	}
+	return s.startOnFreePort(ctx)
+}
+
+// found makes the directory of a server, and the watchdog that removes it.
+func (s *Server) found() (err error) {
+	if s.dir, err = os.MkdirTemp("", "pgtest-"); err != nil {
+		return fmt.Errorf("create a directory for PostgreSQL: %w", err)
+	}
+	if err := s.account.own(s.dir); err != nil {
+		return errors.Join(err, os.RemoveAll(s.dir))
+	}
+	if s.watchdog, err = watch(s.dir, s.account); err != nil {
+		return errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return nil
+}
+
+// create makes the database cluster and starts it.
 func (s *Server) create(ctx context.Context) (err error) {
 	if s.bin, err = binaries(ctx, s.dir); err != nil {
 		return err
@@ -92,6 +132,12 @@ func (s *Server) create(ctx context.Context) (err error) {
 	if err := initdb.Run(); err != nil {
 		return fmt.Errorf("create a PostgreSQL cluster with %s: %w", initdb.Path, describe(err, output.String()))
 	}
+	return s.startOnFreePort(ctx)
+}
+
+// startOnFreePort starts the server for the first time. A port that was free a moment ago may be
+// taken now, so that is tried a few times.
+func (s *Server) startOnFreePort(ctx context.Context) (err error) {
 	for range 5 {
 		if s.port, err = freePort(); err != nil {
 			return err
@@ -136,6 +182,10 @@ func (s *Server) Start(ctx context.Context) error {
 		"listen_addresses": "127.0.0.1", "port": strconv.Itoa(s.port), "unix_socket_directories": "",
 		"fsync": "off", "full_page_writes": "off", // commits still outlive a killed server, though not a killed machine
 		"max_connections": "300", "shared_buffers": "64MB", "max_wal_size": "1GB", "lc_messages": "C",
+	}
+	if s.primary != nil {
+		settings["primary_conninfo"] = fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s",
+			s.primary.port, superuser, s.password)
 	}
 	for name, value := range s.options.Settings {
 		settings[name] = value
