@@ -101,7 +101,7 @@ func (o *Operator) Explain(ctx context.Context, name string) error {
 		if o.opts.JSON {
 			return o.answerJSON(e)
 		}
-		o.term.explanation(e, time.Now())
+		o.term.explanation(e, s.overview.Now)
 		return o.term.err
 	})
 }
@@ -146,16 +146,16 @@ func (s *story) read(ctx context.Context, view *db.View, name string) (err error
 func (s *story) ask(ctx context.Context, p *process, teleportErr, jiraErr error) {
 	l := &s.link
 	if teleportErr == nil && !l.Gone {
-		r, err := p.cluster.Request(ctx, l.RequestID)
+		r, ok, doubt, err := sync.LookUp(ctx, p.cluster, l.RequestID)
 		switch {
-		case errors.Is(err, sync.ErrNotFound):
-			l.Gone = true
-		case err == nil:
+		case ok:
 			l.Request, _ = sync.MergeRequest(l.Request, r)
+		case doubt != "":
+			err = errors.New(doubt)
+		case err == nil:
+			l.Gone = true
 		}
-		if !errors.Is(err, sync.ErrNotFound) {
-			teleportErr = err
-		}
+		teleportErr = err
 	}
 	if jiraErr == nil && l.Bound.ID != "" {
 		detail, err := p.tracker.Read(ctx, l.Bound.ID)
@@ -180,7 +180,7 @@ func (s *story) ask(ctx context.Context, p *process, teleportErr, jiraErr error)
 // tell puts the story into words.
 func (s *story) tell(ctx context.Context, p *process) explanation {
 	l := s.link
-	next := sync.Expect(l, s.cfg.settings().Policy, time.Now(), s.cfg.Sync.Retention)
+	next := sync.Expect(l, s.cfg.settings().Policy, s.overview.Now, s.cfg.Sync.Retention)
 	e := explanation{
 		RequestID: l.RequestID, Teleport: newTeleportReport(l), Mapping: s.mapping(), Verdict: s.verdict(ctx, p), Timeline: s.timeline(),
 		Next:        nextReport{What: next.Text, At: orNull(next.At), Steps: stepReports(next.Steps), Led: leads(s.overview)},

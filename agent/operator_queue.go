@@ -25,7 +25,11 @@ func (o *Operator) QueueList(ctx context.Context, name string) error {
 		if len(rows) == 0 {
 			o.term.print("No request is parked or delayed.\n")
 		} else {
-			o.term.queue(requestReports(rows), time.Now())
+			overview, err := view.Overview(ctx)
+			if err != nil {
+				return err
+			}
+			o.term.queue(requestReports(rows), overview.Now)
 		}
 		return o.term.err
 	})

@@ -127,9 +127,8 @@ func (c *comparison) compare(ctx context.Context) (reconciliation, error) {
 	if err := c.settled(ctx); err != nil {
 		return reconciliation{}, err
 	}
-	now := time.Now()
 	for _, id := range slices.Sorted(maps.Keys(c.listed)) {
-		if r := c.listed[id]; !c.known[id] && r.State == sync.StatePending && !r.PastExpiry(now) {
+		if r := c.listed[id]; !c.known[id] && r.State == sync.StatePending {
 			step := stepReport{Action: string(sync.ActCreate), Cause: "the request is pending, and no agent has taken it up"}
 			c.found = append(c.found, disagreement{RequestID: id, Teleport: string(r.State), Jira: "no issue", Steps: []stepReport{step}})
 		}
@@ -214,15 +213,15 @@ func (c *comparison) refresh(ctx context.Context, l *sync.Link, shown map[string
 	r, listed := c.listed[l.RequestID]
 	if !listed && !l.Gone && l.Request.State == sync.StatePending {
 		var err error
-		r, err = c.cluster.Request(ctx, l.RequestID)
+		var doubt string
+		r, listed, doubt, err = sync.LookUp(ctx, c.cluster, l.RequestID)
 		switch {
-		case errors.Is(err, sync.ErrNotFound):
-			l.Gone = true
 		case err != nil:
 			return err
-		default:
-			listed = true
+		case doubt != "":
+			return fmt.Errorf("compare requests: %s", doubt)
 		}
+		l.Gone = !listed
 	}
 	if listed {
 		l.Request, _ = sync.MergeRequest(l.Request, r)

@@ -257,7 +257,7 @@ func (c checking) rights(ctx context.Context) error {
 }
 
 // tables are those of the agent.
-var tables = []string{"activity", "conditions", "cursors", "hints", "leadership", "links", versionTable}
+var tables = []string{"activity", "conditions", "cursors", "hints", "leadership", "links", "statuses", versionTable}
 
 func (c checking) schema(ctx context.Context) error {
 	_, newest, err := embedded()
@@ -307,7 +307,7 @@ func (c checking) clock(ctx context.Context) error {
 	}
 	skew := now.Sub(began).Round(time.Millisecond)
 	if skew > clockSlack || skew < -clockSlack {
-		c.Doubt(checkClock, "set both clocks by NTP: chronyc tracking", "the server's clock differs from this machine's by %s; nothing depends on it but the times that people are told", skew)
+		c.Doubt(checkClock, "set both clocks by NTP: chronyc tracking", "the server's clock differs from this machine's by %s; the agents go by the server's, and nothing depends on it but the times that people are told", skew)
 		return nil
 	}
 	c.Holds(checkClock, "the server's clock agrees")

@@ -44,6 +44,8 @@ type Config struct {
 	// Lease is the elector's. No transaction is left open or at work for longer than 1.5 times this, so that one whose process is gone
 	// or frozen does not hold up the next leader's term.
 	Lease time.Duration
+	// Now is the clock of this process; nil is time.Now.
+	Now func() time.Time
 	// OnStatement, if not nil, is told of each statement of the pool's, and of each batch of them. It is called from many goroutines and must not block.
 	OnStatement func(StatementInfo)
 	Log         *zap.Logger
@@ -61,6 +63,9 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 	const op = "open the database"
 	if err := validateLease(config.Lease); err != nil {
 		return nil, &Error{Op: op, Err: err}
+	}
+	if config.Now == nil {
+		config.Now = time.Now
 	}
 	url := config.URL()
 	settings, err := pgxpool.ParseConfig(url)

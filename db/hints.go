@@ -29,11 +29,11 @@ func (d *DB) Hint(ctx context.Context, scope Scope, issueID string, claimed time
 	defer cancel()
 	tag, err := d.pool.Exec(ctx, `
 		WITH noted AS (
-			INSERT INTO hints AS h (scope, issue_id, claimed)
-			SELECT scope, issue_id, $3::timestamptz FROM links WHERE scope = $1 AND issue_id = $2 FOR KEY SHARE
+			INSERT INTO hints AS h (scope, issue_id, claimed, due_set)
+			SELECT scope, issue_id, $3::timestamptz, now() FROM links WHERE scope = $1 AND issue_id = $2 FOR KEY SHARE
 			ON CONFLICT (scope, issue_id) DO UPDATE SET
 				claimed = CASE WHEN h.claimed IS NOT NULL AND excluded.claimed IS NOT NULL THEN GREATEST(h.claimed, excluded.claimed) END,
-				received_at = now(), seq = h.seq + 1, looks = 0, due = LEAST(h.due, now())
+				received_at = now(), seq = h.seq + 1, looks = 0, due = LEAST(h.due, now()), due_set = now()
 			RETURNING 1)
 		SELECT pg_notify($4, '') FROM noted`, scope.String(), issueID, toNull(claimed), scope.hintChannel())
 	return tag.RowsAffected() > 0, failure("keep a hint about issue "+issueID, err)
@@ -48,7 +48,7 @@ const (
 
 // Hints implements sync.Store.
 func (s *store) Hints(ctx context.Context, limit int) (due []sync.Hint, next time.Duration, err error) {
-	err = s.read(ctx, "read hints", func(batch *pgx.Batch) {
+	err = s.readQueue(ctx, "read hints", func(batch *pgx.Batch) {
 		batch.Queue(dueHintsQuery, s.scope, limit).Query(func(rows pgx.Rows) (err error) {
 			due, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (h sync.Hint, err error) {
 				var claimed, recorded *time.Time
@@ -86,7 +86,7 @@ func (s *store) Heeded(ctx context.Context, hints []sync.Heeded) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "UPDATE hints AS h SET looks = h.looks + 1, due = now() + c.again * interval '1 second' FROM "+heeded+" AND c.again > 0",
+		_, err = tx.Exec(ctx, "UPDATE hints AS h SET looks = h.looks + 1, due = now() + c.again * interval '1 second', due_set = now() FROM "+heeded+" AND c.again > 0",
 			s.scope, ids, seqs, again)
 		return err
 	})

@@ -17,18 +17,18 @@ const byOperator = "an operator asked for it"
 // Retry makes rows due now, as if nothing had failed before. One that was dropped is taken up again.
 func (v *View) Retry(ctx context.Context, requestIDs []string) error {
 	return v.mark(ctx, "retry", requestIDs, `
-		due = LEAST(due, now()), attempts = 0, parked = false, dropped = false, settled_at = CASE WHEN NOT dropped THEN settled_at END`)
+		due = LEAST(due, now()), due_set = now(), attempts = 0, parked = false, dropped = false, settled_at = CASE WHEN NOT dropped THEN settled_at END`)
 }
 
 // Drop gives up on rows: the leader settles them as they are.
 func (v *View) Drop(ctx context.Context, requestIDs []string) error {
-	return v.mark(ctx, "drop", requestIDs, "due = LEAST(due, now()), attempts = 0, parked = false, dropped = true, last_error = ''")
+	return v.mark(ctx, "drop", requestIDs, "due = LEAST(due, now()), due_set = now(), attempts = 0, parked = false, dropped = true, last_error = ''")
 }
 
 // Recheck has the leader read both sides of rows afresh.
 func (v *View) Recheck(ctx context.Context, requestIDs []string) error {
 	return v.mark(ctx, "recheck", requestIDs, `
-		due = LEAST(due, now()), attempts = 0, parked = false, suspect_request = NOT gone, suspect_issue = issue_id IS NOT NULL`)
+		due = LEAST(due, now()), due_set = now(), attempts = 0, parked = false, suspect_request = NOT gone, suspect_issue = issue_id IS NOT NULL`)
 }
 
 // mark writes into rows, all or none, and wakes the leader.

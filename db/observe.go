@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
@@ -16,8 +15,8 @@ import (
 )
 
 // dueNow is what an observation that changed a fact does to the queue: the row is due at once, unless it already was, and whatever
-// delayed it is forgotten. $3 is now, by this process's clock, since that is the clock which Due is asked with.
-const dueNow = "seq = l.seq + 1, due = LEAST(l.due, $3), attempts = 0, parked = false"
+// delayed it is forgotten.
+const dueNow = "seq = l.seq + 1, due = LEAST(l.due, now()), due_set = now(), attempts = 0, parked = false"
 
 // ObserveRequests implements sync.Store.
 func (s *store) ObserveRequests(ctx context.Context, requests []sync.Request) error {
@@ -70,13 +69,17 @@ func mergeRequests(recorded map[string]*requestRow, requests []sync.Request, rec
 		switch {
 		case ok:
 			merged, changed := sync.MergeRequest(row.request, seen)
-			if !changed {
+			back := row.gone && !row.suspect && seen.State == sync.StatePending
+			switch {
+			case back: // it may be an old word; the worker asks
+				row.suspect = true
+				row.news = append(row.news, "seen again")
+			case changed:
+				row.news = append(row.news, sync.DescribeRequest(row.request, merged))
+			default:
 				continue
 			}
-			row.news = append(row.news, sync.DescribeRequest(row.request, merged))
 			row.request = merged
-		case seen.PastExpiry(time.Now()): // too late for an issue
-			continue
 		case recovering:
 			recorded[seen.ID] = &requestRow{id: seen.ID, request: seen, fresh: true, begun: sync.EffectCreate}
 		case seen.State == sync.StatePending:
@@ -93,6 +96,8 @@ func mergeRequests(recorded map[string]*requestRow, requests []sync.Request, rec
 type requestRow struct {
 	id      string
 	request sync.Request
+	gone    bool // it is concluded that Teleport no longer has it
+	suspect bool
 	fresh   bool // there is no such row yet
 	begun   string
 	news    []string // what is new in a row that there is
@@ -100,14 +105,14 @@ type requestRow struct {
 
 // Rows that are observed are read in one order, in which they are locked too.
 const (
-	requestsQuery = "SELECT request_id, request FROM links WHERE scope = $1 AND request_id = ANY($2) ORDER BY request_id"
+	requestsQuery = "SELECT request_id, request, gone, suspect_request FROM links WHERE scope = $1 AND request_id = ANY($2) ORDER BY request_id"
 	forUpdate     = " FOR UPDATE"
 )
 
 func requestRows(rows pgx.Rows) (map[string]*requestRow, error) {
 	found, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (*requestRow, error) {
 		var row requestRow
-		err := r.Scan(&row.id, &row.request)
+		err := r.Scan(&row.id, &row.request, &row.gone, &row.suspect)
 		return &row, err
 	})
 	recorded := make(map[string]*requestRow, len(found))
@@ -120,7 +125,7 @@ func requestRows(rows pgx.Rows) (map[string]*requestRow, error) {
 // writeRequests writes rows in the order of their IDs, as they were locked.
 func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*requestRow) error {
 	var fresh, changed documents
-	var begun []string
+	var begun, suspect []string
 	var seen sightings
 	for _, id := range slices.Sorted(maps.Keys(rows)) {
 		row := rows[id]
@@ -137,14 +142,16 @@ func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*r
 		if err != nil {
 			return err
 		}
+		if row.suspect {
+			suspect = append(suspect, id)
+		}
 	}
-	now := time.Now()
 	if len(fresh.ids) > 0 {
 		tag, err := tx.Exec(ctx, `
-			INSERT INTO links (scope, request_id, seq, request, state, due, begun, begun_at)
-			SELECT $1, c.id, 1, c.request::json, c.state, $2::timestamptz, c.begun, CASE WHEN c.begun <> '' THEN $2::timestamptz END
-			FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS c (id, request, state, begun)
-			ON CONFLICT DO NOTHING`, s.scope, now, fresh.ids, fresh.contents, fresh.extracts, begun)
+			INSERT INTO links (scope, request_id, seq, request, state, due, due_set, begun, begun_at)
+			SELECT $1, c.id, 1, c.request::json, c.state, now(), now(), c.begun, CASE WHEN c.begun <> '' THEN now() END
+			FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS c (id, request, state, begun)
+			ON CONFLICT DO NOTHING`, s.scope, fresh.ids, fresh.contents, fresh.extracts, begun)
 		if err != nil {
 			return err
 		}
@@ -154,14 +161,15 @@ func (s *store) writeRequests(ctx context.Context, tx pgx.Tx, rows map[string]*r
 	}
 	if len(changed.ids) > 0 {
 		_, err := tx.Exec(ctx, `
-			UPDATE links AS l SET request = c.request::json, state = c.state, `+dueNow+`
-			FROM unnest($2::text[], $4::text[], $5::text[]) AS c (id, request, state)
-			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, now, changed.contents, changed.extracts)
+			UPDATE links AS l SET request = c.request::json, state = c.state,
+				suspect_request = l.suspect_request OR l.request_id = ANY($5), `+dueNow+`
+			FROM unnest($2::text[], $3::text[], $4::text[]) AS c (id, request, state)
+			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, changed.contents, changed.extracts, list(suspect))
 		if err != nil {
 			return err
 		}
 	}
-	return s.appendSightings(ctx, tx, sideTeleport, seen, now)
+	return s.appendSightings(ctx, tx, sideTeleport, seen)
 }
 
 // Who said something, in the activity.
@@ -178,7 +186,7 @@ func (o *sightings) add(requestID, news string) {
 }
 
 // appendSightings appends what one side said to the activity of its requests, and logs it.
-func (s *store) appendSightings(ctx context.Context, tx pgx.Tx, side string, seen sightings, now time.Time) error {
+func (s *store) appendSightings(ctx context.Context, tx pgx.Tx, side string, seen sightings) error {
 	if len(seen.ids) == 0 {
 		return nil
 	}
@@ -187,8 +195,8 @@ func (s *store) appendSightings(ctx context.Context, tx pgx.Tx, side string, see
 	}
 	_, err := tx.Exec(ctx, `
 		INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
-		SELECT $1, c.id, $2, $3, 'observe', c.news, $4, 0 FROM unnest($5::text[], $6::text[]) AS c (id, news)`,
-		s.scope, now, s.epoch, side, seen.ids, seen.news)
+		SELECT $1, c.id, now(), $2, 'observe', c.news, $3, 0 FROM unnest($4::text[], $5::text[]) AS c (id, news)`,
+		s.scope, s.epoch, side, seen.ids, seen.news)
 	return err
 }
 
@@ -205,11 +213,11 @@ func (s *store) SuspectRequests(ctx context.Context, requestIDs []string) error 
 	_, err := s.write(ctx, op, `
 		suspect AS (
 			SELECT request_id FROM links
-			WHERE scope = $1 AND request_id = ANY($4) AND NOT gone AND NOT suspect_request AND settled_at IS NULL AND `+held+`
+			WHERE scope = $1 AND request_id = ANY($3) AND NOT gone AND NOT suspect_request AND settled_at IS NULL AND `+held+`
 			ORDER BY request_id FOR UPDATE),
 		hit AS (
 			UPDATE links AS l SET suspect_request = true, `+dueNow+`
-			FROM suspect WHERE l.scope = $1 AND l.request_id = suspect.request_id RETURNING 1)`, time.Now(), requestIDs)
+			FROM suspect WHERE l.scope = $1 AND l.request_id = suspect.request_id RETURNING 1)`, requestIDs)
 	return err
 }
 

@@ -34,7 +34,7 @@ func (s *store) ObserveIssues(ctx context.Context, issues []sync.Issue, cursor t
 	if err != nil {
 		return err
 	}
-	news, raise := mergeIssues(known, issues, time.Now()), cursor.After(position)
+	news, raise := mergeIssues(known, issues), cursor.After(position)
 	switch {
 	case !news && !raise:
 		return nil
@@ -51,9 +51,8 @@ func (s *store) ObserveIssues(ctx context.Context, issues []sync.Issue, cursor t
 		if err != nil {
 			return err
 		}
-		now := time.Now()
-		mergeIssues(recorded, issues, now)
-		if err := s.writeIssues(ctx, tx, recorded, now); err != nil || !raise {
+		mergeIssues(recorded, issues)
+		if err := s.writeIssues(ctx, tx, recorded); err != nil || !raise {
 			return err
 		}
 		_, err = s.writeBy(ctx, tx, raiseCursor, cursor)
@@ -67,7 +66,7 @@ type issueRow struct {
 	issueID   string // empty while the row has no issue
 	issue     sync.Issue
 	strays    []string
-	due       time.Time
+	due       bool // by now
 	waiting   bool // it failed before, or is not settled and its request is resolved: whatever is new of the issue may matter
 
 	changed bool
@@ -79,7 +78,7 @@ type issueRow struct {
 
 // issuesQuery finds the rows that name one of the issues ($2), and those whose request one of the issues names ($3).
 const issuesQuery = `
-	SELECT request_id, COALESCE(issue_id, ''), issue, strays, due, parked OR attempts > 0 OR settled_at IS NULL AND (state <> 'pending' OR gone) FROM links
+	SELECT request_id, COALESCE(issue_id, ''), issue, strays, COALESCE(due <= now(), false), parked OR attempts > 0 OR settled_at IS NULL AND (state <> 'pending' OR gone) FROM links
 	WHERE scope = $1 AND issue_id = ANY($2) OR scope = $1 AND request_id = ANY($3)
 	ORDER BY request_id`
 
@@ -87,19 +86,17 @@ func issueRows(rows pgx.Rows) ([]*issueRow, error) {
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (*issueRow, error) {
 		var row issueRow
 		var issue *sync.Issue
-		var due *time.Time
-		err := r.Scan(&row.requestID, &row.issueID, &issue, &row.strays, &due, &row.waiting)
+		err := r.Scan(&row.requestID, &row.issueID, &issue, &row.strays, &row.due, &row.waiting)
 		if issue != nil {
 			row.issue = *issue
 		}
-		row.due = fromNull(due)
 		return &row, err
 	})
 }
 
 // mergeIssues merges what was seen into the rows that name the issues, wakes those that wait for one, and notes those that have another. It reports
 // whether that is anything new.
-func mergeIssues(rows []*issueRow, issues []sync.Issue, now time.Time) (news bool) {
+func mergeIssues(rows []*issueRow, issues []sync.Issue) (news bool) {
 	byIssue, byRequest := make(map[string]*issueRow), make(map[string]*issueRow)
 	for _, row := range rows {
 		byRequest[row.requestID] = row
@@ -114,7 +111,7 @@ func mergeIssues(rows []*issueRow, issues []sync.Issue, now time.Time) (news boo
 			row.merge(seen)
 		case named == nil:
 		case named.issueID == "":
-			named.woken = named.due.IsZero() || named.due.After(now)
+			named.woken = !named.due
 		case !slices.Contains(named.strays, seen.ID):
 			named.strays, named.strayed = append(named.strays, seen.ID), true
 			named.news = append(named.news, "issue "+seen.Key+" holds the request's ID, too")
@@ -136,7 +133,7 @@ func (r *issueRow) merge(seen sync.Issue) {
 	r.issue, r.changed, r.moved = merged, true, r.moved || moved
 }
 
-func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, now time.Time) error {
+func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow) error {
 	var changed documents
 	var updated []*time.Time
 	var moved, wakes []bool
@@ -150,8 +147,8 @@ func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, no
 			seen.add(row.requestID, strings.Join(row.news, "; "))
 		}
 		if row.strayed {
-			_, err := tx.Exec(ctx, "UPDATE links AS l SET strays = $4, "+dueNow+" WHERE scope = $1 AND request_id = $2",
-				s.scope, row.requestID, now, cleanAll(row.strays))
+			_, err := tx.Exec(ctx, "UPDATE links AS l SET strays = $3, "+dueNow+" WHERE scope = $1 AND request_id = $2",
+				s.scope, row.requestID, cleanAll(row.strays))
 			if err != nil {
 				return err
 			}
@@ -167,19 +164,20 @@ func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow, no
 	if len(changed.ids) > 0 {
 		_, err := tx.Exec(ctx, `
 			UPDATE links AS l SET issue = c.issue::json, issue_updated = c.updated, urgent = l.urgent OR c.moved, seq = l.seq + c.wakes::int,
-				due = CASE WHEN c.wakes THEN LEAST(l.due, $3) ELSE l.due END, attempts = CASE WHEN c.wakes THEN 0 ELSE l.attempts END, parked = l.parked AND NOT c.wakes
-			FROM unnest($2::text[], $4::text[], $5::timestamptz[], $6::bool[], $7::bool[]) AS c (id, issue, updated, moved, wakes)
-			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, now, changed.contents, updated, moved, wakes)
+				due = CASE WHEN c.wakes THEN LEAST(l.due, now()) ELSE l.due END,
+				due_set = CASE WHEN c.wakes THEN now() ELSE l.due_set END, attempts = CASE WHEN c.wakes THEN 0 ELSE l.attempts END, parked = l.parked AND NOT c.wakes
+			FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::bool[], $6::bool[]) AS c (id, issue, updated, moved, wakes)
+			WHERE l.scope = $1 AND l.request_id = c.id`, s.scope, changed.ids, changed.contents, updated, moved, wakes)
 		if err != nil {
 			return err
 		}
 	}
 	if len(woken) > 0 {
-		if _, err := tx.Exec(ctx, "UPDATE links SET due = $2 WHERE scope = $1 AND request_id = ANY($3)", s.scope, now, woken); err != nil {
+		if _, err := tx.Exec(ctx, "UPDATE links SET due = now(), due_set = now() WHERE scope = $1 AND request_id = ANY($2)", s.scope, woken); err != nil {
 			return err
 		}
 	}
-	return s.appendSightings(ctx, tx, sideJira, seen, now)
+	return s.appendSightings(ctx, tx, sideJira, seen)
 }
 
 // raiseCursor moves the cursor forward, never back.
@@ -197,11 +195,11 @@ func (s *store) SuspectIssues(ctx context.Context, issueIDs []string, urgent boo
 	_, err := s.write(ctx, op, `
 		suspect AS (
 			SELECT request_id FROM links
-			WHERE scope = $1 AND issue_id = ANY($4) AND NOT suspect_issue AND settled_at IS NULL AND `+held+`
+			WHERE scope = $1 AND issue_id = ANY($3) AND NOT suspect_issue AND (settled_at IS NULL OR issue_gone) AND `+held+`
 			ORDER BY request_id FOR UPDATE),
 		hit AS (
-			UPDATE links AS l SET suspect_issue = true, urgent = l.urgent OR $5, `+dueNow+`
-			FROM suspect WHERE l.scope = $1 AND l.request_id = suspect.request_id RETURNING 1)`, time.Now(), issueIDs, urgent)
+			UPDATE links AS l SET suspect_issue = true, urgent = l.urgent OR $4, `+dueNow+`
+			FROM suspect WHERE l.scope = $1 AND l.request_id = suspect.request_id RETURNING 1)`, issueIDs, urgent)
 	return err
 }
 
@@ -211,11 +209,12 @@ func (s *store) RecoverIssues(ctx context.Context, issues []sync.Issue, due time
 		return nil
 	}
 	op := fmt.Sprintf("make rows for %d issues", len(issues))
+	now := s.db.config.Now()
 	var lost documents
-	issueIDs, dues := make([]string, len(issues)), make([]time.Time, len(issues))
+	issueIDs, dues := make([]string, len(issues)), make([]time.Duration, len(issues))
 	for n, issue := range issues {
 		id := clean(issue.RequestID)
-		issueIDs[n], dues[n] = clean(issue.ID), due.Add(time.Duration(n)*apart)
+		issueIDs[n], dues[n] = clean(issue.ID), due.Sub(now)+time.Duration(n)*apart
 		if err := lost.add(id, sync.Request{ID: id, State: sync.StatePending}, ""); err != nil {
 			return failure(op, err)
 		}
@@ -229,12 +228,12 @@ func (s *store) RecoverIssues(ctx context.Context, issues []sync.Issue, due time
 	}
 	_, err = s.write(ctx, op, `
 		hit AS (
-			INSERT INTO links (scope, request_id, seq, request, state, due, begun, begun_at, suspect_request)
-			SELECT DISTINCT ON (c.id) $1, c.id, 1, c.request::json, '', c.due, $4, $3::timestamptz, true
-			FROM unnest($5::text[], $6::text[], $7::timestamptz[], $8::text[]) AS c (id, request, due, issue_id)
+			INSERT INTO links (scope, request_id, seq, request, state, due, due_set, begun, begun_at, suspect_request)
+			SELECT DISTINCT ON (c.id) $1, c.id, 1, c.request::json, '', now() + c.due, now(), $3, now(), true
+			FROM unnest($4::text[], $5::text[], $6::interval[], $7::text[]) AS c (id, request, due, issue_id)
 			WHERE NOT EXISTS (SELECT 1 FROM links WHERE scope = $1 AND links.issue_id = c.issue_id) AND `+held+`
 			ORDER BY c.id, c.due
-			ON CONFLICT DO NOTHING RETURNING 1)`, time.Now(), sync.EffectCreate, lost.ids, lost.contents, dues, issueIDs)
+			ON CONFLICT DO NOTHING RETURNING 1)`, sync.EffectCreate, lost.ids, lost.contents, dues, issueIDs)
 	return err
 }
 

@@ -30,8 +30,8 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		args  []any
 		index string
 	}{
-		"due":            {dueQuery, []any{board.String(), time.Now(), ids, 16}, "links_due"},
-		"next due":       {nextDueQuery, []any{board.String(), time.Now(), ids}, "links_due"},
+		"due":            {dueQuery, []any{board.String(), time.Duration(0), ids, 16}, "links_due"},
+		"next due":       {nextDueQuery, []any{board.String(), time.Duration(0), ids}, "links_due"},
 		"open":           {openQuery, []any{board.String(), "open2", 500}, "links_open"},
 		"pending issues": {pendingIssuesQuery, []any{board.String(), 50}, "links_pending"},
 		"any pending":    {anyPendingQuery, []any{board.String()}, "links_pending"},
@@ -40,9 +40,10 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		"any rowless":    {anyRowlessQuery, []any{board.String(), ids, ids}, "links_issue"},
 		"due hints":      {dueHintsQuery, []any{board.String(), 10}, "hints_due"},
 		"next hint":      {nextHintQuery, []any{board.String()}, "hints_due"},
-		"any old":        {anyOldQuery, []any{board.String(), time.Now().Add(-time.Hour)}, "links_settled"},
-		"prune":          {fenceCTE + ", " + pruneQuery + " SELECT count(*) FROM hit", []any{board.String(), int64(1), time.Now().Add(-time.Hour)}, "links_settled"},
-		"stats":          {statsQuery, []any{board.String(), time.Now()}, "links_parked"},
+		"any old":        {anyOldQuery, []any{board.String(), time.Now().Add(-time.Hour), -time.Hour}, "links_settled"},
+		"prune":          {fenceCTE + ", " + pruneQuery + " SELECT count(*) FROM hit", []any{board.String(), int64(1), time.Now().Add(-time.Hour), -time.Hour}, "links_settled"},
+		"stats":          {statsQuery, []any{board.String(), time.Duration(0)}, "links_parked"},
+		"hasten":         {hastenLinksQuery, []any{board.String(), setBackBy}, "links_due"},
 	} {
 		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 			plan := explain(t, d, mode, "EXPLAIN "+test.query, test.args...)
@@ -66,8 +67,8 @@ func TestDue_ReadsNoMoreThanItReturnsHoweverManyRowsAreDue(t *testing.T) {
 		query string
 		args  []any
 	}{
-		"due":      {dueQuery, []any{board.String(), time.Now(), skip, limit}},
-		"next due": {nextDueQuery, []any{board.String(), time.Now(), skip}},
+		"due":      {dueQuery, []any{board.String(), time.Duration(0), skip, limit}},
+		"next due": {nextDueQuery, []any{board.String(), time.Duration(0), skip}},
 	} {
 		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 			plan := explain(t, d, mode, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) "+test.query, test.args...)

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	stdsync "sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+	"go.uber.org/zap"
 
 	"teleport-jira-agent/sync"
 )
@@ -18,6 +19,9 @@ type store struct {
 	db    *DB
 	scope string
 	epoch int64
+
+	mu     stdsync.Mutex
+	clocks clockWatch
 }
 
 // Store returns the store of a scope for the term with this epoch. Its transactions are refused with sync.ErrNotLeader as soon as another term has begun.
@@ -90,14 +94,72 @@ func (s *store) read(ctx context.Context, op string, queue func(*pgx.Batch)) err
 	ctx, cancel := context.WithTimeout(ctx, s.db.callTime)
 	defer cancel()
 	var batch pgx.Batch
-	batch.Queue("SELECT 1 FROM leadership WHERE name = $1 AND epoch = $2", s.scope, s.epoch).Exec(func(tag pgconn.CommandTag) error {
-		if tag.RowsAffected() == 0 {
+	const query = "SELECT clock_timestamp() FROM leadership WHERE name = $1 AND epoch = $2"
+	batch.Queue(query, s.scope, s.epoch).QueryRow(func(row pgx.Row) error {
+		var server time.Time
+		err := row.Scan(&server)
+		if noRows(err) {
 			return s.overtaken()
 		}
-		return nil
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.clocks.compare(s.db.config.Now(), server)
+		return err
 	})
 	queue(&batch)
 	return failure(op, s.db.pool.SendBatch(ctx, &batch).Close())
+}
+
+// readQueue is read of what waits for a time by the server's clock. At the beginning of a term, and when that clock was set back, what was set before
+// is put right first: it would wait for as long again.
+func (s *store) readQueue(ctx context.Context, op string, queue func(*pgx.Batch)) error {
+	err := s.read(ctx, op, queue)
+	if err != nil || !s.unrighted() {
+		return err
+	}
+	if err := s.hasten(ctx); err != nil {
+		return err
+	}
+	return s.read(ctx, op, queue)
+}
+
+func (s *store) unrighted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clocks.unrighted
+}
+
+// What was set by a clock that was ahead of the present one, $2 is by how much at the least: how long it was to wait is not known any more. Rows of links
+// come first, as in DB.Hint.
+const (
+	hastenLinksQuery = `
+		WITH late AS (
+			SELECT request_id FROM links WHERE scope = $1 AND urgent IN (true, false) AND due > now() AND due_set > now() + $2::interval
+			ORDER BY request_id FOR UPDATE)
+		UPDATE links AS l SET due = now(), due_set = now() FROM late WHERE l.scope = $1 AND l.request_id = late.request_id`
+	hastenHintsQuery = "UPDATE hints SET due = now(), due_set = now() WHERE scope = $1 AND due > now() AND due_set > now() + $2::interval"
+)
+
+// hasten makes due what was put off by a clock that has been set back since.
+func (s *store) hasten(ctx context.Context) error {
+	err := s.fenced(ctx, "make due what a clock that was ahead put off", func(ctx context.Context, tx pgx.Tx) error {
+		for _, query := range []string{hastenLinksQuery, hastenHintsQuery} {
+			tag, err := tx.Exec(ctx, query, s.scope, setBackBy)
+			if err != nil {
+				return err
+			}
+			if n := tag.RowsAffected(); n > 0 {
+				s.db.config.Log.Warn("PostgreSQL's clock was set back: what was put off by it is due now", zap.Int64("rows", n))
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.clocks.unrighted = false
+	}
+	return err
 }
 
 // overtaken is the error of a store whose term is not the present one.
@@ -119,35 +181,32 @@ func (s *store) fence(ctx context.Context, tx pgx.Tx) error {
 
 // linkColumns are what scanLink reads.
 const linkColumns = `request_id, seq, request, gone, suspect_request, issue, suspect_issue, strays, dropped,
-	COALESCE(issue_id, ''), issue_key, mark, begun, begun_at, linked, issue_gone, placed, commented, answered, resolved, settled_at, last_error, due, attempts, parked, urgent`
+	COALESCE(issue_id, ''), issue_key, mark, begun, begun_at, begun_after, linked, issue_gone, request_doubt, issue_doubt, checked_at, retracted,
+	placed, walking, commented, answered, resolved, settled_at, last_error, due, attempts, parked,
+	urgent, now()`
 
-// scanLink reads a whole row.
-func scanLink(row pgx.CollectableRow) (l sync.Link, err error) {
+// scanLink reads a whole row, with its times by the clock of the reading.
+func (r reading) scanLink(row pgx.CollectableRow) (l sync.Link, err error) {
 	var issue *sync.Issue
-	var begunAt, settledAt, due *time.Time
+	var begunAt, requestDoubt, issueDoubt, checkedAt, settledAt, due *time.Time
+	var serverNow time.Time
 	err = row.Scan(&l.RequestID, &l.Seq, &l.Request, &l.Gone, &l.SuspectRequest, &issue, &l.SuspectIssue, &l.Strays, &l.Dropped,
-		&l.Bound.ID, &l.Bound.Key, &l.Mark, &l.Begun, &begunAt, &l.Linked, &l.IssueGone, &l.Placed, &l.Commented, &l.Answered, &l.Resolved, &settledAt, &l.LastError,
-		&due, &l.Attempts, &l.Parked, &l.Urgent)
+		&l.Bound.ID, &l.Bound.Key, &l.Mark, &l.Begun, &begunAt, &l.BegunAfter, &l.Linked, &l.IssueGone, &requestDoubt, &issueDoubt, &checkedAt,
+		&l.Retracted, &l.Placed, &l.Walking, &l.Commented, &l.Answered, &l.Resolved,
+		&settledAt, &l.LastError, &due, &l.Attempts, &l.Parked, &l.Urgent, &serverNow)
 	if issue != nil {
 		l.Issue = *issue
 	}
-	l.BegunAt, l.SettledAt, l.Due = fromNull(begunAt), fromNull(settledAt), fromNull(due)
+	l.BegunAt, l.SettledAt, l.Due = r(begunAt, serverNow), r(settledAt, serverNow), r(due, serverNow)
+	l.RequestDoubt, l.IssueDoubt, l.CheckedAt = r(requestDoubt, serverNow), r(issueDoubt, serverNow), r(checkedAt, serverNow)
 	return l, err
 }
 
-// links runs a query for whole rows.
-func links(ctx context.Context, by querier, query string, args ...any) ([]sync.Link, error) {
-	rows, err := by.Query(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, scanLink)
-}
-
 // queueLinks adds a query for whole rows to a batch.
-func queueLinks(batch *pgx.Batch, found *[]sync.Link, query string, args ...any) {
+func (s *store) queueLinks(batch *pgx.Batch, found *[]sync.Link, query string, args ...any) {
+	r := byProcess(s.db.config.Now())
 	batch.Queue(query, args...).Query(func(rows pgx.Rows) (err error) {
-		*found, err = pgx.CollectRows(rows, scanLink)
+		*found, err = pgx.CollectRows(rows, r.scanLink)
 		return err
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// View is what the agents keep of one scope, for people who ask without leading. It reads, and marks rows for the leader to take up (mark.go); it
+// View is what the agents keep of one scope, for people who ask without leading; all times are the server's, but those of Jira and Teleport. It reads, and marks rows for the leader to take up (mark.go); it
 // never does the leader's work.
 type View struct {
 	db    *DB
@@ -21,7 +21,7 @@ type View struct {
 // View returns the view of a scope.
 func (d *DB) View(scope Scope) *View { return &View{db: d, scope: scope} }
 
-// Overview is how a scope stands at one moment, by the server's clock.
+// Overview is how a scope stands at one moment. Its times are by the server's clock, but the cursor, which is by Jira's.
 type Overview struct {
 	Now time.Time
 	// Epoch, Holder and Since are those of the latest term; Epoch is zero where nobody has led yet. A term that Resigned is over.
@@ -101,7 +101,7 @@ func (v *View) within(ctx context.Context, op string, options pgx.TxOptions, do 
 // overviewQuery finds the leader's lock by its two halves ($2, $3), as pg_locks shows an advisory lock.
 // https://www.postgresql.org/docs/current/view-pg-locks.html
 const overviewQuery = `
-	SELECT now(), COALESCE(l.epoch, 0), COALESCE(l.holder, ''), l.acquired_at, COALESCE(l.resigned, false), c.position,
+	SELECT COALESCE(l.epoch, 0), COALESCE(l.holder, ''), l.acquired_at, COALESCE(l.resigned, false), c.position,
 		EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = $2::int4::oid AND objid = $3::int4::oid AND objsubid = 2
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
 		(SELECT count(*) FROM links WHERE scope = $1 AND NOT parked AND %s)
@@ -135,14 +135,14 @@ func (v *View) Overview(ctx context.Context) (o Overview, err error) {
 
 // counts reads the parts of an overview that are one row each.
 func (v *View) counts(ctx context.Context, tx pgx.Tx, o *Overview) error {
-	var since, cursor, oldest *time.Time
+	var since, cursor *time.Time
 	err := tx.QueryRow(ctx, fmt.Sprintf(overviewQuery, delayed), v.scope.String(), lockClass, v.scope.number()).
-		Scan(&o.Now, &o.Epoch, &o.Holder, &since, &o.Resigned, &cursor, &o.Led, &o.Delayed)
+		Scan(&o.Epoch, &o.Holder, &since, &o.Resigned, &cursor, &o.Led, &o.Delayed)
 	if err != nil {
 		return err
 	}
-	err = tx.QueryRow(ctx, statsQuery, v.scope.String(), o.Now).Scan(&o.Open, &o.Pending, &o.Due, &oldest, &o.Parked)
-	o.Now, o.Since, o.Cursor, o.OldestDue = o.Now.UTC(), fromNull(since), fromNull(cursor), fromNull(oldest)
+	o.Stats, o.Now, err = reading(byServer).scanStats(tx.QueryRow(ctx, statsQuery, v.scope.String(), time.Duration(0)))
+	o.Now, o.Since, o.Cursor = o.Now.UTC(), fromNull(since), fromNull(cursor)
 	return err
 }
 
@@ -187,7 +187,11 @@ func (v *View) Open(ctx context.Context, after string, limit int) ([]sync.Link, 
 // links runs a query for whole rows whose $1 is the scope.
 func (v *View) links(ctx context.Context, op, query string, args ...any) (found []sync.Link, err error) {
 	err = v.read(ctx, op, func(ctx context.Context, tx pgx.Tx) error {
-		found, err = links(ctx, tx, query, append([]any{v.scope.String()}, args...)...)
+		rows, err := tx.Query(ctx, query, append([]any{v.scope.String()}, args...)...)
+		if err != nil {
+			return err
+		}
+		found, err = pgx.CollectRows(rows, reading(byServer).scanLink)
 		return err
 	})
 	return found, err

@@ -15,11 +15,11 @@ var errArchived = errors.New("the issue is archived")
 // row is parked until somebody restores it, which a sweep sees. A verdict given before it was archived counts.
 func planArchived(l Link, p Policy, target Outcome) []Action {
 	say := Action{Kind: ActRead, Cause: "the issue is archived"}
-	shown, known := p.Statuses.Outcome(l.Issue.Status)
+	shown, known := p.Meaning(l.Issue.Status)
 	switch {
 	case target != OutcomePending && l.Resolved != target:
 		return []Action{say, {Kind: ActResolve, To: target, Cause: "Teleport's plugin data does not say " + string(target) + " yet"}}
-	case !l.SettledAt.IsZero() && (!known || p.Statuses.Shows(l.Issue.Status, target)):
+	case !l.SettledAt.IsZero() && (!known || p.Shows(l.Issue.Status, target)):
 		return nil
 	case target != OutcomePending:
 		return []Action{say}

@@ -9,7 +9,9 @@ import (
 const (
 	firstBackoff = 5 * time.Second
 	maxBackoff   = 15 * time.Minute
-	// parkedRetry is how often a parked request is tried again although no fact changed.
+	// firstParked is when a parked request is tried again although no fact changed, twice as long later each time, up to
+	// parkedRetry: what was refused once, a right that somebody was just changing, may be granted a while later.
+	firstParked = 10 * time.Minute
 	parkedRetry = 24 * time.Hour
 	// sideBackoff and maxSideBackoff bound the pause of a whole side, and of the loops that read it.
 	sideBackoff    = time.Second

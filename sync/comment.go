@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -17,7 +18,7 @@ func (w *worker) comment(ctx context.Context, key, body string) error {
 		if err != nil {
 			return err
 		}
-		if (w.link.Begun == EffectComment+key || w.link.Begun == EffectComment) && carries(comments, body) {
+		if (w.link.Begun == EffectComment+key || w.link.Begun == EffectComment) && carries(comments, key, body) {
 			w.link.Commented = append(w.link.Commented, key)
 		}
 		w.noteComments(comments)
@@ -42,7 +43,13 @@ func (w *worker) comment(ctx context.Context, key, body string) error {
 func (w *worker) noteComments(comments []Comment) {
 	for _, c := range comments {
 		key := cmp.Or(c.Key, officialClosing(c), officialReview(c, w.link.Request.Reviews))
-		if key != "" && c.Author.Agent && !w.link.HasComment(key) {
+		if key == "" || !c.Author.Agent {
+			continue
+		}
+		if n, ok := retraction(key); ok {
+			w.link.Retracted = max(w.link.Retracted, n)
+		}
+		if !w.link.HasComment(key) {
 			w.link.Commented = append(w.link.Commented, key)
 		}
 	}
@@ -57,7 +64,7 @@ func officialClosing(c Comment) string {
 	if !ok || c.Edited {
 		return ""
 	}
-	return resolutionKey(Outcome(outcome))
+	return resolutionPrefix + outcome
 }
 
 // officialReview is the same for its comment on one of the reviews.
@@ -75,9 +82,9 @@ func officialReview(c Comment, reviews []Review) string {
 }
 
 // carries finds a comment of the agent by its text, for where Jira does not return comment properties.
-func carries(comments []Comment, body string) bool {
+func carries(comments []Comment, key, body string) bool {
 	for _, c := range comments {
-		if c.Author.Agent && strings.Join(strings.Fields(c.Body), " ") == strings.Join(strings.Fields(body), " ") {
+		if c.Author.Agent && (c.Key == "" || c.Key == key) && strings.Join(strings.Fields(c.Body), " ") == strings.Join(strings.Fields(body), " ") {
 			return true
 		}
 	}
@@ -90,7 +97,7 @@ func (w *worker) answer(ctx context.Context, id string) error {
 	detail, err := w.Tracker.Read(ctx, id)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return w.answered(id)
+		return w.strayGone(ctx, id)
 	case err != nil:
 		return err
 	case detail.Issue.RequestID != w.link.RequestID:
@@ -116,7 +123,7 @@ func (w *worker) tellStray(ctx context.Context, stray Detail) error {
 	w.log.Warn("another issue holds the request's ID", zap.String("issue_key", stray.Issue.Key), zap.Bool("made_by_agent", duplicate))
 	key, body := strayPrefix+w.link.Bound.Key, strayText(w.link.Bound.Key, duplicate)
 	told := slices.ContainsFunc(stray.Comments, func(c Comment) bool { return c.Key == key && c.Author.Agent })
-	if !told && !carries(stray.Comments, body) {
+	if !told && !carries(stray.Comments, key, body) {
 		if err := w.Tracker.Comment(ctx, stray.Issue.ID, key, body, w.checked); err != nil {
 			return err
 		}
@@ -125,7 +132,7 @@ func (w *worker) tellStray(ctx context.Context, stray Detail) error {
 		return nil
 	}
 	// Not Drive: no row names this issue, so nothing would see that it went elsewhere.
-	_, err := w.Tracker.Move(ctx, stray.Issue.ID, stray.Issue.Status, w.Policy.Statuses.Way(OutcomeExpired, false), w.checkedStep)
+	_, err := w.Tracker.Move(ctx, stray.Issue.ID, stray.Issue.Status, w.Policy.Way(OutcomeExpired, false), w.checkedStep)
 	return err
 }
 
@@ -134,6 +141,18 @@ const strayPrefix = "stray:"
 
 // isStrayComment finds the comment by which the agent closed an issue that it had made twice.
 func isStrayComment(c Comment) bool { return c.Author.Agent && strings.HasPrefix(c.Key, strayPrefix) }
+
+// strayGone is answer for another issue that a read by its id does not show.
+func (w *worker) strayGone(ctx context.Context, id string) error {
+	c, why, err := w.askForIssue(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case c == concludeEnded:
+		return w.answered(id)
+	}
+	return inDoubt("jira", "confirm that issue "+id+" is gone", c, why, new(time.Time))
+}
 
 func (w *worker) answered(id string) error {
 	w.link.Answered = append(w.link.Answered, id)

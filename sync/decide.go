@@ -25,8 +25,11 @@ func (w *worker) judge(ctx context.Context) error {
 		return err // Teleport has said more meanwhile, and a new plan says what follows
 	}
 	status := detail.Issue.Status
-	if _, known := w.Policy.Statuses.Outcome(status); !known || w.Policy.Statuses.Shows(status, OutcomeOf(w.link)) {
+	if _, known := w.Policy.Meaning(status); !known || w.Policy.Shows(status, OutcomeOf(w.link)) {
 		return nil // somebody moved it on meanwhile
+	}
+	if err := w.knowStatuses(ctx); err != nil {
+		return err
 	}
 	verdict, err := w.Policy.Judge(w.link, detail)
 	if err != nil {
@@ -43,6 +46,17 @@ func (w *worker) judge(ctx context.Context) error {
 		return w.decide(ctx, verdict)
 	}
 	return w.refuse(ctx, verdict)
+}
+
+// knowStatuses sees to it that the names of statuses are known before a move is judged.
+func (w *worker) knowStatuses(ctx context.Context) error {
+	if w.names.Load() == nil {
+		if err := w.readStatuses(ctx); err != nil {
+			return err
+		}
+	}
+	w.Policy = w.policy()
+	return nil
 }
 
 // reread is the issue as it was read immediately before, unless the row knows better by now, or else reads it now.
@@ -100,7 +114,7 @@ func (w *worker) setState(ctx context.Context, v Verdict) error {
 	err := w.Cluster.Decide(ctx, w.link.RequestID, d)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return w.gone(ctx)
+		return w.suspectRequest()
 	case err != nil && asError(err).Permanent: // a board that says otherwise than Teleport would mislead everybody
 		w.log.Error("Teleport refused the decision", zap.String("state", string(d.State)), zap.Error(err))
 		return w.refuse(ctx, v.refused(refusedByTeleport, "Teleport did not take this decision from the agent. Please decide the request in Teleport"+
@@ -130,7 +144,7 @@ func (w *worker) review(ctx context.Context, v Verdict) error {
 	}
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return w.gone(ctx)
+		return w.suspectRequest()
 	case errors.Is(err, ErrChanged), errors.Is(err, ErrReviewed): // since the request was read
 		_, err = w.readRequest(ctx)
 		return err

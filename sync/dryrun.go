@@ -40,7 +40,7 @@ func (dryCluster) Review(_ context.Context, id string, r Review) (Request, error
 }
 
 // Claim finds the issue, or the claim, that somebody else left.
-func (c dryCluster) Claim(ctx context.Context, r Request, _ string) (ref IssueRef, mine bool, err error) {
+func (c dryCluster) Claim(ctx context.Context, r Request, _, _ string) (ref IssueRef, mine bool, err error) {
 	data, err := c.Linked(ctx, r.ID)
 	if err == nil && !data.Claimed {
 		err = notDone("teleport", "claim request %s, and create its issue", r.ID)
@@ -48,7 +48,7 @@ func (c dryCluster) Claim(ctx context.Context, r Request, _ string) (ref IssueRe
 	return data.Issue, false, err
 }
 
-func (dryCluster) Reclaim(_ context.Context, id, _ string) error {
+func (dryCluster) Reclaim(_ context.Context, id, _, _ string) error {
 	return notDone("teleport", "take over the claim of request %s that no issue came of, and create its issue", id)
 }
 

@@ -15,8 +15,8 @@ var readFirst = []string{"Claim", "Link", "Resolve", "Move", "Drive"}
 
 // reads are the calls that change nothing.
 var reads = []string{
-	"Watch", "Requests", "Request", "Users", "Linked",
-	"Now", "Search", "Issues", "Latest", "Read", "Find", "Inherited", "Groups", "Comments",
+	"Watch", "Requests", "Request", "Listed", "ListRight", "Users", "Linked",
+	"Now", "LastKey", "Trace", "Statuses", "Search", "Issues", "Latest", "Read", "Find", "Inherited", "Groups", "Comments",
 }
 
 // TestADryRunReachesNoWrite holds for methods that are added later, too: one that is no read has to have its own in the wrapper.
@@ -177,10 +177,10 @@ func TestADryRunCountsWhatIsAlreadySo(t *testing.T) {
 	require.NoError(t, teleport.Resolve(ctx, "req-1", IssueRef{ID: "10001"}, "approved", "", 0))
 	require.ErrorIs(t, teleport.Resolve(ctx, "req-1", IssueRef{ID: "10001"}, "denied", "", 0), ErrDryRun)
 	require.NoError(t, teleport.Resolve(ctx, "req-2", IssueRef{ID: "10001"}, "denied", "", 0)) // no plugin data: nothing would be written
-	_, mine, err := teleport.Claim(ctx, Request{ID: "req-2"}, "mark")
+	_, mine, err := teleport.Claim(ctx, Request{ID: "req-2"}, "mark", "")
 	require.ErrorIs(t, err, ErrDryRun)
 	require.False(t, mine)
-	ref, mine, err := teleport.Claim(ctx, Request{ID: "req-1"}, "mark")
+	ref, mine, err := teleport.Claim(ctx, Request{ID: "req-1"}, "mark", "")
 	require.NoError(t, err)
 	require.Equal(t, IssueRef{ID: "10001"}, ref)
 	require.False(t, mine)

@@ -12,10 +12,10 @@ import (
 // create makes the request's issue. What is about to happen is recorded before each step, so that a crash or a lost answer leaves a
 // trace: plugin data first (it outlives the database), then the row, then Jira.
 func (w *worker) create(ctx context.Context) error {
-	ref, mine, err := w.Cluster.Claim(ctx, w.link.Request, w.link.Mark)
+	ref, mine, err := w.Cluster.Claim(ctx, w.link.Request, w.link.Mark, w.Tracker.LastKey())
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return w.gone(ctx)
+		return w.suspectRequest()
 	case err != nil:
 		return err
 	case !mine, ref.ID != "":
@@ -66,7 +66,7 @@ func (w *worker) linkPluginData(ctx context.Context) error {
 	err := w.Cluster.Link(ctx, w.link.RequestID, w.link.Bound)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return w.gone(ctx)
+		return w.suspectRequest()
 	case errors.Is(err, ErrChanged):
 		return &Error{
 			Side: "teleport", Op: "link issue " + w.link.Bound.Key, Permanent: true,
@@ -85,7 +85,10 @@ func (w *worker) begin(effect string) func(context.Context) error {
 		if err := w.Lease.Check(); err != nil {
 			return err
 		}
-		w.link.Begun, w.link.BegunAt = effect, time.Now()
+		w.link.Begun, w.link.BegunAt, w.link.BegunAfter = effect, time.Now(), ""
+		if effect == EffectCreate {
+			w.link.BegunAfter = w.Tracker.LastKey()
+		}
 		return w.record(ctx)
 	}
 }
@@ -118,7 +121,7 @@ func (w *worker) move(ctx context.Context, to Outcome) error {
 
 // way is how to bring the request's issue to a status that shows the outcome.
 func (w *worker) way(to Outcome) Way {
-	return w.Policy.Statuses.Way(to, OutcomeOf(w.link) == OutcomePending)
+	return w.Policy.Way(to, OutcomeOf(w.link) == OutcomePending)
 }
 
 // walk takes the issue along the way, each step from a fresh read.
@@ -166,7 +169,9 @@ func (w *worker) place(ctx context.Context) error {
 		if _, err := w.reread(ctx); err != nil {
 			return err
 		}
-		if _, known := w.Policy.Statuses.Outcome(w.link.Issue.Status); known || w.link.Placed {
+		shown, known := w.Policy.Meaning(w.link.Issue.Status)
+		back := w.link.Walking == OutcomePending && (!known || shown == OutcomeExpired)
+		if !back && (known || w.link.Placed) {
 			return nil // the new plan says what follows
 		}
 	}
@@ -180,13 +185,30 @@ func (w *worker) moveFrom(ctx context.Context, from Status, to Outcome) error {
 func (w *worker) observeMoved(ctx context.Context, i Issue) error {
 	seen := w.link.Issue
 	seen.Status, seen.Updated, seen.Assumed = i.Status, i.Updated, i.Assumed
-	if w.link.Walking != "" && w.Policy.Statuses.Shows(i.Status, w.link.Walking) {
+	if w.link.Walking != "" && w.Policy.Shows(i.Status, w.link.Walking) {
 		w.link.Walking = ""
 	}
 	if !i.Assumed.IsZero() {
 		notify(w.wakePoll) // to see whether it is so
 	}
 	return w.observeOwn(ctx, seen)
+}
+
+// settle notes that nothing is left to do. A request that ended without an issue in its row may have one in Teleport's
+// plugin data, if the row is younger than the request.
+func (w *worker) settle(ctx context.Context) error {
+	if w.link.Bound.ID == "" && !w.link.Dropped && !w.looked {
+		data, err := w.Cluster.Linked(ctx, w.link.RequestID)
+		if err != nil {
+			return err
+		}
+		if data.Issue.ID != "" {
+			w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
+			return nil
+		}
+	}
+	w.link.SettledAt = time.Now()
+	return nil
 }
 
 // resolve records the outcome in the plugin data, as Teleport's own plugin would.
@@ -200,22 +222,24 @@ func (w *worker) resolve(ctx context.Context, o Outcome) error {
 	return nil
 }
 
-// readRequest reads the request by ID and records what Teleport said. ok is false when it is gone, or has ended undecided.
+// readRequest reads the request and records what Teleport said. ok is false when Teleport does not show it, or has it no
+// longer among those that may be decided: both its backend and its list have to say that it is there.
 func (w *worker) readRequest(ctx context.Context) (ok bool, err error) {
 	r, err := w.Cluster.Request(ctx, w.link.RequestID)
 	if errors.Is(err, ErrNotFound) {
-		return false, w.gone(ctx)
+		return false, w.suspectRequest()
 	}
 	if err != nil {
 		return false, err
 	}
-	if err := w.observeRequest(ctx, r); err != nil {
-		return false, err
+	if err := w.observeRequest(ctx, r); err != nil || w.link.Request.State != StatePending {
+		return err == nil, err
 	}
-	if w.link.Request.PastExpiry(time.Now()) {
-		return false, w.gone(ctx) // undecided to the end: Teleport deletes it soon, and lists it no longer
+	listed, err := w.Cluster.Listed(ctx, w.link.RequestID)
+	if err == nil && !listed {
+		err = w.suspectRequest()
 	}
-	return true, nil
+	return listed, err
 }
 
 // observeRequest records what Teleport said and goes on with the merged row.
@@ -233,9 +257,9 @@ func (w *worker) learn(ctx context.Context, seen Seen) error {
 	return nil
 }
 
-// gone records that Teleport no longer has the request.
+// gone records the conclusion that Teleport no longer has the request.
 func (w *worker) gone(ctx context.Context) error {
-	w.link.SuspectRequest = false
+	w.link.SuspectRequest, w.link.RequestDoubt = false, time.Time{}
 	return w.learn(ctx, Seen{Gone: true})
 }
 
@@ -243,28 +267,18 @@ func (w *worker) gone(ctx context.Context) error {
 func (w *worker) readIssue(ctx context.Context) (Detail, error) {
 	detail, err := w.Tracker.Read(ctx, w.link.Bound.ID)
 	if errors.Is(err, ErrNotFound) {
-		return detail, w.vanished(err)
+		return detail, w.vanished(ctx, err)
 	}
 	if err != nil {
 		return detail, err
 	}
-	w.link.SuspectIssue, w.link.IssueGone = false, false
+	if w.link.IssueGone {
+		w.log.Info("issue there again", zap.String("issue_key", w.link.Bound.Key))
+		w.link.SettledAt = time.Time{} // while it was gone nothing could be shown on it
+	}
+	w.link.SuspectIssue, w.link.IssueGone, w.link.IssueDoubt = false, false, time.Time{}
 	w.noteMoves(detail.Moves)
 	return detail, w.observeIssue(ctx, detail.Issue)
-}
-
-// vanished is what becomes of a request whose issue Jira no longer shows: deleted, archived, or out of this account's sight. No other is made, since
-// this one may come back; a pending request has to be decided in Teleport, and the row is parked. Of a resolved one nothing
-// can be shown any more.
-func (w *worker) vanished(err error) error {
-	w.link.SuspectIssue, w.link.IssueGone = false, true
-	if OutcomeOf(w.link) != OutcomePending {
-		return nil
-	}
-	return &Error{
-		Side: "jira", Op: "read issue " + w.link.Bound.Key, Permanent: true,
-		Err: fmt.Errorf("the issue was deleted or archived, or this account may not see it any more; no other is made, decide the request in Teleport: %w", err),
-	}
 }
 
 func (w *worker) observeIssue(ctx context.Context, i Issue) error {
@@ -277,13 +291,16 @@ func (w *worker) observeIssue(ctx context.Context, i Issue) error {
 
 // notePlaced remembers that the issue has been seen under Pending: from then on people may move it to statuses that mean nothing here.
 func (w *worker) notePlaced() {
-	seen := w.link.Issue.Assumed.IsZero() && w.Policy.Statuses.Shows(w.link.Issue.Status, OutcomePending)
+	seen := w.link.Issue.Assumed.IsZero() && w.Policy.Shows(w.link.Issue.Status, OutcomePending)
 	w.link.Placed = w.link.Placed || seen
+	if w.link.Walking != "" && w.link.Issue.Assumed.IsZero() && w.Policy.Shows(w.link.Issue.Status, w.link.Walking) {
+		w.link.Walking = ""
+	}
 }
 
 // noteMoves is notePlaced of an issue's history.
 func (w *worker) noteMoves(moves []Move) {
 	for _, m := range moves {
-		w.link.Placed = w.link.Placed || w.Policy.Statuses.Shows(m.From, OutcomePending)
+		w.link.Placed = w.link.Placed || w.Policy.Shows(m.From, OutcomePending)
 	}
 }

@@ -53,6 +53,13 @@ type Engine struct {
 	foreseen stdsync.Map // in a dry run: what was told last of each request
 	told     conditions
 
+	names     atomic.Pointer[StatusNames] // under which Jira has shown the statuses
+	deletions deletions
+	doubts    doubts
+	looks     looks
+	indexed   atomic.Bool // Issues asks a search index
+	verified  verified
+
 	requesters *Recent[User] // by user name
 }
 
@@ -159,6 +166,15 @@ func (e *Engine) dispatch(ctx context.Context, busy map[string]bool, start func(
 	return next, nil
 }
 
+// policy is the configured one, with the names that statuses have had.
+func (e *Engine) policy() Policy {
+	p := e.Policy
+	if names := e.names.Load(); names != nil {
+		p.Names = *names
+	}
+	return p
+}
+
 // condition records how a loop went, and logs when that changes. The store comes last: it may be what does not answer.
 func (e *Engine) condition(ctx context.Context, loop string, err error) {
 	if ctx.Err() != nil {
@@ -189,6 +205,29 @@ func (e *Engine) pauseSide(err error) {
 		e.sides.failed(failure, time.Now())
 	}
 }
+
+// tellSide is after how many failures in a row it is told that calls to a side fail: one or two pass by themselves.
+const tellSide = 3
+
+// sideFailed pauses a side that a worker found in trouble, until the time that it returns, and tells of it if that lasts.
+func (e *Engine) sideFailed(ctx context.Context, failure *Error) time.Time {
+	until, failures := e.sides.failed(failure, time.Now())
+	if failures >= tellSide {
+		e.condition(ctx, callsTo(failure.Side), failure)
+	}
+	return until
+}
+
+// sideWorked notes that calls to a side succeed.
+func (e *Engine) sideWorked(ctx context.Context, side string, began time.Time) {
+	e.sides.worked(side, began)
+	if e.Health.Failing(callsTo(side)) {
+		e.condition(ctx, callsTo(side), nil)
+	}
+}
+
+// callsTo names the calls that workers make to a side, beside the loops that read it.
+func callsTo(side string) string { return "calls to " + side }
 
 // notify wakes a loop; a wake that it has not yet seen is not repeated.
 func notify(wake chan struct{}) {

@@ -21,6 +21,7 @@ type world struct {
 	tracker *memTracker
 	store   *memStore
 	lease   *memLease
+	health  *Health
 	policy  Policy
 	// settings changes those of the terms that begin from then on.
 	settings func(*Settings)
@@ -69,7 +70,7 @@ func inWorldWith(t *testing.T, prepare func(w *world), test func(t *testing.T, w
 
 // start begins a term.
 func (w *world) start() {
-	w.lease = &memLease{}
+	w.lease, w.health = &memLease{}, NewHealth()
 	engine := &Engine{
 		Settings: Settings{
 			Policy:      w.policy,
@@ -81,7 +82,7 @@ func (w *world) start() {
 			Concurrency: 4,
 		},
 		Store: w.store.term(), Cluster: w.cluster, Tracker: w.tracker, Lease: w.lease,
-		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(), Hinted: w.store.hinted,
+		Health: w.health, Observer: nopObserver{}, Log: zap.NewNop(), Hinted: w.store.hinted,
 	}
 	if w.observer != nil {
 		engine.Observer = w.observer
@@ -283,6 +284,7 @@ func TestALostAnswerLeadsToNoSecondEffect(t *testing.T) {
 func TestACreateThatNeverHappenedIsRepeatedAfterTheIndexHadItsTime(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {
+		w.tracker.untraced = true // too many keys were given out since
 		w.tracker.set(once("create", &Error{Side: "jira", Op: "create", Scope: ScopeSide, Uncertain: true, Err: errLost}), nil)
 		w.request("req-1")
 		w.after(searchGrace - time.Second)

@@ -13,9 +13,9 @@ import (
 // nothing.
 func Assess(ctx context.Context, p Policy, c Cluster, t Tracker, l Link, d Detail) (string, error) {
 	status, target := d.Issue.Status, OutcomeOf(l)
-	shown, known := p.Statuses.Outcome(status)
+	shown, known := p.Meaning(status)
 	switch {
-	case target != OutcomePending && p.Statuses.Shows(status, target):
+	case target != OutcomePending && p.Shows(status, target):
 		return "The issue shows what Teleport says: " + string(target) + ".", nil
 	case target != OutcomePending && !known:
 		return fmt.Sprintf("Teleport says %s. The status %q is configured for nothing: the issue stays there if it has shown the outcome before.", target, status.Name), nil

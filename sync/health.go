@@ -35,6 +35,11 @@ const (
 	LoopSweep = "sweep"
 	LoopHints = "webhook hints"
 	LoopWork  = "work queue"
+	// LoopStatuses is whether Jira still has the configured statuses, LoopIndex whether its search index keeps up, and
+	// LoopDoubts whether what a side says of requests can be confirmed.
+	LoopStatuses = "jira statuses"
+	LoopIndex    = "jira search index"
+	LoopDoubts   = "confirmation"
 )
 
 // Health keeps the condition of the engine's loops, for readiness.
@@ -64,6 +69,13 @@ func (h *Health) Set(loop string, err error) (changed bool) {
 	old, known := h.loop[loop]
 	h.loop[loop] = err
 	return !known || (old == nil) != (err == nil) || errors.Is(old, errNotYet)
+}
+
+// Failing reports whether something is known to fail.
+func (h *Health) Failing(loop string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.loop[loop] != nil
 }
 
 // Problems says what keeps the engine from doing its part; none when all is well.
@@ -145,8 +157,9 @@ type sidePause struct {
 }
 
 // failed pauses the side of err, at least as long as the side asked for, and returns until when. Failures of calls that
-// were under way when the pause began do not lengthen it.
-func (s *sidePauses) failed(err *Error, now time.Time) time.Time {
+// were under way when the pause began do not lengthen it. failures are
+// how many there were in a row.
+func (s *sidePauses) failed(err *Error, now time.Time) (until time.Time, failures int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sides == nil {
@@ -164,7 +177,7 @@ func (s *sidePauses) failed(err *Error, now time.Time) time.Time {
 	if asked := now.Add(err.RetryAfter); asked.After(side.until) {
 		side.until = asked
 	}
-	return side.until
+	return side.until, side.failures
 }
 
 // worked forgets the failures of a side that was just seen working. A pause that is still on was asked for by the side, and stays.

@@ -167,7 +167,7 @@ func (e *Engine) readHinted(ctx context.Context, few []string, many map[string]b
 	failure := asError(err)
 	switch {
 	case err == nil && len(many) > 0:
-		e.sides.worked("jira", start)
+		e.sideWorked(ctx, "jira", start)
 	case failure.Side == "jira" && failure.Scope == ScopeRequest:
 		// One of them is in trouble. Each is read by the worker of its own row, and the trouble counts for that row alone.
 		few = append(few, keys(many)...)

@@ -212,10 +212,12 @@ func TestAHintAboutADeletedIssueIsFoundOut(t *testing.T) {
 		w.tracker.remove(id)
 		w.hint(id, time.Time{})
 		w.after(2 * time.Second)
+		require.False(t, w.store.row("req-1").IssueDoubt.IsZero())
+		require.False(t, w.store.row("req-1").IssueGone, "one word is not believed")
+		w.after(time.Minute)
 		row := w.store.row("req-1")
 		require.True(t, row.IssueGone)
 		require.True(t, row.Parked)
-		w.after(time.Minute)
 		require.Empty(t, w.store.hints)
 	})
 }

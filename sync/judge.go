@@ -3,6 +3,8 @@ package sync
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -50,6 +52,7 @@ const (
 	refusedUnattributed = "unattributed" // by nobody known
 	refusedAgent        = "agent"        // by the agent's own account
 	refusedApp          = "app"          // by an app or an automation rule
+	refusedBulk         = "bulk"         // by a change of something else, which moved the issue along
 	refusedInactive     = "inactive"     // by an account that is not active
 )
 
@@ -64,8 +67,18 @@ func (p Policy) Judge(l Link, d Detail) (Verdict, error) {
 	if !found {
 		v.MoveID = "status:" + d.Issue.Status.ID
 	}
-	shown, _ := p.Statuses.Outcome(d.Issue.Status)
-	if reason, text := p.objection(l, d, v, shown); reason != "" {
+	shown, sure := p.Statuses.Outcome(d.Issue.Status)
+	then, _ := p.Statuses.Outcome(v.Move.To)
+	if !sure { // it had another name before, which the history confirms or not
+		if shown = then; then == "" {
+			return Verdict{}, fmt.Errorf("%w: status %q had another name before, and the issue's history does not show that one; "+
+				"configure the present name, or the status's id %s", ErrUnconfirmed, d.Issue.Status.Name, d.Issue.Status.ID)
+		}
+	}
+	if found && then == "" && p.Names.calledSo(d.Issue.Status, move.At) {
+		then = shown // the history has the name in another language
+	}
+	if reason, text := p.objection(l, d, v, shown, then); reason != "" {
 		return v.refused(reason, text), nil
 	}
 	v.Decision = &Decision{
@@ -77,10 +90,9 @@ func (p Policy) Judge(l Link, d Detail) (Verdict, error) {
 }
 
 // objection is the first rule that forbids to take the move as a verdict whoever the person is; empty when none does.
-func (p Policy) objection(l Link, d Detail, v Verdict, shown Outcome) (reason, text string) {
+func (p Policy) objection(l Link, d Detail, v Verdict, shown, then Outcome) (reason, text string) {
 	pending := p.Statuses[OutcomePending][0]
 	author := v.Move.Author
-	then, _ := p.Statuses.Outcome(v.Move.To)
 	switch target := OutcomeOf(l); {
 	case target != OutcomePending:
 		return refusedResolved, "Teleport has already settled this request (" + string(target) + "), and that is final. " +
@@ -96,6 +108,11 @@ func (p Policy) objection(l Link, d Detail, v Verdict, shown Outcome) (reason, t
 		return refusedUnattributed, "Jira's history does not say who moved this issue. A person has to move it from " + plain(pending) + "."
 	case author.Agent:
 		return refusedAgent, "The account of this agent never decides. A person has to move the issue."
+	case v.Move.Generator != "":
+		return refusedApp, "It was moved by " + name(v.Move.Generator) + ", an app or an automation rule, and not by a person. A person has to move it."
+	case movedAlong(v.Move) != "":
+		return refusedBulk, "It was not moved to this status by itself: the same change was of its " + plain(movedAlong(v.Move)) +
+			". A person has to move it again from " + plain(pending) + "."
 	case author.App:
 		return refusedApp, "It was moved by an app or an automation rule, not by a person. A person has to move it."
 	case !author.Active:
@@ -105,6 +122,21 @@ func (p Policy) objection(l Link, d Detail, v Verdict, shown Outcome) (reason, t
 			"A person has to move it again from " + plain(pending) + "."
 	}
 	return "", ""
+}
+
+// bulkFields are the fields, by id or by name, whose change moves an issue to another status though nobody decided that:
+// a new workflow, another issue type or another project maps the statuses of many issues at once.
+// https://support.atlassian.com/jira-cloud-administration/docs/work-with-issue-workflows/
+var bulkFields = []string{"workflow", "issuetype", "issue type", "project", "key", "migration"}
+
+// movedAlong is the field by whose change the issue was moved along; empty when it was moved by itself.
+func movedAlong(m Move) string {
+	for _, field := range m.Beside {
+		if slices.ContainsFunc(bulkFields, func(f string) bool { return strings.EqualFold(f, field) }) {
+			return field
+		}
+	}
+	return ""
 }
 
 // lastMove is the newest of the moves, which are sorted oldest first.

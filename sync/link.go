@@ -17,15 +17,15 @@ type Link struct {
 
 	// Request is what Teleport last said.
 	Request Request
-	// Gone: Teleport no longer has the request. A request never comes back.
+	// Gone: it is concluded that Teleport no longer has the request (doubt.go).
 	Gone bool
-	// SuspectRequest: the request may be gone; ask Teleport by ID.
+	// SuspectRequest: a word against what Gone says was heard; ask Teleport.
 	SuspectRequest bool
 
 	// Issue is what Jira last said; its ID is empty until the request has one. Which issue that is, is the agent's own part
 	// of the row (set with Work.Issue); what Jira says of it is a fact.
 	Issue Issue
-	// SuspectIssue: the issue may be gone; read it by id.
+	// SuspectIssue: a word against what IssueGone says was heard, or somebody may have moved the issue; read it by id.
 	SuspectIssue bool
 	// Strays are the ids of other issues whose field was seen to hold the request's ID: made twice, cloned or forged.
 	Strays []string
@@ -50,10 +50,19 @@ type Work struct {
 	// or a lost answer it tells what may have happened.
 	Begun   string
 	BegunAt time.Time
+	// BegunAfter is the latest issue key that was known when EffectCreate was begun; empty where none was.
+	BegunAfter string
 	// Linked: Teleport's plugin data names the issue.
 	Linked bool
-	// IssueGone: Jira did not show the issue when it was last read by id.
+	// IssueGone: it is concluded that Jira no longer has the issue, or not for this account (doubt.go).
 	IssueGone bool
+	// RequestDoubt and IssueDoubt are since when a word against Gone or IssueGone could not be cleared up; zero: there is
+	// none, or it was not looked into yet.
+	RequestDoubt, IssueDoubt time.Time
+	// CheckedAt is when Teleport last confirmed that it holds the request as pending.
+	CheckedAt time.Time
+	// Retracted counts how often the issue was told that its request had ended undecided, and that it had not after all.
+	Retracted int
 	// Placed: the issue has been in a Pending status at least once.
 	Placed bool
 	// Walking is the outcome to whose status the agent is taking the issue through others; empty once it is there.
@@ -128,6 +137,9 @@ func (l *Link) merge(seen Seen) (side, news string, changed bool) {
 		var merged Request
 		merged, changed = MergeRequest(l.Request, *seen.Request)
 		side, news = "teleport", DescribeRequest(l.Request, merged)
+		if l.Gone && !merged.State.Resolved() {
+			l.Gone, news, changed = false, "there after all; "+news, true
+		}
 		l.Request = merged
 	case seen.Gone:
 		side, news, changed = "teleport", "gone", !l.Gone
@@ -202,19 +214,30 @@ func MergeRequest(old, seen Request) (merged Request, changed bool) {
 }
 
 // MergeIssue combines what is recorded of an issue with what was just said of it. An older version never overwrites a
-// newer one; of two with the same time the later seen counts, since Data Center may keep times to the second only.
+// newer one, unless that is of a time which Jira's clock has not reached: then the clock ran ahead when it was written.
+// Of two with the same time the later seen counts, since Data Center may keep times to the second only.
 func MergeIssue(old, seen Issue) (merged Issue, changed bool) {
-	if seen.Updated.Before(old.Updated) {
+	if seen.Updated.Before(old.Updated) && !ranAhead(old.Updated, seen.AsOf) {
 		return old, false
 	}
 	merged = seen
+	merged.AsOf, merged.FromIndex = time.Time{}, false
 	if merged.Property == "" {
 		merged.Property, merged.ByAgent = old.Property, old.ByAgent
 	}
 	if merged.Archived == ArchivalUnknown {
 		merged.Archived = old.Archived
 	}
-	return merged, Differ(old, merged) || !merged.Assumed.Equal(old.Assumed) || merged.Updated.After(old.Updated)
+	return merged, Differ(old, merged) || !merged.Assumed.Equal(old.Assumed) || !merged.Updated.Equal(old.Updated)
+}
+
+// clockSlack is how far two readings of one side's clock may be apart without one of them being wrong, and how far Jira's
+// clock may be behind Teleport's.
+const clockSlack = 5 * time.Minute
+
+// ranAhead reports whether a time that a side wrote lies in its future.
+func ranAhead(written, asOf time.Time) bool {
+	return !asOf.IsZero() && written.After(asOf.Add(clockSlack))
 }
 
 // Differ reports whether two versions of an issue differ in what a request is worked on for. A comment, or an edit of a field that means nothing here, changes
@@ -230,6 +253,7 @@ func equalRequests(a, b Request) bool {
 	return a.ID == b.ID && a.State == b.State && a.User == b.User && a.Reason == b.Reason &&
 		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Resources, b.Resources) && slices.Equal(a.SuggestedReviewers, b.SuggestedReviewers) &&
 		a.Created.Equal(b.Created) && a.Expires.Equal(b.Expires) && a.AccessExpires.Equal(b.AccessExpires) &&
+		slices.Equal(a.GrantedRoles, b.GrantedRoles) && a.StartsAt.Equal(b.StartsAt) && a.EndsAt.Equal(b.EndsAt) &&
 		a.ApprovalsNeeded == b.ApprovalsNeeded && a.OnlyInTeleport == b.OnlyInTeleport && a.ResolveReason == b.ResolveReason &&
 		slices.EqualFunc(a.Reviews, b.Reviews, equalReviews) && a.PromotedTo == b.PromotedTo && a.URL == b.URL
 }

@@ -20,10 +20,13 @@ type memCluster struct {
 	users    []User           // nil: this identity may not read them
 	onBehalf bool             // reviews on behalf of users are taken
 	slowList func() []Request // what a list answers in place of what there is
+	right    ListRight        // lacking: lists and look-ups by ID show nothing, without an error
+	blind    bool             // the same, though the right is said to be granted
+	offset   time.Duration    // how far its clock is ahead
 }
 
 func newMemCluster() *memCluster {
-	return &memCluster{requests: make(map[string]*Request), plugin: make(map[string]map[string]string)}
+	return &memCluster{requests: make(map[string]*Request), plugin: make(map[string]map[string]string), right: ListRightGranted}
 }
 
 // change is what people do in Teleport.
@@ -53,6 +56,28 @@ func (c *memCluster) remove(id string) {
 	defer c.mu.Unlock()
 	delete(c.requests, id)
 	c.tell(Event{DeletedID: id})
+}
+
+// forget removes a request of which no watch tells.
+func (c *memCluster) forget(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.requests, id)
+}
+
+// lie lets the cluster answer otherwise from now on.
+func (c *memCluster) lie(edit func(*memCluster)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	edit(c)
+}
+
+// hides reports whether look-ups show nothing. c.mu is held.
+func (c *memCluster) hides() bool { return c.blind || c.right == ListRightLacking }
+
+// lists reports whether a list shows the request, by the cluster's own clock. c.mu is held.
+func (c *memCluster) lists(r *Request) bool {
+	return r != nil && !c.hides() && (r.Expires.IsZero() || time.Now().Add(c.offset).Before(r.Expires))
 }
 
 func (c *memCluster) tell(e Event) {
@@ -121,7 +146,7 @@ func (c *memCluster) Requests(ctx context.Context, page func([]Request) error) e
 	c.mu.Lock()
 	var all []Request
 	for _, r := range c.requests {
-		if r.Expires.IsZero() || time.Now().Before(r.Expires) {
+		if c.lists(r) {
 			all = append(all, *clone(r))
 		}
 	}
@@ -135,7 +160,7 @@ func (c *memCluster) Request(ctx context.Context, id string) (Request, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r := c.requests[id]; r != nil {
+	if r := c.requests[id]; r != nil && !c.hides() {
 		return *clone(r), nil
 	}
 	return Request{}, &Error{Side: "teleport", Op: "request", Err: ErrNotFound}
@@ -147,12 +172,16 @@ func (c *memCluster) Listed(ctx context.Context, id string) (bool, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := c.requests[id]
-	return r != nil && (r.Expires.IsZero() || time.Now().Before(r.Expires)), nil
+	return c.lists(c.requests[id]), nil
 }
 
 func (c *memCluster) ListRight(ctx context.Context) (ListRight, error) {
-	return ListRightGranted, c.enter(ctx, "teleport", "list right")
+	if err := c.enter(ctx, "teleport", "list right"); err != nil {
+		return ListRightUnknown, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.right, nil
 }
 
 func (c *memCluster) Decide(ctx context.Context, id string, d Decision) error {
@@ -220,7 +249,7 @@ func (c *memCluster) Review(ctx context.Context, id string, review Review) (Requ
 	return *clone(r), c.leave("teleport", "review")
 }
 
-func (c *memCluster) Claim(ctx context.Context, r Request, mark string) (IssueRef, bool, error) {
+func (c *memCluster) Claim(ctx context.Context, r Request, mark, after string) (IssueRef, bool, error) {
 	if err := c.enter(ctx, "teleport", "claim"); err != nil {
 		return IssueRef{}, false, err
 	}
@@ -232,11 +261,11 @@ func (c *memCluster) Claim(ctx context.Context, r Request, mark string) (IssueRe
 	if c.requests[r.ID] == nil {
 		return IssueRef{}, false, &Error{Side: "teleport", Op: "claim", Err: ErrNotFound}
 	}
-	c.plugin[r.ID] = map[string]string{"user": r.User, "claim": mark}
+	c.plugin[r.ID] = map[string]string{"user": r.User, "claim": mark, "after": after}
 	return IssueRef{}, true, c.leave("teleport", "claim")
 }
 
-func (c *memCluster) Reclaim(ctx context.Context, id, mark string) error {
+func (c *memCluster) Reclaim(ctx context.Context, id, mark, after string) error {
 	if err := c.enter(ctx, "teleport", "reclaim"); err != nil {
 		return err
 	}
@@ -250,7 +279,7 @@ func (c *memCluster) Reclaim(ctx context.Context, id, mark string) error {
 	case c.plugin[id] == nil:
 		c.plugin[id] = make(map[string]string)
 	}
-	c.plugin[id]["claim"] = mark
+	c.plugin[id]["claim"], c.plugin[id]["after"] = mark, after
 	return c.leave("teleport", "reclaim")
 }
 
@@ -263,7 +292,7 @@ func (c *memCluster) Linked(ctx context.Context, id string) (PluginData, error) 
 	data := c.plugin[id]
 	return PluginData{
 		Claimed: data != nil, Issue: IssueRef{ID: data["issue_id"], Key: data["issue_key"]}, Resolution: Outcome(data["resolution"]),
-		Mark: data["claim"],
+		Mark: data["claim"], After: data["after"],
 	}, nil
 }
 

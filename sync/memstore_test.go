@@ -17,6 +17,7 @@ type memStore struct {
 	activity map[string][]Activity
 	hints    map[string]*memHint // by issue
 	cursor   time.Time
+	names    StatusNames
 	loops    map[string]string // what is wrong with each
 	epoch    int64
 	marks    int // how many were given to rows
@@ -138,6 +139,22 @@ func (s termStore) Heeded(ctx context.Context, heeded []Heeded) error {
 	return nil
 }
 
+func (s termStore) SawStatuses(ctx context.Context, statuses []Status, at time.Time) (StatusNames, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	for _, status := range statuses {
+		i := slices.IndexFunc(s.names, func(n StatusName) bool { return n.ID == status.ID && n.Name == status.Name })
+		if i < 0 {
+			s.names = append(s.names, StatusName{ID: status.ID, Name: status.Name, First: at, Last: at})
+			continue
+		}
+		s.names[i].Last = at
+	}
+	return slices.Clone(s.names), nil
+}
+
 func (s termStore) Condition(ctx context.Context, loop, problem string) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -222,7 +239,6 @@ func (s termStore) observeRequests(ctx context.Context, requests []Request, reco
 		l := s.links[r.ID]
 		if l == nil {
 			switch {
-			case r.PastExpiry(time.Now()):
 			case recovering:
 				s.insert(Link{RequestID: r.ID, Request: r, Work: Work{Due: time.Now(), Begun: EffectCreate, BegunAt: time.Now()}})
 			case r.State == StatePending:
@@ -232,6 +248,10 @@ func (s termStore) observeRequests(ctx context.Context, requests []Request, reco
 		}
 		if merged, changed := MergeRequest(l.Request, r); changed {
 			l.Request = merged
+			l.touched()
+		}
+		if l.Gone && r.State == StatePending && !l.SuspectRequest {
+			l.SuspectRequest = true
 			l.touched()
 		}
 	}
@@ -247,7 +267,6 @@ func (s termStore) Learn(ctx context.Context, l Link, seen Seen) (Link, error) {
 	informed, _, _, changed := l.Learn(row, seen)
 	if changed {
 		row.Due, row.Parked, row.Attempts = time.Now(), false, 0
-		row.SuspectRequest = row.SuspectRequest && !row.Gone
 	}
 	informed.Strays = slices.Clone(informed.Strays)
 	return informed, nil
@@ -255,7 +274,7 @@ func (s termStore) Learn(ctx context.Context, l Link, seen Seen) (Link, error) {
 
 func (s termStore) SuspectRequests(ctx context.Context, ids []string) error {
 	return s.suspect(ctx, func(l *Link) bool {
-		if l.Gone || l.SuspectRequest || !slices.Contains(ids, l.RequestID) {
+		if l.Gone || l.SuspectRequest || !slices.Contains(ids, l.RequestID) || !l.SettledAt.IsZero() {
 			return false
 		}
 		l.SuspectRequest = true
@@ -265,7 +284,7 @@ func (s termStore) SuspectRequests(ctx context.Context, ids []string) error {
 
 func (s termStore) SuspectIssues(ctx context.Context, ids []string, urgent bool) error {
 	return s.suspect(ctx, func(l *Link) bool {
-		if l.SuspectIssue || l.Bound.ID == "" || !slices.Contains(ids, l.Bound.ID) {
+		if l.SuspectIssue || l.Bound.ID == "" || !slices.Contains(ids, l.Bound.ID) || !l.SettledAt.IsZero() && !l.IssueGone {
 			return false
 		}
 		l.SuspectIssue, l.Urgent = true, l.Urgent || urgent
@@ -292,7 +311,7 @@ func (s termStore) suspect(ctx context.Context, mark func(*Link) bool) error {
 	}
 	defer s.mu.Unlock()
 	for _, l := range s.links {
-		if l.SettledAt.IsZero() && mark(l) {
+		if mark(l) {
 			l.touched()
 		}
 	}
@@ -427,7 +446,7 @@ func (s termStore) Open(ctx context.Context, after string, limit int) ([]Link, e
 		return nil, err
 	}
 	defer s.mu.Unlock()
-	open := s.where(func(l *Link) bool { return l.SettledAt.IsZero() && l.RequestID > after })
+	open := s.where(func(l *Link) bool { return (l.SettledAt.IsZero() || l.IssueGone) && l.RequestID > after })
 	slices.SortFunc(open, func(a, b Link) int { return cmp.Compare(a.RequestID, b.RequestID) })
 	return open[:min(limit, len(open))], nil
 }

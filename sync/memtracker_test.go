@@ -171,6 +171,22 @@ func (t *memTracker) remove(id string) {
 	delete(t.issues, id)
 }
 
+// hide takes an issue out of the agent's sight.
+func (t *memTracker) hide(id string) *memIssue {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.issues[id]
+	delete(t.issues, id)
+	return i
+}
+
+// show brings it back.
+func (t *memTracker) show(i *memIssue) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.issues[i.Issue.ID] = i
+}
+
 // archive takes an issue into the archive, or out of it.
 func (t *memTracker) archive(id string, archived bool) {
 	t.mu.Lock()

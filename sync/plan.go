@@ -3,6 +3,8 @@ package sync
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -49,12 +51,18 @@ func Plan(l Link, p Policy, now time.Time) []Action {
 		return []Action{{Kind: ActSettle, To: target, Cause: "an operator gave up on the request"}}
 	case l.Dropped:
 		return nil
-	case l.SuspectRequest && !l.Gone:
+	case l.SuspectRequest && l.Gone:
+		return []Action{{Kind: ActCheck, Cause: "Teleport may have the request after all"}}
+	case l.SuspectRequest:
 		return []Action{{Kind: ActCheck, Cause: "Teleport may no longer have the request"}}
-	case l.Request.PastExpiry(now) && !l.Gone:
-		return []Action{{Kind: ActCheck, Cause: "the request is past its expiry"}}
+	case l.Request.PastExpiry(now) && !l.Gone && !checkedLately(l, now):
+		return []Action{{Kind: ActCheck, Cause: "the request is past its expiry by this machine's clock"}}
 	case l.Bound.ID == "":
 		return planIssue(l, target)
+	case p.foreign(l) && l.SettledAt.IsZero():
+		return []Action{{Kind: ActSettle, To: target, Cause: "issue " + l.Bound.Key + " is another agent's"}}
+	case p.foreign(l):
+		return nil
 	case l.SuspectIssue, l.IssueGone && target == OutcomePending:
 		return []Action{{Kind: ActRead, Cause: "Jira may no longer show the issue"}}
 	case l.IssueGone && l.SettledAt.IsZero():
@@ -107,10 +115,17 @@ func planIssue(l Link, target Outcome) []Action {
 // planPending: the issue belongs under Pending until somebody decides.
 func planPending(l Link, p Policy) []Action {
 	var plan []Action
-	shown, known := p.Statuses.Outcome(l.Issue.Status)
+	if key := retractionKey(l); l.Retracted > 0 && !l.HasComment(key) {
+		plan = append(plan, Action{Kind: ActComment, Key: key, Body: retractionText, Cause: "Teleport has the request after all"})
+	}
+	shown, known := p.Meaning(l.Issue.Status)
 	switch {
+	case known && shown == OutcomeExpired && l.Walking == OutcomePending:
+		plan = append(plan, Action{Kind: ActMove, To: OutcomePending, Cause: "Teleport has the request after all"})
 	case known && shown != OutcomePending:
 		plan = append(plan, Action{Kind: ActJudge, Cause: "the issue is in status " + l.Issue.Status.Name + " and the request is pending"})
+	case !known && l.Walking == OutcomePending:
+		plan = append(plan, Action{Kind: ActMove, To: OutcomePending, Cause: "the issue is on its way, in status " + l.Issue.Status.Name})
 	case !known && !l.Placed:
 		plan = append(plan, Action{Kind: ActMove, To: OutcomePending, Cause: "the workflow starts in status " + l.Issue.Status.Name})
 	}
@@ -124,14 +139,14 @@ func planPending(l Link, p Policy) []Action {
 // stands for another outcome: what a team does with its closed issues (archive, "Done") does not contradict Teleport.
 func planResolved(l Link, p Policy, target Outcome) []Action {
 	plan := planReviews(l)
-	if key := resolutionKey(target); !l.HasComment(key) {
+	if key := resolutionKey(l, target); !l.HasComment(key) {
 		plan = append(plan, Action{Kind: ActComment, Key: key, Body: resolutionText(l, target), Cause: "the request is " + string(target)})
 	}
-	shows := p.Statuses.Shows(l.Issue.Status, target)
-	_, known := p.Statuses.Outcome(l.Issue.Status)
+	shows := p.Shows(l.Issue.Status, target)
+	_, known := p.Meaning(l.Issue.Status)
 	switch {
 	case shows:
-	case !settledAs(l, target):
+	case !settledAs(l, target), !known && l.Walking == target:
 		plan = append(plan, Action{Kind: ActMove, To: target, Cause: "the request is " + string(target)})
 	case known:
 		plan = append(plan, Action{Kind: ActJudge, Cause: "the issue was moved to " + l.Issue.Status.Name + " after the request was " + string(target)})
@@ -154,7 +169,7 @@ func planSettled(l Link, target Outcome, now time.Time) []Action {
 	switch {
 	case l.Issue.Assumed.IsZero():
 		return []Action{{Kind: ActSettle, To: target, Cause: "both sides say " + string(target)}}
-	case !now.Before(l.Issue.Assumed.Add(assumedFor)):
+	case !now.Before(l.Issue.Assumed.Add(assumedFor)), l.Issue.Assumed.After(now.Add(assumedFor)): // by another clock
 		return []Action{{Kind: ActRead, Cause: "no poll has shown the issue in status " + l.Issue.Status.Name + " yet"}}
 	}
 	return nil
@@ -176,19 +191,55 @@ func reviewKey(r Review) string { return "review:" + r.Author }
 
 const resolutionPrefix = "resolution:"
 
-// resolutionKey marks the closing comment. It names the outcome since Teleport lets a denial overwrite an approval.
-func resolutionKey(o Outcome) string { return resolutionPrefix + string(o) }
+// resolutionKey marks the closing comment. It names the outcome since Teleport lets a denial overwrite an approval, and
+// which time it is told that the request ended undecided, since that may have been taken back.
+func resolutionKey(l Link, o Outcome) string {
+	key := resolutionPrefix + string(o)
+	if o == OutcomeExpired && l.Retracted > 0 {
+		key += fmt.Sprintf(":%d", l.Retracted+1)
+	}
+	return key
+}
 
-// nextLook is when the row of a request needs another look although no fact changes: when the request expires, or the issue has to be read to
-// settle it.
-func nextLook(l Link) time.Time {
+// retractionKey marks the comment that takes the last closing comment back.
+func retractionKey(l Link) string { return fmt.Sprintf("%s%d", retractionPrefix, l.Retracted) }
+
+const retractionPrefix = "retracted:"
+
+// retraction reads which retraction a comment's key marks; ok is false for the key of another comment.
+func retraction(key string) (n int, ok bool) {
+	text, ok := strings.CutPrefix(key, retractionPrefix)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(text)
+	return n, err == nil
+}
+
+// checkedLately reports whether Teleport has just confirmed that it holds the request.
+func checkedLately(l Link, now time.Time) bool {
+	since := now.Sub(l.CheckedAt)
+	return since >= 0 && since < checkEvery
+}
+
+// nextLook is when the row of a request needs another look although no fact changes: when the request expires, or the
+// issue has to be read to settle it.
+func nextLook(l Link, now time.Time) time.Time {
 	switch {
 	case l.Dropped:
 	case OutcomeOf(l) == OutcomePending:
-		if l.Request.State == StatePending { // another, which this release does not know, does not expire (Request.PastExpiry)
-			return l.Request.Expires
+		switch {
+		case l.Request.State != StatePending: // another, which this release does not know, does not expire
+		case l.Request.Expires.IsZero():
+		case l.Request.PastExpiry(now):
+			return now.Add(checkEvery)
+		default:
+			return l.Request.Expires.Add(expiryGrace)
 		}
 	case l.SettledAt.IsZero() && !l.Issue.Assumed.IsZero():
+		if l.Issue.Assumed.After(now) {
+			return now.Add(assumedFor)
+		}
 		return l.Issue.Assumed.Add(assumedFor)
 	}
 	return time.Time{}

@@ -83,8 +83,10 @@ const (
 type Policy struct {
 	Mode DecisionMode
 	// Project is the key of the Jira project whose people may decide.
-	Project      string
-	Statuses     Statuses
+	Project  string
+	Statuses Statuses
+	// Names are the names under which the project's statuses were seen; not configured, but learned from Jira.
+	Names        StatusNames
 	SelfApproval SelfApproval
 	// Approvers are the people who may decide: account ids (on Data Center user keys or names) or e-mail addresses. ApproverGroups are names or
 	// ids of Jira groups whose members may, too. With neither, whoever may move the issue may decide.

@@ -59,6 +59,9 @@ func (e *Engine) poll(ctx context.Context) error {
 		failures, pending = 0, anyPending
 		if full {
 			lastFull = last
+			if err := e.verify(ctx, verifyEach); err != nil {
+				e.pauseSide(err)
+			}
 		}
 	}
 }
@@ -76,6 +79,14 @@ func (e *Engine) pollOnce(ctx context.Context, full bool) (pending bool, err err
 	}
 	if cursor.IsZero() {
 		return pending, e.pollAll(WithPriority(ctx, PriorityBulk))
+	}
+	// A cursor that lies ahead was set by a clock of Jira's that ran ahead. What has changed since has earlier times.
+	now, err := e.Tracker.Now(ctx)
+	if err != nil {
+		return pending, err
+	}
+	if ranAhead(cursor, now) {
+		cursor = now
 	}
 	lookback := e.Lookback
 	if !full {
@@ -148,11 +159,14 @@ func (e *Engine) inherit(ctx context.Context) error {
 // withoutRow are the issues that may need a row, if they have none: what the agent's own account made, parted by whether it stands under
 // Pending. Elsewhere only those count that changed within the retention, beyond which no row would be kept anyway.
 func (e *Engine) withoutRow(page []Issue) (pending, moved []Issue) {
-	oldest := time.Now().Add(-e.Retention)
 	for _, i := range page {
+		oldest := i.AsOf.Add(-e.Retention) // by Jira's clock, as Updated is
+		if i.AsOf.IsZero() {
+			oldest = time.Now().Add(-e.Retention)
+		}
 		switch {
 		case !i.ByAgent || i.RequestID == "":
-		case e.Policy.Statuses.Shows(i.Status, OutcomePending):
+		case e.policy().Shows(i.Status, OutcomePending):
 			pending = append(pending, i)
 		case i.Updated.After(oldest):
 			moved = append(moved, i)
@@ -172,6 +186,7 @@ const movedApart = 2 * time.Second
 // those that matter were moved last. 20,000 take 11 hours. The rows are kept, so that a restart goes on and does not begin again.
 func (e *Engine) recoverMoved(ctx context.Context, moved []Issue) error {
 	slices.SortFunc(moved, func(a, b Issue) int { return b.Updated.Compare(a.Updated) })
+	defer notify(e.wakeWork)
 	due := time.Now()
 	for some := range slices.Chunk(moved, batch) {
 		if err := e.Store.RecoverIssues(ctx, some, due, movedApart); err != nil {
@@ -196,7 +211,7 @@ func (e *Engine) search(ctx context.Context, q Query, record func([]Issue) error
 		return record(page)
 	})
 	if err == nil {
-		e.sides.worked("jira", time.Now())
+		e.sideWorked(ctx, "jira", time.Now())
 	}
 	return latest, err
 }

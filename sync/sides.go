@@ -39,13 +39,13 @@ type Cluster interface {
 	Review(ctx context.Context, requestID string, r Review) (Request, error)
 
 	// Claim writes into the plugin data of a pending request, by compare-and-swap, that an issue is about to be made for it by who
-	// knows the mark. mine is true when the claim has this mark, now or since an earlier call, and no issue yet. Otherwise ref is the
+	// knows the mark, and after which issue key; that is empty where none is known. mine is true when the claim has this mark, now or since an earlier call, and no issue yet. Otherwise ref is the
 	// issue that the plugin data names, or zero when it names none (somebody's claim whose create was never finished).
 	// ErrNotFound when the request is gone.
-	Claim(ctx context.Context, r Request, mark string) (ref IssueRef, mine bool, err error)
+	Claim(ctx context.Context, r Request, mark, after string) (ref IssueRef, mine bool, err error)
 
-	// Reclaim puts the mark on a claim that has none or another, unless it names an issue: then ErrChanged.
-	Reclaim(ctx context.Context, requestID, mark string) error
+	// Reclaim puts mark and after on a claim that has none or others, unless it names an issue: then ErrChanged.
+	Reclaim(ctx context.Context, requestID, mark, after string) error
 
 	// Linked reads the plugin data; zero when there is none.
 	Linked(ctx context.Context, requestID string) (PluginData, error)
@@ -81,8 +81,9 @@ type PluginData struct {
 	Issue IssueRef
 	// Resolution is how the request ended, as a plugin wrote once it had told the issue; empty before.
 	Resolution Outcome
-	// Mark is who claimed the request (Cluster.Claim); empty where Teleport's own plugin did, which leaves none.
-	Mark string
+	// Mark is who claimed the request (Cluster.Claim); empty where Teleport's own plugin did, which leaves none. After is
+	// the latest issue key that was known then: the request's issue has a later one. Empty where none was known.
+	Mark, After string
 }
 
 // Watch is an open stream of events.
@@ -184,9 +185,13 @@ type Lease interface {
 
 // Store keeps links and cursors, and appends to a row's activity what changed in it. Each method writes what is new in one transaction, fenced by the term of the leader
 // that it was made for, and nothing where nothing is: it returns ErrNotLeader, and changes nothing, once another term has begun. Safe for concurrent use.
+//
+// The agent's own times (Due, BegunAt, SettledAt, Activity.At) mean the same moment to all replicas, however far their clocks are apart: a Store takes and
+// returns them by the clock of its caller's process, and keeps them by one clock of its own. If that is set back, what it put off is due.
 type Store interface {
 	// ObserveRequests records what Teleport said: for each request it merges into the row (MergeRequest), and creates a row for a
-	// pending request that has none and is not past its expiry. A row that changed gets its Seq raised and is due at once, unparked.
+	// pending request that has none. A row that changed gets its Seq raised and is due at once, unparked. One whose request is Gone,
+	// and is seen pending, becomes suspect: what was seen may be old.
 	ObserveRequests(ctx context.Context, requests []Request) error
 
 	// Recover is ObserveRequests after the database was lost: every request that has no row gets one, as if a create had just been
@@ -212,7 +217,7 @@ type Store interface {
 	// otherwise it is noted among the Strays of that row, which is due if it is new there. If cursor is not zero, the cursor is raised to it in the same transaction; it never falls.
 	ObserveIssues(ctx context.Context, issues []Issue, cursor time.Time) error
 
-	// SuspectIssues is SuspectRequests by the id of an issue that may be gone. The rows are urgent, too, if a person may have done something: not when a sweep
+	// SuspectIssues is SuspectRequests by the id of an issue that may be gone, or there again: rows whose issue is gone are marked though they are settled. The rows are urgent, too, if a person may have done something: not when a sweep
 	// misses issues, which may be all of them.
 	SuspectIssues(ctx context.Context, issueIDs []string, urgent bool) error
 
@@ -227,7 +232,7 @@ type Store interface {
 	// Cursor is the latest time, by Jira's clock, up to which everything that Jira's index showed is recorded. Zero before the first poll.
 	Cursor(ctx context.Context) (time.Time, error)
 
-	// Due returns the rows that are due at now, the urgent ones before all others, of each the longest due first, at most limit, without those in skip. next is when the next row falls due that is
+	// Due returns the rows that are due at now, which is the present by this process's clock, the urgent ones before all others, of each the longest due first, at most limit, without those in skip. next is when the next row falls due that is
 	// neither among them nor in skip; zero when none will, and when limit rows are due, since more may be.
 	Due(ctx context.Context, now time.Time, limit int, skip []string) (due []Link, next time.Time, err error)
 
@@ -240,15 +245,20 @@ type Store interface {
 	// is no change of a fact. It returns the row as it is now; where no fact changed since l was read, that is l.
 	Save(ctx context.Context, l Link, done ...Activity) (Link, error)
 
-	// Open returns up to limit unsettled rows in order of request ID, those after the given one.
+	// Open returns up to limit rows that are unsettled, or whose issue is gone, in order of request ID, those after the given one.
 	Open(ctx context.Context, after string, limit int) ([]Link, error)
 
 	// PendingIssues returns up to limit ids of issues whose request is pending, those longest unseen in motion last; pending is whether any request is, with or
 	// without issue.
 	PendingIssues(ctx context.Context, limit int) (ids []string, pending bool, err error)
 
-	// Prune deletes rows that were settled before the given time, with their activity, and returns how many.
+	// Prune deletes rows that were settled before the given time, with their activity, and returns how many. A clock that runs ahead, this process's or the
+	// Store's, makes it delete none.
 	Prune(ctx context.Context, settledBefore time.Time) (int, error)
+
+	// SawStatuses records under which names Jira shows statuses now, by its clock, and returns all names that were ever
+	// seen.
+	SawStatuses(ctx context.Context, statuses []Status, at time.Time) (StatusNames, error)
 
 	// Condition records how one of the engine's loops goes, for those who ask the database: since when it works (problem is empty), or fails and
 	// why. What did not change keeps its time.

@@ -66,6 +66,9 @@ type simulation struct {
 	lostIssues map[string]bool
 	// archived are requests whose issue somebody archived and nobody restored.
 	archived map[string]bool
+	// lie is what is said falsely at the moment, and lied until when something was last said falsely by both of two answers.
+	lie  string
+	lied time.Time
 	// hidden are requests whose issue a search may once have missed: somebody archived it or wrote into its field.
 	hidden map[string]bool
 }
@@ -89,6 +92,8 @@ func newSimulation(seed uint64) *simulation {
 	s.policy.Mode = []DecisionMode{ModeState, ModeReview, ModeState, ModeReview, ModeNotify}[s.random.IntN(5)]
 	s.note("mode %s", s.policy.Mode)
 	s.cluster.onBehalf = true
+	s.cluster.offset = []time.Duration{0, 0, 2 * time.Hour, -2 * time.Hour}[s.random.IntN(4)]
+	s.note("Teleport's clock is ahead by %s", s.cluster.offset)
 	s.cluster.users = []User{
 		{Name: "user of acc-bob", JiraIDs: []string{"acc-bob"}},
 		{Name: "user of acc-eve", JiraIDs: []string{"acc-eve"}},
@@ -125,6 +130,9 @@ func (s *simulation) violated(format string, args ...any) {
 
 // before is a call that fails without an effect, in the ways in which calls fail.
 func (s *simulation) before(op string) error {
+	if s.refuses(op) {
+		return &Error{Side: "teleport", Op: op, Scope: ScopeSide, Err: errors.New("access denied")}
+	}
 	if !s.isFaulty() || s.roll(100) >= 6 {
 		return nil
 	}
@@ -315,7 +323,7 @@ func (c checkedTracker) Comment(ctx context.Context, id, key, body string, commi
 	if seen > 1 {
 		c.s.violated("issue %s carries %d comments %s", id, seen, key)
 	}
-	if decided && key == resolutionKey(OutcomeExpired) {
+	if decided && strings.HasPrefix(key, resolutionPrefix+string(OutcomeExpired)) {
 		c.s.violated("issue %s was told a decision, and now that its request ended undecided", id)
 	}
 	return err
@@ -330,6 +338,7 @@ func (s *simulation) run() {
 	s.mu.Lock()
 	s.faulty = false
 	s.mu.Unlock()
+	s.tell("")
 	s.note("the faults end")
 	if s.replica.dry {
 		s.replica.kill()
@@ -340,6 +349,7 @@ func (s *simulation) run() {
 	s.succeed()
 	time.Sleep(45 * time.Minute) // back-offs, the grace of an uncertain create, a sweep
 	synctest.Wait()
+	s.neverClosedForLong()
 	s.agree()
 	s.replica.kill()
 	<-s.replica.ended
@@ -361,30 +371,31 @@ func (s *simulation) succeed() {
 func (s *simulation) step() {
 	s.succeed()
 	id := fmt.Sprintf("req-%d", 1+s.roll(simRequests))
-	switch s.roll(19) {
+	s.neverClosedForLong()
+	switch s.roll(21) {
 	case 0, 1:
 		if s.created < simRequests {
 			s.created++
 			id = fmt.Sprintf("req-%d", s.created)
 			s.note("%s is requested", id)
 			s.cluster.add(Request{
-				ID: id, State: StatePending, User: "alice@example.com", Created: time.Now().UTC(),
+				ID: id, State: StatePending, User: "alice@example.com", Created: s.there(),
 				ApprovalsNeeded: 1 + s.roll(2),
-				Expires:         time.Now().Add([]time.Duration{2 * time.Minute, 10 * time.Minute, 3 * time.Hour}[s.roll(3)]).UTC(),
+				Expires:         s.there().Add([]time.Duration{2 * time.Minute, 10 * time.Minute, 3 * time.Hour}[s.roll(3)]).UTC(),
 			})
 		}
 	case 2, 3, 4:
 		s.personMoves(id)
 	case 5:
 		s.change(id, "reviewed", func(r *Request) {
-			if len(r.Reviews) < 3 && r.State == StatePending && !r.PastExpiry(time.Now()) {
+			if len(r.Reviews) < 3 && r.State == StatePending && !r.PastExpiry(s.there()) {
 				r.Reviews = append(r.Reviews, Review{Author: fmt.Sprintf("reviewer-%d", len(r.Reviews)), Verdict: StateApproved})
 			}
 		})
 	case 6:
 		to := []RequestState{StateApproved, StateDenied, StatePromoted}[s.roll(3)]
 		s.change(id, "resolved in Teleport: "+string(to), func(r *Request) {
-			if r.State == StatePending && !r.PastExpiry(time.Now()) {
+			if r.State == StatePending && !r.PastExpiry(s.there()) {
 				r.State = to
 			}
 		})
@@ -441,8 +452,65 @@ func (s *simulation) step() {
 			s.tracker.begin([]Status{todoStatus, pendingStatus}[s.roll(2)])
 			s.note("new issues begin in another status, perhaps")
 		}
+	case 19, 20:
+		s.tell([]string{"", "", lieRight, lieBlind, lieRefused}[s.roll(5)])
 	}
 }
+
+// What a side says falsely for a while.
+const (
+	lieRight   = "the right to list is lost"           // Teleport shows nothing, and says that it may not
+	lieBlind   = "nothing is found, with the right"    // all answers of Teleport agree, and are wrong
+	lieRefused = "the agent's user is gone, or locked" // every call is refused
+)
+
+// tell begins to say something falsely, in place of what was said so before.
+func (s *simulation) tell(lie string) {
+	s.note("a lie: %q", lie)
+	s.mu.Lock()
+	if s.lie == lieBlind {
+		s.lied = time.Now()
+	}
+	s.lie = lie
+	s.mu.Unlock()
+	s.cluster.lie(func(c *memCluster) {
+		c.right, c.blind = ListRightGranted, lie == lieBlind
+		if lie == lieRight {
+			c.right = ListRightLacking
+		}
+	})
+}
+
+// refuses reports whether Teleport refuses every call at the moment.
+func (s *simulation) refuses(op string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lie == lieRefused && slices.Contains(teleportCalls, op)
+}
+
+var teleportCalls = []string{
+	"watch", "list", "request", "listed", "list right", "decide", "users", "review", "claim", "reclaim", "linked", "link", "resolve",
+}
+
+// neverClosedForLong: what Teleport holds as pending is closed for no longer than a lie lasts, and the time until both
+// sides are compared.
+func (s *simulation) neverClosedForLong() {
+	s.mu.Lock()
+	lying := s.lie == lieBlind || !s.lied.IsZero() && time.Since(s.lied) < 15*time.Minute
+	s.mu.Unlock()
+	for n := 1; n <= s.created && !lying; n++ { // what is archived nobody can open again
+		id := fmt.Sprintf("req-%d", n)
+		for _, issue := range s.tracker.madeFor(id) {
+			move, _ := lastMove(issue.Moves)
+			if move.Author.Agent && sameStatus(move.To, expiredStatus) && s.undecided(id) && !s.archived[id] {
+				s.violated("%s is held by Teleport, and the agent closed its issue: %+v", id, s.store.row(id))
+			}
+		}
+	}
+}
+
+// there is the time by Teleport's clock.
+func (s *simulation) there() time.Time { return time.Now().Add(s.cluster.offset).UTC() }
 
 // operator marks a row, as the commands do, at any moment of its worker's run. Whoever leads may not hear of it.
 func (s *simulation) operator(id string) {
@@ -551,15 +619,16 @@ func (s *simulation) agreeOn(id string, row Link, issue Detail) {
 		}
 	}
 	switch now := s.stateIn(id); {
+	case now.Resolved() && row.Gone && !s.lied.IsZero(): // decided while all answers said that it had ended, and listed no more
 	case now != "" && now != row.Request.State:
 		s.violated("%s is %s in Teleport and %s in the row", id, now, row.Request.State)
 	case outcome == OutcomePending && issue.Issue.RequestID != id:
-		s.violated("%s is pending and its field holds %q", id, issue.Issue.RequestID)
+		s.violated("%s is pending and its field holds %q: %+v", id, issue.Issue.RequestID, row)
 	case outcome == OutcomePending:
 	case !settled:
 		s.violated("%s is %s and not settled: %+v", id, outcome, row.Work)
-	case !slices.Contains(keys, resolutionKey(outcome)):
-		s.violated("%s is %s and the issue does not say so: %v", id, outcome, keys)
+	case toldOutcome(issue.Comments) != outcome:
+		s.violated("%s is %s and the issue does not say so: %v; %+v", id, outcome, keys, row.Work)
 	}
 }
 
@@ -573,7 +642,7 @@ func (s *simulation) linked(id string) bool {
 
 // undecided reports whether a request can still be decided.
 func (s *simulation) undecided(id string) bool {
-	return s.stateIn(id) == StatePending && !s.cluster.get(id).PastExpiry(time.Now())
+	return s.stateIn(id) == StatePending && !s.cluster.get(id).PastExpiry(s.there())
 }
 
 // stateIn is a request's state in Teleport; empty when it is gone.

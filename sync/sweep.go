@@ -1,8 +1,12 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+	stdsync "sync"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -52,6 +56,9 @@ func nextSweep(schedule cron.Schedule, last time.Time, err error, failures int) 
 
 func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 	ctx = WithPriority(ctx, PriorityBulk)
+	if err := e.readStatuses(ctx); err != nil {
+		return err
+	}
 	if listToo {
 		// A request that the watch told of has a row since it was pending: no page can bring it back.
 		if err := e.list(ctx, &toldResolved{}); err != nil {
@@ -65,20 +72,118 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 	progress := e.progress(LoopSweep, stats.Open)
 	err = e.eachOpen(ctx, func(links []Link) error {
 		defer progress.add(len(links))
-		gone := make(map[string]bool, len(links))
-		for _, l := range links {
-			if l.Bound.ID != "" {
-				gone[l.Bound.ID] = l.IssueGone
+		shown, err := e.compareIssues(ctx, e.Tracker.Issues, boundIssues(links))
+		for _, issue := range shown {
+			if issue.FromIndex {
+				e.indexed.Store(true)
+				break
 			}
 		}
-		_, err := e.compareIssues(ctx, e.Tracker.Issues, gone)
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	if err := e.verify(ctx, verifyMany); err != nil {
+		return err
+	}
 	_, err = e.Store.Prune(ctx, time.Now().Add(-e.Retention))
 	return err
+}
+
+// boundIssues are the issues that rows name, and whether they are taken for gone.
+func boundIssues(links []Link) map[string]bool {
+	gone := make(map[string]bool, len(links))
+	for _, l := range links {
+		if l.Bound.ID != "" {
+			gone[l.Bound.ID] = l.IssueGone
+		}
+	}
+	return gone
+}
+
+// errNoProject: no single issue is suspected when Jira shows none.
+var errNoProject error = &Error{
+	Side: "jira", Op: "compare the issues of open requests",
+	Err: fmt.Errorf("%w: this account does not see the project at the moment; it needs the permission Browse projects", ErrUnconfirmed),
+}
+
+const (
+	// verifyEach is how many issues are read past the search index a minute. verifyMany is how many a sweep reads, and how
+	// many are read a minute while the index is known to lag.
+	verifyEach = 5
+	verifyMany = 50
+	// indexLag is how far behind an index may be without a word: it is replicated between nodes in seconds.
+	indexLag = 2 * time.Minute
+)
+
+// verified is how far the issues of open requests were compared past the index.
+type verified struct {
+	mu    stdsync.Mutex // held while they are: a sweep and a poll may want to at once
+	after string        // the last request in order of ID; empty: all were
+}
+
+// verify compares the issues of some open requests with what Jira itself says of them, where all else that is read of
+// them comes from a search index, which may stand still for an hour. Each time others have their turn.
+func (e *Engine) verify(ctx context.Context, most int) error {
+	if !e.indexed.Load() {
+		return nil
+	}
+	if e.Health.Failing(LoopIndex) {
+		most = verifyMany
+	}
+	e.verified.mu.Lock()
+	defer e.verified.mu.Unlock()
+	links, err := e.Store.Open(ctx, e.verified.after, most)
+	if err != nil {
+		return err
+	}
+	e.verified.after = ""
+	if len(links) == most {
+		e.verified.after = links[most-1].RequestID
+	}
+	shown, err := e.compareIssues(WithPriority(ctx, PriorityBulk), e.Tracker.Latest, boundIssues(links))
+	if err != nil {
+		return err
+	}
+	var behind time.Duration
+	for _, l := range links {
+		issue, ok := shown[l.Bound.ID]
+		if ok && issue.Updated.After(l.Issue.Updated) && !l.Issue.Updated.IsZero() {
+			behind = max(behind, issue.AsOf.Sub(issue.Updated))
+		}
+	}
+	switch {
+	case behind > indexLag:
+		e.condition(ctx, LoopIndex, fmt.Errorf("it is behind by %s or more: decisions made in Jira are seen late; "+
+			"issues are read one by one meanwhile", behind.Round(time.Second)))
+	case e.verified.after == "" || behind == 0 && e.Health.Failing(LoopIndex):
+		e.condition(ctx, LoopIndex, nil)
+	}
+	return nil
+}
+
+// readStatuses notes what the project's statuses are called now, and tells of configured ones that are no longer there.
+func (e *Engine) readStatuses(ctx context.Context) error {
+	present, err := e.Tracker.Statuses(ctx)
+	if err != nil || len(present) == 0 {
+		return err
+	}
+	at, err := e.Tracker.Now(ctx)
+	if err != nil {
+		return err
+	}
+	names, err := e.Store.SawStatuses(ctx, present, at)
+	if err != nil {
+		return err
+	}
+	e.names.Store(&names)
+	var missing error
+	if gone := e.policy().Missing(present); len(gone) > 0 {
+		missing = fmt.Errorf("%s; until then a move there decides nothing", strings.Join(gone, "; "))
+	}
+	e.condition(ctx, LoopStatuses, missing)
+	return nil
 }
 
 // compareIssues reads issues by id, of which it is told whether their rows take them for gone, and records what Jira shows. It suspects those that Jira no longer
@@ -96,9 +201,19 @@ func (e *Engine) compareIssues(ctx context.Context, read func(context.Context, [
 		shown[issue.ID] = issue
 	}
 	var suspect []string
+	missing := 0
 	for id, wasGone := range gone {
-		if _, ok := shown[id]; ok == wasGone {
+		_, ok := shown[id]
+		if ok == wasGone {
 			suspect = append(suspect, id)
+		}
+		if !ok && !wasGone {
+			missing++
+		}
+	}
+	if 2*missing > len(gone) { // so many at once: rather the project is out of this account's sight
+		if sees, err := e.seesProject(ctx); err != nil || !sees {
+			return nil, cmp.Or(err, errNoProject)
 		}
 	}
 	defer notify(e.wakeWork)

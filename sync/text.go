@@ -13,7 +13,9 @@ const (
 	// description or comment takes 32,767.
 	maxQuote = 14_000
 	maxList  = 5_000
-	maxItem  = 256 // of one user name, role or resource ID, before it is escaped
+	maxItem  = 256 // of one user name or role, before it is escaped
+	// maxResource is maxItem for a resource ID with what its use is narrowed to, which must not be cut off unseen.
+	maxResource = 2_000
 )
 
 // draft is the issue for a request.
@@ -37,10 +39,10 @@ func description(r Request, mode DecisionMode) string {
 		}
 	}
 	line("User", name(r.User))
-	line("Roles", listed(r.Roles, ", "))
-	line("Resources", listed(r.Resources, `\\`))
+	line("Roles", listed(r.Roles, ", ", maxItem))
+	line("Resources", listed(r.Resources, `\\`, maxResource))
 	line("Reason", plainLines(r.Reason))
-	line("Suggested reviewers", listed(r.SuggestedReviewers, ", "))
+	line("Suggested reviewers", listed(r.SuggestedReviewers, ", ", maxItem))
 	line("Request ID", plain(r.ID))
 	line("Requested", stamp(r.Created))
 	line("Request expires", stamp(r.Expires))
@@ -67,12 +69,12 @@ func instructions(r Request, mode DecisionMode) string {
 	return text + "To give a reason, first write a comment with a line such as _Reason: on call this week_."
 }
 
-// listed shows the first items of a list and how many more there are.
-func listed(items []string, separator string) string {
+// listed shows the first items of a list, each cut to the limit, and how many more there are.
+func listed(items []string, separator string, limit int) string {
 	var shown []string
 	size := 0
 	for i, item := range items {
-		text := name(item)
+		text := plain(cut(item, limit))
 		if size += len(text) + len(separator); size > maxList {
 			shown = append(shown, fmt.Sprintf("and %d more, see Teleport", len(items)-i))
 			break
@@ -98,6 +100,9 @@ func reviewText(r Review) string {
 func resolutionText(l Link, o Outcome) string {
 	switch o {
 	case OutcomeExpired:
+		if l.Retracted > 0 {
+			return "Now the Access Request has *ended* without a decision. Please make a new one if access is still needed."
+		}
 		return "The Access Request has *expired* or was deleted before anybody decided it. Please make a new one if access is still needed."
 	case OutcomePromoted:
 		text := "The Access Request was *promoted* to membership in an access list"
@@ -106,8 +111,31 @@ func resolutionText(l Link, o Outcome) string {
 		}
 		return withReason(text+".", l.Request.ResolveReason)
 	default:
-		return withReason(fmt.Sprintf("The Access Request is *%s*.", o), l.Request.ResolveReason)
+		text := fmt.Sprintf("The Access Request is *%s*.", o)
+		if o == OutcomeApproved {
+			text += narrowingText(l.Request)
+		}
+		return withReason(text, l.Request.ResolveReason)
 	}
+}
+
+// retractionText takes a closing comment back.
+const retractionText = "Teleport says that the Access Request is still *pending*; that it had expired was a mistake. " +
+	"This issue is open again, and moving it decides the request."
+
+// narrowingText says what an approval grants less than was asked for; each sentence begins with a space.
+func narrowingText(r Request) string {
+	text := ""
+	if len(r.GrantedRoles) > 0 {
+		text += " Not all roles that were asked for are granted, only: " + listed(r.GrantedRoles, ", ", maxItem) + "."
+	}
+	if !r.StartsAt.IsZero() {
+		text += " Access begins at " + stamp(r.StartsAt) + "."
+	}
+	if !r.EndsAt.IsZero() {
+		text += " Access ends sooner than was asked for, at " + stamp(r.EndsAt) + "."
+	}
+	return text
 }
 
 func refusalText(v Verdict) string {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -147,6 +148,49 @@ func TestDescriptionHoldsWhatAnApproverNeeds(t *testing.T) {
 		require.Contains(t, got, part)
 	}
 	require.NotContains(t, got, "{code}")
+}
+
+func TestTheClosingCommentTellsWhatAnApprovalGrantsLess(t *testing.T) {
+	t.Parallel()
+	at := func(hour int) time.Time { return time.Date(2026, 8, 1, hour, 0, 0, 0, time.UTC) }
+	approved := Request{State: StateApproved, Roles: []string{"admin", "editor"}, AccessExpires: at(20)}
+	for name, tc := range map[string]struct {
+		edit func(*Request)
+		want string
+	}{
+		"nothing": {func(*Request) {}, "The Access Request is *approved*."},
+		"roles": {
+			func(r *Request) { r.GrantedRoles = []string{"edi*tor"} },
+			"The Access Request is *approved*. Not all roles that were asked for are granted, only: " + name("edi*tor") + ".",
+		},
+		"a later start": {
+			func(r *Request) { r.StartsAt = at(9) },
+			"The Access Request is *approved*. Access begins at 2026-08-01 09:00:00 UTC.",
+		},
+		"an earlier end, and a reason": {
+			func(r *Request) { r.EndsAt, r.ResolveReason = at(12), "for now" },
+			"The Access Request is *approved*. Access ends sooner than was asked for, at 2026-08-01 12:00:00 UTC.\n\nReason given: for now",
+		},
+		"a start of a denied one": {
+			func(r *Request) {
+				r.State, r.StartsAt, r.EndsAt, r.GrantedRoles = StateDenied, at(9), at(12), []string{"x"}
+			},
+			"The Access Request is *denied*.",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := approved
+			tc.edit(&r)
+			require.Equal(t, tc.want, resolutionText(Link{Request: r}, Outcome(r.State)))
+		})
+	}
+}
+
+func TestTheDescriptionShowsAllConstraintsOfAResource(t *testing.T) {
+	t.Parallel()
+	resource := "/prod/app/console (AWS roles: " + strings.Repeat("arn:aws:iam::123456789012:role/reader, ", 30) + "last)"
+	require.Contains(t, description(Request{Resources: []string{resource}}, ModeState), plain("last)"))
 }
 
 func TestTextsKeepToJirasLimit(t *testing.T) {

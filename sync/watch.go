@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	stdsync "sync"
 	"time"
@@ -160,10 +161,12 @@ func (e *Engine) observe(ctx context.Context, events []Event) error {
 	if len(deleted) == 0 {
 		return nil
 	}
+	e.deletions.note(deleted)
 	return e.Store.SuspectRequests(ctx, deleted)
 }
 
-// list records all requests that Teleport lists, but what told knows better, and suspects pending ones that it does not list.
+// list records all requests that Teleport lists, but what told knows better, and suspects pending ones that it does not
+// list. Without the right to list it says nothing of those: an empty list then is no answer.
 func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 	start := time.Now()
 	defer func() {
@@ -188,6 +191,13 @@ func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 	if err != nil {
 		return err
 	}
+	switch right, err := e.Cluster.ListRight(ctx); {
+	case err != nil:
+		return err
+	case right == ListRightLacking:
+		return &Error{Side: "teleport", Op: "list access requests", Err: fmt.Errorf("%w: %s", ErrForbidden, lacksListRight)}
+	}
+	e.sideWorked(ctx, "teleport", start)
 	e.listed.Store(true)
 	return e.eachOpen(ctx, func(links []Link) error {
 		var missing []string

@@ -114,17 +114,17 @@ func isAmong(names []string, s Status) bool { return slices.ContainsFunc(names, 
 
 // Way is how to bring an issue to a status that shows an outcome. While the request is pending no status that stands
 // for a decision is gone through.
-func (s Statuses) Way(to Outcome, pending bool) Way {
-	w := Way{To: s[to]}
+func (p Policy) Way(to Outcome, pending bool) Way {
+	w := Way{To: p.named(to)}
 	for _, o := range outcomes {
 		switch {
 		case o == to:
 		case o == OutcomePending:
-			w.Via = s[o]
+			w.Via = p.named(o)
 		case pending && o != OutcomeExpired:
-			w.Never = append(w.Never, s[o]...)
+			w.Never = append(w.Never, p.named(o)...)
 		default:
-			w.Avoid = append(w.Avoid, s[o]...)
+			w.Avoid = append(w.Avoid, p.named(o)...)
 		}
 	}
 	return w

@@ -84,7 +84,7 @@ func TestWayNext(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			way, flow := wayStatuses.Way(tt.to, tt.pending), drawn(tt.at, tt.flow...)
+			way, flow := Policy{Statuses: wayStatuses}.Way(tt.to, tt.pending), drawn(tt.at, tt.flow...)
 			if tt.visited != "" {
 				way.Visited = named(tt.visited)
 			}

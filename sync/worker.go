@@ -25,16 +25,18 @@ var errNoProgress = errors.New("the action succeeded without effect; both sides 
 // worker brings one request as far as it goes now. It is the only one at work on its row.
 type worker struct {
 	*Engine
+	Policy Policy // with the names that statuses have had by now
 	link   Link
 	fresh  *Detail  // the issue as ActRead has just read it, for what comes next
 	ended  bool     // recorded as having nothing left to do
+	looked bool     // for the issue of a request that has none in the row
 	told   string   // Work.LastError as it was at first: in a dry run, what was told last
 	undone []string // in a dry run: what would have been done
 	log    *zap.Logger
 }
 
 func newWorker(e *Engine, l Link) *worker {
-	w := &worker{Engine: e, link: l, told: l.LastError, log: e.Log.With(zap.String("request_id", l.RequestID))}
+	w := &worker{Engine: e, Policy: e.policy(), link: l, told: l.LastError, log: e.Log.With(zap.String("request_id", l.RequestID))}
 	w.notePlaced()
 	return w
 }
@@ -101,7 +103,7 @@ func (w *worker) act(ctx context.Context, a Action) error {
 	}
 	err := w.do(ctx, a)
 	if a.Kind != ActRead && a.Kind != ActAnswer && w.link.Bound.ID != "" && isJiras(err, ErrNotFound) {
-		w.link.IssueGone = true // to be read by id before anything is concluded
+		w.link.SuspectIssue = true
 	}
 	if errors.Is(err, ErrDryRun) {
 		w.leaveUndone(asError(err).Op)
@@ -120,7 +122,7 @@ func (w *worker) act(ctx context.Context, a Action) error {
 	case err == nil:
 		w.log.Info("done", fields...)
 		for _, side := range sidesOf(a.Kind) {
-			w.sides.worked(side, start)
+			w.sideWorked(ctx, side, start)
 		}
 	case errors.Is(err, ErrNotLeader) || ctx.Err() != nil:
 		return err
@@ -136,9 +138,7 @@ func (w *worker) act(ctx context.Context, a Action) error {
 func (w *worker) do(ctx context.Context, a Action) error {
 	switch a.Kind {
 	case ActCheck:
-		_, err := w.readRequest(ctx)
-		w.link.SuspectRequest = w.link.SuspectRequest && err != nil
-		return err
+		return w.checkRequest(ctx)
 	case ActFind:
 		return w.find(ctx)
 	case ActCreate:
@@ -160,8 +160,7 @@ func (w *worker) do(ctx context.Context, a Action) error {
 	case ActResolve:
 		return w.resolve(ctx, a.To)
 	case ActSettle:
-		w.link.SettledAt = time.Now()
-		return nil
+		return w.settle(ctx)
 	}
 	return fmt.Errorf("no such action: %q", a.Kind)
 }
@@ -187,7 +186,7 @@ func (w *worker) save(ctx context.Context, a Action, outcome error) error {
 // end records the last action together with when the row is next due, unless a fact has changed meanwhile.
 func (w *worker) end(ctx context.Context, done Activity) error {
 	seq := w.link.Seq
-	w.conclude(nil)
+	w.conclude(ctx, nil)
 	err := w.record(ctx, done)
 	w.ended = err == nil && w.link.Seq == seq
 	return err
@@ -206,29 +205,32 @@ func (w *worker) record(ctx context.Context, done ...Activity) error {
 
 // finish records when the row is next due.
 func (w *worker) finish(ctx context.Context, err error) error {
-	return w.record(ctx, w.conclude(err)...)
+	return w.record(ctx, w.conclude(ctx, err)...)
 }
 
 // conclude sets when the row is next due, and returns what a dry run tells.
-func (w *worker) conclude(err error) (told []Activity) {
+func (w *worker) conclude(ctx context.Context, err error) (told []Activity) {
 	now := time.Now()
 	l := &w.link
 	e := asError(err)
 	switch {
 	case err == nil:
 		l.Attempts, l.LastError, l.Parked = 0, "", false
-		l.Due = nextLook(*l)
+		l.Due = nextLook(*l, now)
 		if len(w.undone) == 0 {
 			w.foreseen.Delete(l.RequestID)
 		}
 	case e.Scope == ScopeSide:
 		// The side is in trouble, not this request: no attempt is counted.
 		l.LastError = err.Error()
-		l.Due = w.sides.failed(e, now)
+		l.Due = w.sideFailed(ctx, e)
 	case e.Permanent:
 		l.Attempts++
 		l.LastError, l.Parked = err.Error(), true
 		l.Due = now.Add(parkedRetry)
+		if swept := errors.Is(err, errArchived) || l.IssueGone; !swept { // a sweep sees those change
+			l.Due = now.Add(backoff(l.Attempts, firstParked, parkedRetry))
+		}
 		w.log.Error("parked: repeating cannot help until something changes", zap.Error(err))
 	case e.RetryAfter > 0:
 		l.LastError = err.Error()
@@ -238,11 +240,12 @@ func (w *worker) conclude(err error) (told []Activity) {
 		l.LastError = err.Error()
 		l.Due = now.Add(backoff(l.Attempts, firstBackoff, maxBackoff))
 	}
+	w.tellDoubt(ctx, err)
 	if len(w.undone) > 0 && e.Scope != ScopeSide { // else it may not be all that would have been done
 		told = w.foresee(err)
 	}
 	// A parked or delayed request still expires on time.
-	if look := nextLook(*l); look.After(now) && (l.Due.IsZero() || look.Before(l.Due)) {
+	if look := nextLook(*l, now); look.After(now) && (l.Due.IsZero() || look.Before(l.Due)) {
 		l.Due = look
 	}
 	return told

@@ -110,6 +110,17 @@ func (s *Server) HideIssue(issue, user string) {
 	r.secret = map[string]bool{user: true}
 }
 
+// ShowIssue lets everybody see an issue again who may browse the project.
+func (s *Server) ShowIssue(issue string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.site.find(issue)
+	if r == nil {
+		panic("jirasim: no issue " + issue)
+	}
+	r.secret = nil
+}
+
 // AddField makes a custom field as it is described; with an empty ID it gets the next one, which is returned.
 func (s *Server) AddField(f Field) (id string) {
 	s.administer(func(d *setup) {

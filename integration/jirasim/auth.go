@@ -17,6 +17,11 @@ func (s *Server) authenticate(q *request) *Refusal {
 		expired := !c.Expires.IsZero() && !s.clock().Before(c.Expires)
 		if ok && !user.Inactive && !expired {
 			q.user = user
+			if wanted := scopeOf(*q.endpoint); c.Scopes != nil && !slices.Contains(c.Scopes, wanted) {
+				return &Refusal{Status: http.StatusUnauthorized, body: object{
+					"code": http.StatusUnauthorized, "message": "Unauthorized; scope does not match",
+				}}
+			}
 			return nil
 		}
 	}

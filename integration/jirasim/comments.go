@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"unicode/utf16"
 )
 
 func (s *Server) getComments(q *request) (answer, error) {
@@ -75,9 +74,6 @@ func (s *Server) postComment(q *request) (answer, error) {
 	if err := decode(q.body, &m); err != nil {
 		return answer{}, err
 	}
-	if len(m.Visibility) > 0 {
-		return answer{}, refuse(http.StatusBadRequest, "jirasim: comments with a visibility are not simulated")
-	}
 	if m.Body == nil {
 		return answer{}, refuseField("comment", "Comment body can not be empty!")
 	}
@@ -85,33 +81,34 @@ func (s *Server) postComment(q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	c, err := s.addComment(q.user, r, *m.Body, properties)
+	c, err := s.addComment(q.user, r, remark{Body: m.Body, Visibility: m.Visibility}, properties)
 	if err != nil {
 		return answer{}, err
 	}
 	return answer{status: http.StatusCreated, body: s.commentJSON(q, r.now, c, true)}, nil
 }
 
-func checkComment(body string) error {
-	switch {
-	case strings.TrimSpace(body) == "":
-		return refuseField("comment", "Comment body can not be empty!")
-	case len(utf16.Encode([]rune(body))) > maxText:
-		return refuseField("comment", "The entered text is too long. It exceeds the allowed limit of 32,767 characters.")
+// checkText refuses a comment that Jira does not store.
+func (s *Server) checkText(field, text string) error {
+	switch problem := s.textProblem(text); {
+	case strings.TrimSpace(text) == "":
+		return refuseField(field, "Comment body can not be empty!")
+	case problem != "":
+		return refuseField(field, "%s", problem)
 	}
-	return nil
+	return s.storable(text)
 }
 
-func (s *Server) addComment(author *User, r *record, body string, properties map[string]json.RawMessage) (Comment, error) {
-	if err := may(author, AddComments, "comment on this issue"); err != nil {
-		return Comment{}, err
+func (s *Server) addComment(author *User, r *record, m remark, properties map[string]json.RawMessage) (Comment, error) {
+	if !can(author, AddComments) {
+		return Comment{}, refuseField("comment", "%s, you do not have the permission to comment on this issue.", author.DisplayName)
 	}
-	if err := checkComment(body); err != nil {
+	if err := s.checkText("comment", *m.Body); err != nil {
 		return Comment{}, err
 	}
 	c := Comment{
-		ID: s.site.newID(), Author: author.Name, UpdatedBy: author.Name, Body: body, Properties: properties,
-		JSDPublic: !saysInternal(properties["sd.public.comment"]),
+		ID: s.site.newID(), Author: author.Name, UpdatedBy: author.Name, Body: *m.Body, Properties: properties,
+		JSDPublic: !saysInternal(properties["sd.public.comment"]), Visibility: m.Visibility,
 	}
 	s.edit(r, func(i *Issue) {
 		c.Created, c.Updated = i.Updated, i.Updated

@@ -131,8 +131,6 @@ func (f field) textValue(given any) (stored any, problem string) {
 		return nil, "The summary is invalid because it contains newline characters."
 	case f.typ == kindSummary && length > maxSummary:
 		return nil, "Summary can't exceed 255 characters."
-	case f.typ == kindArea && length > maxText:
-		return nil, "The entered text is too long. It exceeds the allowed limit of 32,767 characters."
 	case f.typ == kindText && length > maxTextField:
 		return nil, "The entered text is too long. It exceeds the allowed limit of 255 characters."
 	case f.typ == kindURL && !strings.HasPrefix(value, "http://") && !strings.HasPrefix(value, "https://"):
@@ -186,6 +184,37 @@ func customFieldNumber(id string) string {
 	return ""
 }
 
+// valueOf is field.value within the limits of this Jira.
+func (s *Server) valueOf(f field, given any) (stored any, problem string) {
+	stored, problem = f.value(given)
+	if text, ok := stored.(string); ok && f.typ == kindArea && problem == "" {
+		problem = s.textProblem(text)
+	}
+	return stored, problem
+}
+
+// textProblem is the complaint about a long text; empty where there is none.
+func (s *Server) textProblem(text string) string {
+	if len(utf16.Encode([]rune(text))) <= s.cfg.MaxText {
+		return ""
+	}
+	limit := strconv.Itoa(s.cfg.MaxText)
+	if n := len(limit); n > 3 {
+		limit = limit[:n-3] + "," + limit[n-3:]
+	}
+	return "The entered text is too long. It exceeds the allowed limit of " + limit + " characters."
+}
+
+// storable fails for a text that the database does not take.
+func (s *Server) storable(texts ...any) error {
+	for _, text := range texts {
+		if t, ok := text.(string); ok && s.cfg.Unstorable != "" && strings.Contains(t, s.cfg.Unstorable) {
+			return refuse(http.StatusInternalServerError, "Internal server error")
+		}
+	}
+	return nil
+}
+
 // display is how history shows a value.
 func display(value any) string {
 	switch v := value.(type) {
@@ -233,7 +262,7 @@ func (s *Server) getFields(q *request) (answer, error) {
 	}
 	for _, f := range s.fields() {
 		// A custom field is hidden from those who can browse no project that has it.
-		if f.custom && (!can(q.user, BrowseProjects) || !s.isSomewhere(f)) {
+		if f.custom && (!can(q.user, BrowseProjects) || !s.isSomewhere(f) || !s.isPlaced(f)) {
 			continue
 		}
 		all = append(all, s.fieldJSON(f))
@@ -262,6 +291,13 @@ func (s *Server) isSomewhere(f field) bool {
 	return slices.ContainsFunc(s.setup.projects, func(p Project) bool {
 		return slices.ContainsFunc(s.setup.types, func(t IssueType) bool { return f.appliesTo(p, t) })
 	})
+}
+
+// isPlaced reports whether Cloud counts the field as in use: GET field leaves out those on no screen.
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-fields/
+func (s *Server) isPlaced(f field) bool {
+	return s.cfg.Deployment == DataCenter || f.owner != "" ||
+		slices.ContainsFunc(s.setup.screens, func(on *screen) bool { return slices.Contains(on.fields, f.id) })
 }
 
 // appliesTo reports whether issues of the type have the field in the project.

@@ -81,22 +81,35 @@ func (d *site) user(is func(*User) bool) *User {
 	return nil
 }
 
-// pickGroups finds groups by a part of their names. Who may not browse groups sees none.
+// maxPicked bounds the answer of groups/picker, whatever the call asks for.
+const maxPicked = 20
+
+// pickGroups finds groups by a part of their names, which Cloud compares with case unless it is told
+// otherwise. Who may not browse groups sees none.
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-groups/
 func (s *Server) pickGroups(q *request) (answer, error) {
 	limit, err := strconv.Atoi(q.query.Get("maxResults"))
 	if err != nil || limit <= 0 {
-		limit = 20
+		limit = maxPicked
+	}
+	anyCase := s.cfg.Deployment == DataCenter || q.query.Get("caseInsensitive") == "true"
+	fold := func(name string) string {
+		if anyCase {
+			return strings.ToLower(name)
+		}
+		return name
 	}
 	found := []object{}
 	if can(q.user, BrowseUsers) {
 		for _, g := range s.cfg.Groups {
-			if strings.Contains(strings.ToLower(g.Name), strings.ToLower(q.query.Get("query"))) && len(found) < limit {
+			if strings.Contains(fold(g.Name), fold(q.query.Get("query"))) {
 				found = append(found, s.groupJSON(g))
 			}
 		}
 	}
-	header := fmt.Sprintf("Showing %d of %d matching groups", len(found), len(found))
-	return answer{status: http.StatusOK, body: object{"header": header, "total": len(found), "groups": found}}, nil
+	shown := found[:min(limit, maxPicked, len(found))]
+	header := fmt.Sprintf("Showing %d of %d matching groups", len(shown), len(found))
+	return answer{status: http.StatusOK, body: object{"header": header, "total": len(found), "groups": shown}}, nil
 }
 
 // groupJSON is a group by itself. Only Cloud shows its id.

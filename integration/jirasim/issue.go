@@ -115,7 +115,7 @@ func (s *Server) initialValues(p Project, t IssueType, given map[string]any) (ma
 			problems[id] = cannotBeSet(id)
 			continue
 		}
-		stored, problem := f.value(value)
+		stored, problem := s.valueOf(f, value)
 		if problem != "" {
 			problems[id] = problem
 		}
@@ -136,7 +136,7 @@ func (s *Server) initialValues(p Project, t IssueType, given map[string]any) (ma
 	if len(problems) > 0 {
 		return nil, refuseFields(problems)
 	}
-	return values, nil
+	return values, s.storable(slices.Collect(maps.Values(values))...)
 }
 
 // wholeIssue is the view of one issue read by itself.
@@ -199,7 +199,8 @@ func (s *Server) putIssue(q *request) (answer, error) {
 	return answer{status: http.StatusNoContent}, nil
 }
 
-// setFields edits fields. Cloud stopped asking screens on edits; Data Center asks the edit screen.
+// setFields edits fields, of those on the edit screen.
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issues/#api-rest-api-2-issue-issueidorkey-put
 func (s *Server) setFields(author *User, r *record, values map[string]any, properties map[string]json.RawMessage) error {
 	if err := may(author, EditIssues, "edit issues in this project"); err != nil {
 		return err
@@ -209,11 +210,11 @@ func (s *Server) setFields(author *User, r *record, values map[string]any, prope
 	stored, problems := map[string]any{}, map[string]string{}
 	for id, value := range values {
 		f, known := s.field(id)
-		if !known || !f.appliesTo(p, t) || s.cfg.Deployment == DataCenter && !s.onEditScreen(f, p, t) {
+		if !known || !s.onEditScreen(f, p, t) {
 			problems[id] = cannotBeSet(id)
 			continue
 		}
-		checked, problem := f.value(value)
+		checked, problem := s.valueOf(f, value)
 		if problem != "" {
 			problems[id] = problem
 		}

@@ -181,6 +181,9 @@ func (s *Server) issueJSON(q *request, i *Issue, v view) object {
 			}
 		}
 		o["properties"] = properties
+		if s.cfg.NestedProperties {
+			o["properties"] = object{"properties": properties}
+		}
 	}
 	return o
 }
@@ -271,6 +274,9 @@ func (s *Server) commentJSON(q *request, i *Issue, c Comment, withProperties boo
 	}
 	if withProperties {
 		o["properties"] = propertyList(c.Properties)
+	}
+	if c.Visibility != nil {
+		o["visibility"] = c.Visibility
 	}
 	if s.cfg.Deployment == Cloud {
 		o["jsdPublic"] = c.JSDPublic

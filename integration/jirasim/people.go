@@ -137,12 +137,29 @@ func (s *Server) MigrateWorkflow(author string, statuses map[string]string) {
 // Comment adds a comment and returns its id.
 func (s *Server) Comment(issue, user, body string) (id string, err error) {
 	err = s.act(user, issue, func(u *User, r *record) error {
-		c, err := s.addComment(u, r, body, nil)
+		c, err := s.addComment(u, r, remark{Body: &body}, nil)
 		id = c.ID
 		return err
 	})
 	return id, err
 }
+
+// CommentTo is Comment to a group alone, or to a service desk's own people (internal).
+func (s *Server) CommentTo(issue, user, group, body string) error {
+	m, properties := remark{Body: &body}, map[string]json.RawMessage{}
+	if group == Internal {
+		properties["sd.public.comment"] = json.RawMessage(`{"internal":true}`)
+	} else {
+		m.Visibility = map[string]any{"type": "group", "value": group}
+	}
+	return s.act(user, issue, func(u *User, r *record) error {
+		_, err := s.addComment(u, r, m, properties)
+		return err
+	})
+}
+
+// Internal names, to CommentTo, the people of a service desk without its customers.
+const Internal = "internal"
 
 // EditComment replaces the body of a comment, anybody's.
 func (s *Server) EditComment(issue, user, commentID, body string) error {
@@ -151,7 +168,7 @@ func (s *Server) EditComment(issue, user, commentID, body string) error {
 		if at < 0 {
 			return refuse(http.StatusNotFound, "Can not find a comment for the id: %s.", commentID)
 		}
-		if err := checkComment(body); err != nil {
+		if err := s.checkText("comment", body); err != nil {
 			return err
 		}
 		s.edit(r, func(i *Issue) {

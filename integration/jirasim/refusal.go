@@ -12,6 +12,7 @@ type Refusal struct {
 	Messages []string
 	Fields   map[string]string // by field id
 	header   http.Header
+	body     object // in place of Jira's own form, where a gateway before it answers
 }
 
 func (r *Refusal) Error() string {
@@ -41,6 +42,9 @@ func (r *Refusal) answer() answer {
 	}
 	if fields == nil {
 		fields = map[string]string{}
+	}
+	if r.body != nil {
+		return answer{status: r.Status, header: r.header, body: r.body}
 	}
 	return answer{status: r.Status, header: r.header, body: object{"errorMessages": messages, "errors": fields}}
 }

@@ -116,7 +116,7 @@ func (s *Server) postTabField(q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{status: s.createdScreenField(), body: object{"id": f.id, "name": f.name}}, nil
+	return answer{status: http.StatusOK, body: object{"id": f.id, "name": f.name}}, nil
 }
 
 // postDefaultScreen puts a field on the default screen, whichever screens projects use.
@@ -127,14 +127,7 @@ func (s *Server) postDefaultScreen(q *request) (answer, error) {
 	if _, err := s.putOnScreen(s.setup.screen(DefaultScreen), q.vars["field"]); err != nil {
 		return answer{}, err
 	}
-	return answer{status: s.createdScreenField(), body: object{}}, nil
-}
-
-func (s *Server) createdScreenField() int {
-	if s.cfg.Deployment == Cloud {
-		return http.StatusOK
-	}
-	return http.StatusCreated
+	return answer{status: http.StatusOK, body: object{}}, nil
 }
 
 // putOnScreen refuses a field that is there, that there is not, or that belongs to a team-managed project.

@@ -3,6 +3,7 @@ package jirasim
 import (
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // getTokens lists the personal access tokens of the account, never the tokens themselves nor which of them the call was made with.
@@ -20,4 +21,33 @@ func (s *Server) getTokens(q *request) (answer, error) {
 		tokens = append(tokens, token)
 	}
 	return answer{status: http.StatusOK, body: tokens}, nil
+}
+
+// The scopes of tokens, and of OAuth apps: https://developer.atlassian.com/cloud/jira/platform/scopes-for-oauth-2-3LO-and-forge-apps/
+const (
+	ReadWork       = "read:jira-work"
+	WriteWork      = "write:jira-work"
+	ReadUsers      = "read:jira-user"
+	ManageJira     = "manage:jira-configuration"
+	ManageProjects = "manage:jira-project"
+)
+
+// scopeOf is the scope that a call needs.
+func scopeOf(e endpoint) string {
+	first, rest, _ := strings.Cut(e.template, "/")
+	reads := e.method == http.MethodGet || first == "search" || rest == "bulkfetch"
+	switch first {
+	case "myself", "user", "groups", "group":
+		return ReadUsers
+	case "screens", "screenscheme", "issuetypescreenscheme":
+		return ManageProjects
+	case "field":
+		if rest != "" || !reads {
+			return ManageJira
+		}
+	}
+	if reads {
+		return ReadWork
+	}
+	return WriteWork
 }

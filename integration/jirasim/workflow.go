@@ -121,7 +121,7 @@ func (s *Server) transition(u *User, r *record, id string, fields map[string]any
 		return err
 	}
 	if comment != "" {
-		if err := checkComment(comment); err != nil {
+		if err := s.checkText("comment", comment); err != nil {
 			return err
 		}
 		if err := may(u, AddComments, "comment on this issue"); err != nil {

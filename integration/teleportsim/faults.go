@@ -121,7 +121,8 @@ func (s *Server) pick(rpc string, request any) *Injection {
 	return nil
 }
 
-// admit is everything that comes before a call takes effect: the count, the version check and the faults.
+// admit is everything that comes before a call takes effect: the count, the version check, whether the caller may call at
+// all, and the faults.
 func (s *Server) admit(ctx context.Context, rpc string, request any) (*Injection, error) {
 	s.mu.Lock()
 	s.calls[rpc]++
@@ -132,6 +133,9 @@ func (s *Server) admit(ctx context.Context, rpc string, request any) (*Injection
 		return nil, errDown()
 	}
 	if err := s.checkClientVersion(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.authorize(ctx); err != nil {
 		return nil, err
 	}
 	injection := s.pick(rpc, request)

@@ -36,9 +36,14 @@ type AuditEvent struct {
 	// ProposedState is the reviewer's verdict.
 	ProposedState types.RequestState
 	Reason        string
+	// Expires is when the request itself ends, on create and update.
+	Expires time.Time
+	// UserKind is "bot" or "user", of who did it; Impersonator is who made the certificate that it was done with. Both are
+	// empty where nobody's certificate was used.
+	UserKind, Impersonator string
 	// Roles are those requested (create) or those that an approval was narrowed to (update).
 	Roles []string
-	// UpdatedBy is the user who set the state, and Delegator the one on whose behalf, as that user said.
+	// UpdatedBy is the user who set the state, "<host id>.<cluster>" where tctl did on the host itself, and Delegator the one on whose behalf, as that user said.
 	UpdatedBy, Delegator string
 	// Reviewer is a review's author, and SubmittedBy who submitted it on the author's behalf, if anybody.
 	Reviewer, SubmittedBy string
@@ -46,9 +51,28 @@ type AuditEvent struct {
 
 // record appends to the audit log. s.mu is held.
 func (s *Server) record(event AuditEvent) {
-	event.At = time.Now().UTC()
+	event.At = s.now()
 	s.audit = append(s.audit, event)
 	s.notify()
+}
+
+// hostName is how the audit log names tctl on the Auth Service's own host.
+func (s *Server) hostName() string { return s.hostID + "." + s.cfg.ClusterName }
+
+// userKind is how the audit log names the kind of a user. s.mu is held.
+func (s *Server) userKind(name string) string {
+	if user, ok := s.users[name]; ok && user.IsBot() {
+		return "bot"
+	}
+	return "user"
+}
+
+// impersonator is who made the certificate of a user: tctl on the host for the agent's, nobody for those of people.
+func (s *Server) impersonator(name string) string {
+	if name == s.cfg.AgentUser {
+		return s.hostName()
+	}
+	return ""
 }
 
 // Audit is the audit log of one request, or of all for an empty ID, oldest first.

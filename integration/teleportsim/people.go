@@ -1,6 +1,7 @@
 package teleportsim
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,19 +31,29 @@ type Request struct {
 	// Age is how long ago the request was made.
 	Age time.Duration
 	// TTL is how long the request waits for a decision; Config.RequestTTL by default, and never longer than AccessTTL. A
-	// negative one makes a request that is past its expiry from the start.
+	// negative one makes a request that is past its expiry from the start, and stays until Expire or ExpireDue.
 	TTL time.Duration
-	// AccessTTL is how long the access lasts, from now; Config.AccessTTL by default.
+	// AccessTTL is how long the access lasts, from now; Config.AccessTTL by default. Without more said it ends with the
+	// requester's certificate: TshLifetime for tsh, TctlLifetime for tctl.
 	AccessTTL time.Duration
 
 	// Approvals and Denials are how many reviews resolve the request; one by default.
 	Approvals, Denials uint32
 
+	// ResourceAccess are resources asked for with what their use is narrowed to, as newer clients send them in the place
+	// of Resources.
+	ResourceAccess []ResourceAccess
 	// Kind is ShortTerm by default on servers that know reviews on behalf of users, and not set on older ones.
 	Kind RequestKind
 	// Unknown are the bytes of fields of the request's spec that the client module does not know.
 	Unknown []byte
 }
+
+// How long the access lasts that is asked for with tsh, whose certificates end then, and with tctl.
+const (
+	TshLifetime  = 24 * time.Hour
+	TctlLifetime = 30 * time.Hour
+)
 
 // RequestKind is AccessRequestKind, which the client module does not know.
 type RequestKind uint64
@@ -53,7 +64,8 @@ const (
 	LongTerm  RequestKind = 2
 )
 
-// fieldRequestKind is the number of RequestKind in AccessRequestSpecV3.
+// fieldRequestKind is the number of RequestKind in AccessRequestSpecV3. Field 25, the grouping of long-term requests, is
+// written through Request.Unknown; field 26 is in resources.go.
 // https://github.com/gravitational/teleport/blob/4360df994235a5909aec73f9dd33685c40830df8/api/proto/teleport/legacy/types/types.proto
 const fieldRequestKind protowire.Number = 24
 
@@ -67,6 +79,9 @@ func (s *Server) unknownFields(r Request) []byte {
 	if kind != 0 {
 		raw = protowire.AppendVarint(protowire.AppendTag(raw, fieldRequestKind, protowire.VarintType), uint64(kind))
 	}
+	for _, access := range r.ResourceAccess {
+		raw = append(raw, access.encode()...)
+	}
 	return append(raw, r.Unknown...)
 }
 
@@ -76,7 +91,7 @@ func (s *Server) CreateRequest(r Request) (id string, err error) {
 	if err != nil {
 		return "", trace.Wrap(err)
 	}
-	if len(r.Roles) == 0 && len(r.Resources) > 0 {
+	if len(r.Roles) == 0 && len(r.Resources)+len(r.ResourceAccess) > 0 {
 		r.Roles = []string{requestableRole}
 	}
 	created, err := types.NewAccessRequestWithResources(unique.String(), r.User, r.Roles, r.Resources)
@@ -84,7 +99,6 @@ func (s *Server) CreateRequest(r Request) (id string, err error) {
 		return "", trace.Wrap(err)
 	}
 	request := created.(*types.AccessRequestV3)
-	s.setTimes(request, r)
 	request.SetRequestReason(r.Reason)
 	request.SetSuggestedReviewers(r.SuggestedReviewers)
 	request.SetSystemAnnotations(r.SystemAnnotations)
@@ -98,13 +112,17 @@ func (s *Server) CreateRequest(r Request) (id string, err error) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.setTimes(request, r)
 	if err := s.put(request); err != nil {
 		return "", err
 	}
+	s.kept[request.GetName()] = r.TTL < 0
 	s.record(AuditEvent{
 		Type:      AuditCreate,
 		RequestID: request.GetName(),
 		User:      r.User,
+		UserKind:  s.userKind(r.User),
+		Expires:   request.Expiry(),
 		State:     request.GetState(),
 		Reason:    r.Reason,
 		Roles:     request.GetRoles(),
@@ -113,8 +131,9 @@ func (s *Server) CreateRequest(r Request) (id string, err error) {
 }
 
 // setTimes fills in the three times of a request: its creation, the end of the access that it would grant, and its own end.
+// s.mu is held.
 func (s *Server) setTimes(request *types.AccessRequestV3, r Request) {
-	now := time.Now().UTC()
+	now := s.now()
 	accessTTL, ttl := s.cfg.AccessTTL, s.cfg.RequestTTL
 	if r.AccessTTL != 0 {
 		accessTTL = r.AccessTTL
@@ -126,26 +145,56 @@ func (s *Server) setTimes(request *types.AccessRequestV3, r Request) {
 	request.SetAccessExpiry(now.Add(accessTTL))
 	request.SetMaxDuration(now.Add(accessTTL))
 	request.SetSessionTLL(now.Add(accessTTL))
-	request.SetExpiry(now.Add(min(ttl, accessTTL)))
+	setExpiry(request, now.Add(min(ttl, accessTTL)))
 }
 
-// Approve is "tctl requests approve" by an administrator: it resolves the request whatever its thresholds.
+// setExpiry sets the end of a pending request where Teleport keeps it: among the metadata. A decision moves it to the spec.
+func setExpiry(request *types.AccessRequestV3, at time.Time) {
+	if !request.GetState().IsPending() {
+		request.SetExpiry(at)
+		return
+	}
+	request.Spec.ResourceExpiry = nil
+	request.Metadata.SetExpiry(at)
+}
+
+// Approve is "tctl requests approve" by an administrator: it resolves the request whatever its thresholds. An empty by is
+// tctl on the Auth Service's own host.
 func (s *Server) Approve(id, by, reason string) error {
-	return s.decide(id, by, reason, types.RequestState_APPROVED)
+	return s.ApproveLess(id, by, reason, Narrowing{})
+}
+
+// Narrowing is what an approval grants less than was asked for; what is zero is granted as asked.
+type Narrowing struct {
+	// Roles are granted in place of all, as with "tctl requests approve --roles".
+	Roles []string
+	// StartsAt is when the access begins, as with "tctl requests approve --assume-start-time".
+	StartsAt time.Time
+	// EndsAt is when the access ends.
+	EndsAt time.Time
+}
+
+// ApproveLess is Approve for less than was asked for.
+func (s *Server) ApproveLess(id, by, reason string, n Narrowing) error {
+	update := types.AccessRequestUpdate{RequestID: id, State: types.RequestState_APPROVED, Reason: reason, Roles: n.Roles}
+	if !n.StartsAt.IsZero() {
+		update.AssumeStartTime = &n.StartsAt
+	}
+	return s.decide(by, update, n.EndsAt)
 }
 
 // Deny is "tctl requests deny" by an administrator. It overrides an approval.
 func (s *Server) Deny(id, by, reason string) error {
-	return s.decide(id, by, reason, types.RequestState_DENIED)
+	return s.decide(by, types.AccessRequestUpdate{RequestID: id, State: types.RequestState_DENIED, Reason: reason}, time.Time{})
 }
 
-func (s *Server) decide(id, by, reason string, state types.RequestState) error {
+func (s *Server) decide(by string, update types.AccessRequestUpdate, endsAt time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if request, ok := s.requests[id]; ok && request.GetUser() == by {
+	if request, ok := s.requests[update.RequestID]; ok && by != "" && request.GetUser() == by {
 		return trace.AccessDenied("directly updating the state of your own access requests is not permitted")
 	}
-	return s.applyState(by, "", types.AccessRequestUpdate{RequestID: id, State: state, Reason: reason})
+	return s.applyState(cmp.Or(by, s.hostName()), "", update, endsAt)
 }
 
 // Review is a review in the web UI by somebody who may review all roles. approve false is a denial.
@@ -174,7 +223,7 @@ func (s *Server) review(id string, review types.AccessReview) error {
 }
 
 // PastExpiry lets a request's time run out without deleting it: lists hide it, a lookup by ID still finds it, and no
-// event tells of it.
+// event tells of it until Expire or ExpireDue.
 func (s *Server) PastExpiry(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,14 +232,15 @@ func (s *Server) PastExpiry(id string) error {
 		return trace.NotFound("cannot let access request %q expire (not found)", id)
 	}
 	request := clone(stored)
-	request.SetExpiry(time.Now().Add(-time.Second))
+	setExpiry(request, s.now().Add(-time.Second))
 	s.requests[id] = request
+	s.kept[id] = true
 	s.cache.amend(id, request)
 	s.notify()
 	return nil
 }
 
-// Expire lets a request's time run out and deletes it, as Teleport's expiry service does some minutes after the expiry.
+// Expire lets a request's time run out and deletes it, as Teleport's expiry service does within a second.
 func (s *Server) Expire(id string) error {
 	if err := s.PastExpiry(id); err != nil {
 		return err
@@ -205,25 +255,7 @@ func (s *Server) Expire(id string) error {
 func (s *Server) ExpireDue() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var due []string
-	for id, request := range s.requests {
-		if time.Now().After(request.Expiry()) {
-			due = append(due, id)
-		}
-	}
-	for _, id := range due {
-		s.expire(id)
-	}
-	return len(due)
-}
-
-// expire deletes a request on behalf of the expiry service, if it is still there. s.mu is held.
-func (s *Server) expire(id string) {
-	if _, ok := s.requests[id]; !ok {
-		return
-	}
-	s.remove(id)
-	s.record(AuditEvent{Type: AuditExpire, RequestID: id})
+	return s.expireDue(func(string) bool { return true })
 }
 
 // Delete is "tctl requests rm".
@@ -252,7 +284,7 @@ func (s *Server) OutlivePluginData(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if row := s.pluginDataRow(id); row != nil {
-		row.SetExpiry(time.Now().Add(-time.Second))
+		row.SetExpiry(s.now().Add(-time.Second))
 		s.pluginData[id] = row
 		s.notify()
 	}

@@ -213,7 +213,7 @@ func (s *Server) WriteTriple(dir string, options IdentityOptions) (Triple, error
 	return paths, nil
 }
 
-// issueIdentity makes a key and the two certificates for it.
+// issueIdentity makes a key and the two certificates for it. A user other than the agent that does not exist is made.
 func (s *Server) issueIdentity(options IdentityOptions) (*identityfile.IdentityFile, error) {
 	user, notAfter := options.User, time.Now().Add(defaultLifetime)
 	if user == "" {
@@ -225,6 +225,9 @@ func (s *Server) issueIdentity(options IdentityOptions) (*identityfile.IdentityF
 	notBefore := time.Now().Add(-clockSkew)
 	if notAfter.Before(notBefore) {
 		notBefore = notAfter.Add(-clockSkew)
+	}
+	if err := s.ensureUser(user); err != nil {
+		return nil, err
 	}
 	s.pki.mu.Lock()
 	authority := s.pki.user

@@ -45,7 +45,7 @@ func (s *Server) findPluginData(filter types.PluginDataFilter) []*types.PluginDa
 // pluginDataRow is a copy of a request's row, nil when there is none or it has outlived its time. s.mu is held.
 func (s *Server) pluginDataRow(id string) *types.PluginDataV3 {
 	row, ok := s.pluginData[id]
-	if !ok || time.Now().After(row.Expiry()) {
+	if !ok || s.now().After(row.Expiry()) {
 		return nil
 	}
 	duplicate := *row
@@ -63,11 +63,14 @@ func (s *Server) pluginDataRow(id string) *types.PluginDataV3 {
 // updatePluginData applies an update in one step. A row can be made only while its request exists, and lives on
 // by itself. s.mu is held.
 func (s *Server) updatePluginData(params types.PluginDataUpdateParams) error {
+	if params.Resource == "" {
+		return trace.BadParameter("missing resource name")
+	}
 	row := s.pluginDataRow(params.Resource)
 	if row == nil {
 		request, ok := s.requests[params.Resource]
 		if !ok || params.Kind != types.KindAccessRequest {
-			return trace.NotFound("%s %q not found", params.Kind, params.Resource)
+			return trace.NotFound("no access request matching %q", params.Resource)
 		}
 		data, err := types.NewPluginData(params.Resource, params.Kind)
 		if err != nil {

@@ -108,6 +108,7 @@ func (s *Server) put(request *types.AccessRequestV3) error {
 		return err
 	}
 	request.SetRevision(uuid.NewString())
+	delete(s.kept, request.GetName())
 	s.requests[request.GetName()] = request
 	s.cache.enqueue(time.Now(), request.GetName(), request)
 	s.fanOut(types.Event{Type: types.OpPut, Resource: request})
@@ -118,6 +119,7 @@ func (s *Server) put(request *types.AccessRequestV3) error {
 // remove deletes a request and announces it by name only. s.mu is held.
 func (s *Server) remove(id string) {
 	delete(s.requests, id)
+	delete(s.kept, id)
 	s.cache.enqueue(time.Now(), id, nil)
 	s.fanOut(types.Event{Type: types.OpDelete, Resource: &types.ResourceHeader{
 		Kind:     types.KindAccessRequest,
@@ -173,14 +175,21 @@ func (s *Server) list(caller string, query *proto.ListAccessRequestsRequest) (*p
 		}
 		return page, nil
 	}
-	return s.cache.page(time.Now(), query, match)
+	now := s.now()
+	return s.cache.page(time.Now(), query, func(request *types.AccessRequestV3) bool {
+		expired := !request.Expiry().IsZero() && now.After(request.Expiry())
+		return !expired && match(request)
+	})
 }
 
-// page answers the matching requests that have not expired, from the query's start key up to its limit.
+// page answers the matching requests, from the query's start key up to its limit.
 func (c *listCache) page(now time.Time, query *proto.ListAccessRequestsRequest, match func(*types.AccessRequestV3) bool) (*proto.ListAccessRequestsResponse, error) {
 	limit := int(query.Limit)
 	if limit == 0 {
 		limit = defaultPageSize
+	}
+	if limit < 0 { // crashes the real server
+		return nil, trace.BadParameter("page size of %d is negative", limit)
 	}
 	if limit > maxPageSize {
 		return nil, trace.BadParameter("page size of %d is too large", limit)
@@ -208,9 +217,7 @@ func (c *listCache) page(now time.Time, query *proto.ListAccessRequestsRequest, 
 			page.NextKey = k
 			break
 		}
-		request := byKey[k]
-		expired := !request.Expiry().IsZero() && now.After(request.Expiry())
-		if !expired && match(request) {
+		if request := byKey[k]; match(request) {
 			page.AccessRequests = append(page.AccessRequests, clone(request))
 		}
 	}
@@ -249,12 +256,13 @@ func (s *Server) setState(caller, delegator string, update types.AccessRequestUp
 	if stored.GetUser() == caller {
 		return trace.AccessDenied("directly updating the state of your own access requests is not permitted")
 	}
-	return s.applyState(caller, delegator, update)
+	return s.applyState(caller, delegator, update, time.Time{})
 }
 
-// applyState is the backend's part: it knows no users, no expiry and no precondition. s.mu is held.
+// applyState is the backend's part: it knows no users, no expiry and no precondition. The access ends at endsAt, unless
+// that is zero. s.mu is held.
 // https://github.com/gravitational/teleport/blob/master/lib/services/local/dynamic_access.go
-func (s *Server) applyState(by, delegator string, update types.AccessRequestUpdate) error {
+func (s *Server) applyState(by, delegator string, update types.AccessRequestUpdate, endsAt time.Time) error {
 	if err := update.Check(); err != nil {
 		return trace.Wrap(err)
 	}
@@ -283,6 +291,9 @@ func (s *Server) applyState(by, delegator string, update types.AccessRequestUpda
 		}
 		request.SetAssumeStartTime(*update.AssumeStartTime)
 	}
+	if !endsAt.IsZero() {
+		request.SetAccessExpiry(endsAt)
+	}
 	if update.State.IsApproved() {
 		request.SetExpiry(request.GetAccessExpiry())
 	}
@@ -297,6 +308,10 @@ func (s *Server) applyState(by, delegator string, update types.AccessRequestUpda
 		Roles:     update.Roles,
 		UpdatedBy: by,
 		Delegator: delegator,
+		Expires:   request.Expiry(),
+
+		UserKind:     s.userKind(by),
+		Impersonator: s.impersonator(by),
 	})
 	return nil
 }

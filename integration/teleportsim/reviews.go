@@ -2,7 +2,6 @@ package teleportsim
 
 import (
 	"strings"
-	"time"
 
 	"github.com/gravitational/teleport/api/types"
 	"github.com/gravitational/trace"
@@ -106,7 +105,7 @@ func (s *Server) applyReview(id string, review types.AccessReview, role Role, su
 		return nil, err
 	}
 	if review.Created.IsZero() {
-		review.Created = time.Now()
+		review.Created = s.now()
 	}
 	review.ThresholdIndexes = []uint32{0}
 

@@ -21,7 +21,7 @@ type authService struct {
 	server *Server
 }
 
-// Ping tells about the cluster, to anybody with a certificate.
+// Ping tells about the cluster, to every user.
 func (a *authService) Ping(ctx context.Context, _ *proto.PingRequest) (*proto.PingResponse, error) {
 	return &proto.PingResponse{
 		ClusterName:     a.server.cfg.ClusterName,
@@ -66,6 +66,24 @@ func (a *authService) GetAccessRequestsV2(filter *types.AccessRequestFilter, str
 			return nil
 		}
 	}
+}
+
+// GetCurrentUserRoles streams the caller's roles.
+func (a *authService) GetCurrentUserRoles(_ *emptypb.Empty, stream proto.AuthService_GetCurrentUserRolesServer) error {
+	caller, err := callerOf(stream.Context())
+	if err != nil {
+		return err
+	}
+	if a.server.cfg.NoUserRoles {
+		return trace.NotImplemented("method GetCurrentUserRoles not implemented")
+	}
+	a.server.mu.Lock()
+	role, err := a.server.roles[caller].resource(caller)
+	a.server.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return trace.Wrap(stream.Send(role))
 }
 
 // SetAccessRequestState approves, denies or reopens a request past all thresholds.

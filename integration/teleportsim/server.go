@@ -12,9 +12,12 @@
 // connection and keeps authorities and backend, so that Start on the old address is a restart. Close is a Stop for
 // good. While started, SetDown makes it answer Unavailable to everything.
 //
-// Where the real server is uncertain the simulation takes the harder case: events are told at once while lists trail
-// by the cache delay, a slow reader's stream is ended without a period of grace, and a request past its expiry stays
-// in the backend until somebody calls Expire or ExpireDue.
+// Time is the server's own: ShiftClock sets its clock forward or back, and with it when requests are made, reviewed and
+// past their expiry. Certificates and delays go by the real clock.
+//
+// A request past its expiry is deleted within a second (expiry.go), as in Teleport. Where the real server is uncertain
+// the simulation takes the harder case: events come in batches and lists trail by the cache delay, a slow reader's
+// stream is ended without a period of grace, and PastExpiry keeps a request that nothing tells of.
 //
 // Left out: MFA for admin actions, the proxy and its tunnels, disconnect_expired_cert, and review rules with "where" clauses.
 package teleportsim
@@ -29,6 +32,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-semver/semver"
+	"github.com/google/uuid"
 	"github.com/gravitational/teleport/api/client/proto"
 	userspb "github.com/gravitational/teleport/api/gen/proto/go/teleport/users/v1"
 	"github.com/gravitational/teleport/api/types"
@@ -52,10 +56,20 @@ type Config struct {
 	// ProxyPublicAddr is what Ping tells, host:port; ClusterName and port 443 by default.
 	ProxyPublicAddr string
 
+	// NoUserRoles makes GetCurrentUserRoles Unimplemented.
+	NoUserRoles bool
+
 	// RequestTTL is how long a request waits for a decision; seven days by default, as in Teleport.
 	RequestTTL time.Duration
-	// AccessTTL is how long the requested access lasts, counted from the creation; twelve hours by default.
+	// AccessTTL is how long the requested access lasts, counted from the creation; 24 hours by default, as with tsh.
 	AccessTTL time.Duration
+	// ClockShift is how far the server's clock is ahead of the real one; see ShiftClock.
+	ClockShift time.Duration
+	// EventDelay is how late events may come, those of one period together; 10 ms by default, up to a second in Teleport.
+	// None with a negative one.
+	EventDelay time.Duration
+	// AuditExpiry makes an expiry an event of the audit log, as newer versions do.
+	AuditExpiry bool
 	// CacheDelay is how far ListAccessRequests trails behind the backend, lookups by ID excepted; none by default.
 	CacheDelay time.Duration
 	// WatchBuffer is how many events may wait for the reader of one watch before its stream is ended; 1024 by default.
@@ -69,6 +83,8 @@ type Config struct {
 type Server struct {
 	cfg Config
 	pki *pki
+	// hostID is the id of the Auth Service's host.
+	hostID string
 	// reviewsOnBehalf: the version knows review_requests.submit_for_users.
 	reviewsOnBehalf bool
 
@@ -76,7 +92,11 @@ type Server struct {
 	mu         sync.Mutex
 	changed    chan struct{} // closed, and replaced, whenever anything below changes
 	roles      map[string]Role
+	roleless   map[string]bool // users whose role is gone
+	locked     map[string]bool // users whom a lock targets
 	users      map[string]*types.UserV2
+	shift      time.Duration   // of the clock
+	kept       map[string]bool // requests past their expiry that stay until Expire or ExpireDue
 	requests   map[string]*types.AccessRequestV3
 	cache      listCache
 	pluginData map[string]*types.PluginDataV3
@@ -87,10 +107,11 @@ type Server struct {
 	faults     []*Injection
 	calls      map[string]int
 
-	grpc  *grpc.Server // nil while stopped
-	ended chan struct{}
-	addr  string
-	conns map[string]net.Conn // by remote address
+	grpc     *grpc.Server // nil while stopped
+	stopping chan struct{}
+	ended    chan struct{}
+	addr     string
+	conns    map[string]net.Conn // by remote address
 }
 
 // New makes a stopped server with fresh certificate authorities and an empty backend.
@@ -100,8 +121,9 @@ func New(cfg Config) (*Server, error) {
 	cfg.ServerVersion = cmp.Or(cfg.ServerVersion, "18.0.0")
 	cfg.ProxyPublicAddr = cmp.Or(cfg.ProxyPublicAddr, cfg.ClusterName+":443")
 	cfg.RequestTTL = cmp.Or(cfg.RequestTTL, 7*24*time.Hour)
-	cfg.AccessTTL = cmp.Or(cfg.AccessTTL, 12*time.Hour)
+	cfg.AccessTTL = cmp.Or(cfg.AccessTTL, TshLifetime)
 	cfg.WatchBuffer = cmp.Or(cfg.WatchBuffer, 1024)
+	cfg.EventDelay = cmp.Or(cfg.EventDelay, 10*time.Millisecond)
 	version, err := semver.NewVersion(cfg.ServerVersion)
 	if err != nil {
 		return nil, fmt.Errorf("server version: %w", err)
@@ -122,11 +144,16 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg,
 		pki: authorities,
 
+		hostID:          uuid.NewString(),
 		reviewsOnBehalf: version.Major > 18 || version.Major == 18 && version.Minor >= 11,
 
 		changed:    make(chan struct{}),
 		roles:      map[string]Role{cfg.AgentUser: role},
+		roleless:   make(map[string]bool),
+		locked:     make(map[string]bool),
 		users:      map[string]*types.UserV2{cfg.AgentUser: agent},
+		shift:      cfg.ClockShift,
+		kept:       make(map[string]bool),
 		requests:   make(map[string]*types.AccessRequestV3),
 		cache:      listCache{delay: cfg.CacheDelay, requests: make(map[string]*types.AccessRequestV3)},
 		pluginData: make(map[string]*types.PluginDataV3),
@@ -153,6 +180,13 @@ func (s *Server) Start(addr string) error {
 	}
 	s.addr = listener.Addr().String()
 	s.ended = make(chan struct{})
+	stopping := make(chan struct{})
+	s.stopping = stopping
+	expiring := make(chan struct{})
+	go func() {
+		defer close(expiring)
+		s.expireAsTimePasses(stopping)
+	}()
 	s.grpc = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(&tls.Config{GetConfigForClient: s.pki.serverTLS})),
 		grpc.ChainUnaryInterceptor(interceptors.GRPCServerUnaryErrorInterceptor, s.interceptUnary),
@@ -166,6 +200,7 @@ func (s *Server) Start(addr string) error {
 		defer close(ended)
 		// Serve returns when Stop is called; any other failure shows as refused connections.
 		_ = server.Serve(&trackingListener{Listener: listener, server: s})
+		<-expiring
 	}(s.grpc, s.ended)
 	return nil
 }
@@ -181,10 +216,11 @@ func (s *Server) Addr() string {
 // stopped server does nothing.
 func (s *Server) Stop() {
 	s.mu.Lock()
-	server, ended := s.grpc, s.ended
+	server, stopping, ended := s.grpc, s.stopping, s.ended
 	s.grpc = nil
 	s.mu.Unlock()
 	if server != nil {
+		close(stopping)
 		server.Stop()
 		<-ended
 	}

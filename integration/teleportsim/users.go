@@ -60,18 +60,33 @@ func (s *Server) SetUser(u User) error {
 	s.users[u.Name] = user
 	if u.Role != nil {
 		s.roles[u.Name] = *u.Role
+		delete(s.roleless, u.Name)
 	}
 	s.notify()
 	return nil
 }
 
-// DeleteUser deletes a user, and with it what the user may do.
+// DeleteUser is "tctl users rm": it deletes a user, and with it what the user may do. All its calls are refused then.
 func (s *Server) DeleteUser(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.users, name)
 	delete(s.roles, name)
 	s.notify()
+}
+
+// ensureUser makes a user unless it exists. The agent's is never made again.
+func (s *Server) ensureUser(name string) error {
+	made, err := newUser(User{Name: name})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.users[name]; !known && name != s.cfg.AgentUser {
+		s.users[name] = made
+	}
+	return nil
 }
 
 func errNoUser(name string) error { return trace.NotFound("user %q not found", name) }

@@ -1,7 +1,9 @@
 package teleportsim
 
 import (
+	"context"
 	"errors"
+	"time"
 
 	"github.com/gravitational/teleport/api/client"
 	"github.com/gravitational/teleport/api/client/proto"
@@ -16,17 +18,33 @@ var errSlowReader = errors.New("failed to process fanout buffer backlog within g
 // watcher is one open stream. Events are put in with Server.mu held; err is set before done is closed.
 type watcher struct {
 	kinds  []types.WatchKind
-	events chan types.Event
+	events chan told
 	done   chan struct{}
 	err    error
 }
 
-// BreakWatches ends all streams as a restart of the Auth Service does: with Unavailable.
+// told is an event and when it leaves the server.
+type told struct {
+	event types.Event
+	due   time.Time
+}
+
+// nextBatch is when an event of now is told: together with all others of the same period, at its end.
+func (s *Server) nextBatch() time.Time {
+	now := time.Now()
+	if s.cfg.EventDelay < 0 {
+		return now
+	}
+	return now.Truncate(s.cfg.EventDelay).Add(s.cfg.EventDelay)
+}
+
+// BreakWatches ends all streams as a restart of the Auth Service does: with Unavailable, and the text of a client whose
+// connection ended.
 func (s *Server) BreakWatches() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for w := range s.watchers {
-		s.endWatch(w, trace.ConnectionProblem(nil, "the watch was closed by the server"))
+		s.endWatch(w, trace.ConnectionProblem(nil, "error reading from server: EOF"))
 	}
 }
 
@@ -53,12 +71,12 @@ func (s *Server) fanOut(event types.Event) {
 		if !w.wants(event) {
 			continue
 		}
-		told := event
+		message := told{event: event, due: s.nextBatch()}
 		if request, ok := event.Resource.(*types.AccessRequestV3); ok {
-			told.Resource = clone(request)
+			message.event.Resource = clone(request)
 		}
 		select {
-		case w.events <- told:
+		case w.events <- message:
 		default:
 			s.endWatch(w, errSlowReader)
 		}
@@ -87,7 +105,7 @@ func (s *Server) openWatch(caller string, watch *proto.Watch) (*watcher, error) 
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{kinds: kinds, events: make(chan types.Event, s.cfg.WatchBuffer), done: make(chan struct{})}
+	w := &watcher{kinds: kinds, events: make(chan told, s.cfg.WatchBuffer), done: make(chan struct{})}
 	s.watchers[w] = struct{}{}
 	s.notify()
 	return w, nil
@@ -172,12 +190,29 @@ func (a *authService) WatchEvents(watch *proto.Watch, stream proto.AuthService_W
 		if err := stream.Send(message); err != nil {
 			return trace.Wrap(err)
 		}
-		select {
-		case event = <-w.events:
-		case <-w.done:
-			return w.err
-		case <-stream.Context().Done():
-			return trace.Wrap(stream.Context().Err())
+		event, err = w.next(stream.Context())
+		if err != nil || event.Resource == nil { // the watch has ended
+			return err
 		}
+	}
+}
+
+// next waits for an event and until it is due. The event is empty when the watch has ended without an error.
+func (w *watcher) next(ctx context.Context) (types.Event, error) {
+	var message told
+	select {
+	case message = <-w.events:
+	case <-w.done:
+		return types.Event{}, w.err
+	case <-ctx.Done():
+		return types.Event{}, trace.Wrap(ctx.Err())
+	}
+	select {
+	case <-time.After(time.Until(message.due)):
+		return message.event, nil
+	case <-w.done:
+		return types.Event{}, w.err
+	case <-ctx.Done():
+		return types.Event{}, trace.Wrap(ctx.Err())
 	}
 }

@@ -88,7 +88,7 @@ func TestAWatchTellsEveryChangeWithTheWholeRequest(t *testing.T) {
 
 func TestAnExpiryIsToldAsADeletionOnly(t *testing.T) {
 	t.Parallel()
-	server := startCluster(t, teleportsim.Config{})
+	server := startCluster(t, teleportsim.Config{AuditExpiry: true})
 	watch := openWatch(t, connect(t, server, ""), nil)
 	id := file(t, server, teleportsim.Request{})
 	require.Equal(t, types.OpPut, next(t, watch).Type)

@@ -72,7 +72,8 @@ func (c *Client) issues(ctx context.Context, ids []string, size int, bulk bulk) 
 	return all, nil
 }
 
-// bulkCloud reads up to 100 issues. All are left to be read one by one where Jira does not offer the call.
+// bulkCloud reads up to 100 issues. All are left to be read one by one where Jira does not offer the call, or
+// not to this token.
 func (c *Client) bulkCloud(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
 	l, offered, err := c.bulkFetch(ctx, ids)
 	if err != nil {
@@ -101,8 +102,9 @@ func (c *Client) bulkFetch(ctx context.Context, idsOrKeys []string, properties .
 		op: fmt.Sprintf("read %d issues", len(idsOrKeys)), method: http.MethodPost, endpoint: "issue/bulkfetch",
 		scope: sync.ScopeSide, body: body,
 	}, &answer)
-	switch codeOf(err) {
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
+	switch code := codeOf(err); {
+	case code == http.StatusNotFound, code == http.StatusMethodNotAllowed, code == http.StatusGone,
+		errors.Is(err, sync.ErrForbidden):
 		return issuePage{}, false, nil
 	}
 	return issuePage{issues: answer.Issues, asOf: asOf(header)}, true, err

@@ -168,7 +168,7 @@ func (k *checking) findURL(ctx context.Context, network *sync.Findings) {
 // all goes through what needs the account.
 func (k *checking) all(ctx context.Context) {
 	if err := k.findSelf(ctx); err != nil {
-		k.Fails(checkAccount, accountRemedy(k.cfg), "%s", err)
+		k.Fails(checkAccount, remedyFor(err, accountRemedy(k.cfg)), "%s", err)
 		k.Skipped("Jira does not know the account", slices.Concat(ofAccount, ofProject)...)
 		return
 	}
@@ -176,7 +176,8 @@ func (k *checking) all(ctx context.Context) {
 	k.token(ctx)
 	project, err := k.findProject(ctx)
 	if err != nil {
-		k.Fails(checkProject, "set JIRA_PROJECT to the key before the number of its issues, and let the account "+k.self.ID()+" browse it: Project settings → People, or Permissions", "%s", err)
+		k.Fails(checkProject, remedyFor(err, "set JIRA_PROJECT to the key before the number of its issues, and let the account "+k.self.ID()+
+			" browse it: Project settings → People, or Permissions"), "%s", err)
 		k.Skipped("there is no project to look at", ofProject...)
 		return
 	}
@@ -189,8 +190,12 @@ func (k *checking) all(ctx context.Context) {
 	}
 	k.All = append(k.All, setup.Findings()...)
 	if field, found := setup.seen.one(); found {
-		k.field, _ = chooseField([]fieldJSON{field}, field.ID, project.ID)
-		k.jql(ctx)
+		k.field = field.requestID()
+		if field.Searchable != nil && !*field.Searchable {
+			k.Skipped("the field cannot be searched for", checkJQL)
+		} else {
+			k.jql(ctx)
+		}
 	}
 	k.permissions(ctx)
 	k.create(ctx, setup)
@@ -296,7 +301,7 @@ func (k *checking) create(ctx context.Context, setup *Setup) {
 		k.Doubt(checkCreate, "delete the issue that was just made in project "+k.cfg.Project, "Jira took an issue with a summary of two lines and %d characters", len(refusedSummary))
 		return
 	case !errors.As(err, &answer) || len(answer.fields) == 0:
-		k.Fails(checkCreate, "see what Jira objects to; JIRA_FIELDS sets further fields", "%s", err)
+		k.Fails(checkCreate, remedyFor(err, "see what Jira objects to; JIRA_FIELDS sets further fields"), "%s", err)
 		return
 	}
 	expected := func(field string) bool { return field == "summary" || field == k.field.id } // the latter is a finding of its own
@@ -335,7 +340,7 @@ func (k *checking) groupsReadable(ctx context.Context) {
 		return
 	}
 	if _, err := k.Groups(ctx, k.self); err != nil {
-		k.Fails(checkGroups, `grant the account the global permission "Browse users and groups": Jira settings → System → Global permissions`,
+		k.Fails(checkGroups, remedyFor(err, `grant the account the global permission "Browse users and groups": Jira settings → System → Global permissions`),
 			"who is in the groups of POLICY_APPROVER_GROUPS cannot be read, so that nobody can decide by them: %s", err)
 		return
 	}
@@ -359,7 +364,8 @@ func (k *checking) groupsReadable(ctx context.Context) {
 
 // groupExists looks a group up by its name or, on Cloud, its id.
 func (k *checking) groupExists(ctx context.Context, nameOrID string) (bool, error) {
-	r := request{op: "look up group " + nameOrID, method: http.MethodGet, endpoint: "groups/picker", scope: sync.ScopeSide, query: url.Values{"query": {nameOrID}, "maxResults": {"50"}}}
+	r := request{op: "look up group " + nameOrID, method: http.MethodGet, endpoint: "groups/picker", scope: sync.ScopeSide}
+	r.query = url.Values{"query": {nameOrID}, "maxResults": {"50"}, "caseInsensitive": {"true"}}
 	if k.deployment == Cloud && groupID.MatchString(nameOrID) {
 		var page struct {
 			Values []groupJSON `json:"values"`
@@ -370,9 +376,16 @@ func (k *checking) groupExists(ctx context.Context, nameOrID string) (bool, erro
 	}
 	var found struct {
 		Groups []groupJSON `json:"groups"`
+		Total  int         `json:"total"`
 	}
-	_, err := k.do(ctx, r, &found)
-	return slices.ContainsFunc(found.Groups, func(g groupJSON) bool { return strings.EqualFold(g.Name, nameOrID) }), err
+	if _, err := k.do(ctx, r, &found); err != nil {
+		return false, err
+	}
+	there := slices.ContainsFunc(found.Groups, func(g groupJSON) bool { return strings.EqualFold(g.Name, nameOrID) })
+	if shown := len(found.Groups); !there && shown < found.Total {
+		return false, failure(r, fmt.Errorf("Jira shows %d of the %d groups with this in their names, and it is not among them", shown, found.Total))
+	}
+	return there, nil
 }
 
 func (k *checking) rate() {

@@ -108,6 +108,7 @@ type Client struct {
 	field      requestIDField
 	groups     *sync.Recent[[]string]
 	workflow   workflow
+	clock      clock
 	traces     traces
 }
 
@@ -273,7 +274,8 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 	if resp == nil {
 		return nil, unanswered(r, err)
 	}
-	if err := refusal(resp.Response, err); err != nil {
+	c.clock.note(resp.Header, time.Now())
+	if err := refusal(r, resp.Response, err); err != nil {
 		err.message = c.transport.redact(err.message)
 		for i, words := range err.words {
 			err.words[i] = c.transport.redact(words)

@@ -64,10 +64,11 @@ type answerError struct {
 	words      []string // Jira's own, one complaint each: "summary: You must specify …" where it is about a field
 	fields     []string // the fields that Jira complains of
 	retryAfter time.Duration
-	fromJira   bool // in Jira's own form, not a page of a proxy, a login or a server that is starting
-	web        bool // a web page
-	noLogin    bool // the credentials did not count, whatever the code
-	narrow     bool // a limit on one endpoint, or on writes to one issue
+	fromJira   bool   // in Jira's own form, not a page of a proxy, a login or a server that is starting
+	web        bool   // a web page
+	lacksScope string // the scope that the token would need for this call, if that is what is wrong
+	noLogin    bool   // the credentials did not count, whatever the code
+	narrow     bool   // a limit on one endpoint, or on writes to one issue
 	err        error
 }
 
@@ -111,6 +112,9 @@ func answered(r request, err *answerError) *sync.Error {
 	switch code := err.code; {
 	case err.noLogin, code == http.StatusUnauthorized, code == http.StatusProxyAuthRequired:
 		e.Scope = sync.ScopeSide // a token that is being replaced passes
+	case err.lacksScope != "":
+		e.Scope, e.Permanent = sync.ScopeRequest, true // the token is good for all else
+		e.Err = fmt.Errorf("%w: %w; give the agent's token the scope %s", sync.ErrForbidden, err, err.lacksScope)
 	case code == http.StatusTooManyRequests:
 		e.Scope = sync.ScopeSide
 		if err.narrow {
@@ -138,8 +142,8 @@ func answered(r request, err *answerError) *sync.Error {
 	return e
 }
 
-// refusal is what is wrong with an answer; nil when nothing is. decodeErr is what go-jira made of it.
-func refusal(resp *http.Response, decodeErr error) *answerError {
+// refusal is what is wrong with the answer to r; nil when nothing is. decodeErr is what go-jira made of it.
+func refusal(r request, resp *http.Response, decodeErr error) *answerError {
 	e := &answerError{
 		code:       resp.StatusCode,
 		retryAfter: retryAfter(resp, time.Now()),
@@ -163,6 +167,9 @@ func refusal(resp *http.Response, decodeErr error) *answerError {
 		e.message, e.err = fmt.Sprintf("HTTP %d with an answer that cannot be read: %v", e.code, decodeErr), decodeErr
 	default:
 		e.read(resp)
+		if e.code == http.StatusUnauthorized && strings.Contains(e.message, wrongScope) {
+			e.code, e.lacksScope = http.StatusForbidden, r.tokenScope() // what Jira itself says of a missing right
+		}
 	}
 	return e
 }
@@ -254,7 +261,8 @@ func bounded(s string, n int) string {
 	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
-// codeOf is the HTTP status of the answer that led to err; 0 when there was none.
+// codeOf is the HTTP status of the answer that led to err; 0 when there was none. A token without the scope of the call
+// counts as forbidden.
 func codeOf(err error) int {
 	var e *answerError
 	if errors.As(err, &e) {

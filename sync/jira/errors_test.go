@@ -78,7 +78,9 @@ func TestAnswersAreClassified(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for method, want := range map[string]want{"GET": tt.read, "POST": tt.post} {
-				f := newFake(t, routes{"GET /issue/7": always(tt.code, tt.body), "POST /issue/7/comment": always(tt.code, tt.body)})
+				f := newFake(t, routes{
+					"GET /issue/7": always(tt.code, tt.body), "GET /myself": always(tt.code, tt.body), "POST /issue/7/comment": always(tt.code, tt.body),
+				})
 				c, logs := connected(t, f, Cloud)
 				var err error
 				if method == "GET" {

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"teleport-jira-agent/sync"
@@ -133,27 +132,13 @@ func (c *Client) dataCenterGroups(ctx context.Context, r request) ([]groupJSON, 
 	return g.Items, nil
 }
 
-// wrongScope is how Atlassian's gateway refuses a token that is good for other calls, with status 401. As in
-// https://github.com/shridhar-tl/jira-assistant/pull/435
-const wrongScope = "scope does not match"
-
 // mayNotLook marks the refusal of a right that this call alone needs; all other calls may work.
 func mayNotLook(err error) error {
 	var e *sync.Error
-	var answer *answerError
-	if !errors.As(err, &e) || !errors.As(err, &answer) || answer.noLogin {
-		return err
-	}
-	var remedy string
-	switch {
-	case answer.code == http.StatusForbidden:
-		remedy = `grant the agent's account the global permission "Browse users and groups"`
-	case answer.code == http.StatusUnauthorized && strings.Contains(answer.message, wrongScope):
-		remedy = "give the agent's token the scope read:jira-user"
-	default:
+	if codeOf(err) != http.StatusForbidden || errors.Is(err, sync.ErrForbidden) || !errors.As(err, &e) {
 		return err
 	}
 	e.Scope, e.Permanent = sync.ScopeRequest, true
-	e.Err = fmt.Errorf("%w: %w; %s", sync.ErrForbidden, e.Err, remedy)
+	e.Err = fmt.Errorf(`%w: %w; grant the agent's account the global permission "Browse users and groups"`, sync.ErrForbidden, e.Err)
 	return e
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	stdsync "sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -80,8 +81,11 @@ func (c *Client) serverInfo(ctx context.Context) (serverInfoJSON, http.Header, e
 	return info, header, err
 }
 
-// Now is Jira's clock as it says itself, or as the Date of its answer says.
+// Now is Jira's clock: as its latest answer said, if that was given lately, or as it says when asked.
 func (c *Client) Now(ctx context.Context) (time.Time, error) {
+	if at, ok := c.clock.read(time.Now()); ok {
+		return at, nil
+	}
 	info, header, err := c.serverInfo(ctx)
 	if err != nil {
 		return time.Time{}, err
@@ -97,6 +101,32 @@ func (c *Client) Now(ctx context.Context) (time.Time, error) {
 		}
 	}
 	return at.UTC(), nil
+}
+
+// clockAge is for how long Jira's clock is carried on by this process's own.
+const clockAge = 5 * time.Minute
+
+// clock is what the latest answer said of Jira's clock. The zero value is ready.
+type clock struct {
+	mu         stdsync.Mutex
+	said, when time.Time
+}
+
+// note takes the clock from an answer that came at now.
+func (c *clock) note(h http.Header, now time.Time) {
+	if said := asOf(h); !said.IsZero() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.said, c.when = said, now
+	}
+}
+
+// read is Jira's clock at now; ok is false where no answer has told it lately.
+func (c *clock) read(now time.Time) (at time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since := now.Sub(c.when)
+	return c.said.Add(since), !c.said.IsZero() && since >= 0 && since < clockAge
 }
 
 // findDeployment asks Jira what it is, unless the configuration says so. The call is made all the same: what it answers to
@@ -220,8 +250,8 @@ func chooseField(all []fieldJSON, nameOrID, projectID string) (requestIDField, e
 	}
 	switch len(found) {
 	case 0:
-		return requestIDField{}, fmt.Errorf("no custom field %q is visible to the agent's account; create a text field "+
-			"(single line) of this name, put it on the project's screens, or name an existing one by customfield_N", nameOrID)
+		return requestIDField{}, fmt.Errorf("no custom field %q is visible to the agent's account; it may exist on no screen, where only Jira's administrators "+
+			"see it: put it on the project's screens, or if there is none, create a text field (single line) of this name", nameOrID)
 	case 1:
 	default:
 		var ids []string
@@ -240,17 +270,22 @@ func chooseField(all []fieldJSON, nameOrID, projectID string) (requestIDField, e
 		return requestIDField{}, fmt.Errorf("%s (%q) has no searcher, so that issues cannot be found by it; give it the free text searcher",
 			f.ID, f.Name)
 	}
+	return f.requestID(), nil
+}
+
+// requestID is the field as the one that holds the request ID.
+func (f fieldJSON) requestID() requestIDField {
 	number := customFieldID.FindStringSubmatch(f.ID)[1]
 	if f.Schema != nil && f.Schema.CustomID > 0 {
 		number = strconv.FormatInt(f.Schema.CustomID, 10)
 	}
-	return requestIDField{id: f.ID, number: number, name: f.Name}, nil
+	return requestIDField{id: f.ID, number: number, name: f.Name}
 }
 
 func (c *Client) checkPermissions(ctx context.Context) error {
 	op := "check the agent's permissions in project " + c.cfg.Project
 	missing, err := c.missingPermissions(ctx, needed...)
-	if codeOf(err) == http.StatusNotFound {
+	if codeOf(err) == http.StatusNotFound || errors.Is(err, sync.ErrForbidden) {
 		c.log.Warn("permissions not checked", zap.Error(err))
 		return nil
 	}

@@ -76,8 +76,8 @@ func (c *Client) history(ctx context.Context, in issueJSON, issue sync.Issue) ([
 	}
 	all, err := c.changelog(ctx, issue.ID)
 	switch {
-	case errors.Is(err, sync.ErrNotFound):
-		return moves, nil // the issue was there a moment ago: this Jira does not offer the call, and what came is all there is
+	case errors.Is(err, sync.ErrNotFound), errors.Is(err, sync.ErrForbidden):
+		return moves, nil // the issue was there a moment ago: this Jira, or this token, is not offered the call
 	case err != nil:
 		return nil, err
 	}
@@ -150,8 +150,9 @@ func (c *Client) moves(histories []historyJSON) []sync.Move {
 	return moves
 }
 
-// commentsOf takes the comments that came with an issue if they are all there. Their properties do not come with an issue, so that the
-// agent's own comments are read again for their keys.
+// commentsOf takes the comments that came with an issue if they are all there. Their properties do not come with an
+// issue, so that they are read again for the keys of the agent's own and, on Data Center, which has no jsdPublic, for those
+// that are internal.
 func (c *Client) commentsOf(ctx context.Context, r request, in issueJSON) ([]sync.Comment, error) {
 	var came *commentsJSON
 	if err := field(in, "comment", &came); err != nil {
@@ -161,7 +162,7 @@ func (c *Client) commentsOf(ctx context.Context, r request, in issueJSON) ([]syn
 		return c.Comments(ctx, in.ID)
 	}
 	for _, comment := range came.Comments {
-		if c.person(comment.Author).Agent && comment.Properties == nil {
+		if comment.Properties == nil && (c.deployment == DataCenter || c.person(comment.Author).Agent) {
 			return c.Comments(ctx, in.ID)
 		}
 	}
@@ -196,7 +197,7 @@ func (c *Client) comments(in []commentJSON) []sync.Comment {
 		author := c.person(comment.Author)
 		out = append(out, sync.Comment{
 			ID: comment.ID, Author: author, Body: comment.Body, Created: comment.Created.Time, Key: ownKey(author, comment.Properties),
-			Edited: c.edited(comment, author),
+			Edited: c.edited(comment, author), Restricted: comment.restricted(),
 		})
 	}
 	slices.SortStableFunc(out, func(a, b sync.Comment) int {
@@ -211,6 +212,21 @@ func (c *Client) edited(comment commentJSON, author sync.Person) bool {
 		return comment.Updated.After(comment.Created.Time)
 	}
 	return c.person(comment.UpdateAuthor).ID() != author.ID()
+}
+
+// restricted reports whether the comment is for a group, a role, or a service desk's own people alone. Where neither
+// jsdPublic nor the properties came, an internal one cannot be told.
+func (c commentJSON) restricted() bool {
+	if len(c.Visibility) > 0 || c.JSDPublic != nil && !*c.JSDPublic {
+		return true
+	}
+	for _, p := range c.Properties {
+		if value, ok := p.Value.(map[string]any); ok && p.Key == internalProperty {
+			internal, _ := value["internal"].(bool)
+			return internal
+		}
+	}
+	return false
 }
 
 // ownKey is the agent's mark on a comment. Anybody can put such a property on a comment of their own; there it means nothing.

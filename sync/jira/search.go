@@ -145,12 +145,17 @@ func unreadable(s search) error {
 	return &sync.Error{Side: "jira", Op: s.op, Err: errors.New("an issue that may be it cannot be read; the log names it")}
 }
 
-// withProperty is a hit with its property, read by id if the search did not bring it. It is the zero Issue when it is gone.
+// withProperty is a hit with its property, read by id if the search did not bring it. One that a search shows and a read
+// does not is asked for once more by its key: to take it for gone would have it made again. It is the zero Issue when it
+// is gone.
 func (c *Client) withProperty(ctx context.Context, h hit) (sync.Issue, error) {
 	if h.withProperties {
 		return h.Issue, nil
 	}
 	issue, err := c.readIssue(ctx, h.ID)
+	if errors.Is(err, sync.ErrNotFound) {
+		issue, err = c.readIssue(ctx, h.Key)
+	}
 	if errors.Is(err, sync.ErrNotFound) {
 		return sync.Issue{}, nil
 	}

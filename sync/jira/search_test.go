@@ -188,7 +188,7 @@ func TestFindOnDataCenterReadsEachHit(t *testing.T) {
 			issueBody(1, ours), issueBody(2, ours), issueBody(3, ours), issueBody(4),
 		}}),
 		"GET /issue/1": always(200, issueBody(1, ours, with("properties", map[string]any{propertyKey: "req-x"}), withField("creator", map[string]any{"key": "JIRAUSER1"}))),
-		"GET /issue/2": always(404, jiraError("gone")),
+		"GET /issue/2": always(404, jiraError("gone")), "GET /issue/ACC-2": always(404, jiraError("gone")),
 		"GET /issue/3": always(200, issueBody(3)), // the index was behind: the field holds something else by now
 	})
 	c, _ := connected(t, f, DataCenter)
@@ -241,7 +241,7 @@ func TestInheritedByStatusReadsOnlyWhatStandsThere(t *testing.T) {
 			ofTheOfficialPlugin(3, with("properties", nil), withField("status", map[string]any{"id": "9", "name": "Approved"})),
 		}}),
 		"GET /issue/1": always(200, ofTheOfficialPlugin(1, withField("creator", map[string]any{"key": "JIRAUSER1"}))),
-		"GET /issue/2": always(404, jiraError("gone")),
+		"GET /issue/2": always(404, jiraError("gone")), "GET /issue/ACC-2": always(404, jiraError("gone")),
 	})
 	c, _ := connected(t, f, DataCenter)
 	found, err := c.Inherited(testContext(t), "", []string{"pending"})
@@ -312,7 +312,7 @@ func TestIssuesAreReadOneByOneWhereBulkIsNotOffered(t *testing.T) {
 	t.Parallel()
 	single := routes{
 		"GET /issue/1": always(200, issueBody(1)),
-		"GET /issue/2": always(404, jiraError("gone")),
+		"GET /issue/2": always(404, jiraError("gone")), "GET /issue/ACC-2": always(404, jiraError("gone")),
 		"GET /issue/3": always(200, issueBody(3)),
 	}
 	for name, tt := range map[string]struct {

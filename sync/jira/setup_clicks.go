@@ -59,6 +59,12 @@ func (k clicks) createField() string {
 		"Searcher and a global context", k.fieldsPage(), k.field, k.project)
 }
 
+// lookForField is for who cannot see fields that are on no screen: GET field leaves them out, and Jira makes another of the
+// same name without a word.
+func (k clicks) lookForField() string {
+	return fmt.Sprintf("first have a Jira administrator look for %q: %s; if it is there, %s; if not, ", k.field, k.fieldsPage(), k.putOnScreen(k.field))
+}
+
 func (k clicks) makeSearchable() string {
 	if k.dataCenter {
 		return fmt.Sprintf("%s → Actions (cog) beside %q → Edit → Search template: Free Text Searcher → Update; then Administration (cog) → System → Indexing → Re-index",
@@ -84,7 +90,7 @@ func (k clicks) putOnScreen(field string) string {
 	case k.dataCenter:
 		return fmt.Sprintf("%s → Screens → the screens beside Create Issue and Edit Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
 	}
-	return fmt.Sprintf("%s → Work items (Issues) → Screens → the screen beside Create Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
+	return fmt.Sprintf("%s → Work items (Issues) → Screens → the screens beside Create Issue and Edit Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
 }
 
 // configuration is where the project says of its fields which are hidden and which required.
@@ -96,7 +102,12 @@ func (k clicks) configuration() string {
 }
 
 func (k clicks) showInConfiguration() string {
-	return fmt.Sprintf("%s → Show beside %q", k.configuration(), k.field)
+	if k.dataCenter {
+		return fmt.Sprintf("%s → Show beside %q", k.configuration(), k.field)
+	}
+	// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-field-schemes/
+	return fmt.Sprintf("%s → Show beside %q; or, on a site with field schemes, Settings (cog) → Work items → Field schemes → the scheme of project %s → add %q for %s",
+		k.configuration(), k.field, k.project, k.field, k.kind)
 }
 
 func (k clicks) makeOptional(field string) string {

@@ -36,7 +36,8 @@ func (s *Setup) remedied(f sync.Finding) sync.Finding {
 	case byToken:
 		f.Remedy = "teleport-jira-agent setup --apply; or by hand: " + f.Remedy
 	case !s.seen.admin && !s.seen.project.Simplified && f.Check != checkStatuses && f.Check != checkTransitions:
-		f.Remedy += " (setup --apply cannot: the agent's account, or its token, lacks the global permission Administer Jira)"
+		f.Remedy += " (setup --apply cannot: the agent's account, or its token, lacks the global permission Administer Jira; a scoped token " +
+			"needs manage:jira-configuration and manage:jira-project for it)"
 	}
 	return f
 }
@@ -48,12 +49,20 @@ func (s *Setup) fieldFinding() sync.Finding {
 	case found:
 		return finding(checkField, sync.Holds, fmt.Sprintf("%q is %s", field.Name, field.ID))
 	case len(s.seen.fields) == 0:
-		return s.remedied(finding(checkField, sync.Fails, fmt.Sprintf("no custom field %q shows to the agent's account", name)))
+		return s.remedied(finding(checkField, sync.Fails, fmt.Sprintf("no custom field %q shows to the agent's account%s", name, s.unplaced())))
 	case len(s.seen.fields) == 1:
 		field = s.seen.fields[0]
 		return s.remedied(finding(checkField, sync.Fails, fmt.Sprintf("%s (%q) holds %s, not a line of text", field.ID, field.Name, field.misfit())))
 	}
 	return s.remedied(finding(checkField, sync.Fails, fmt.Sprintf("%d custom fields are named %q: %s", len(s.seen.fields), name, strings.Join(s.fieldIDs(), ", "))))
+}
+
+// unplaced is what the account cannot know of a field that does not show to it.
+func (s *Setup) unplaced() string {
+	if s.seen.admin || s.seen.project.Simplified {
+		return ""
+	}
+	return "; it may exist on no screen, where only Jira's administrators see it"
 }
 
 func (s *Setup) fieldIDs() []string {

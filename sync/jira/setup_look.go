@@ -54,6 +54,7 @@ type screenSight struct {
 	name    string
 	has     bool
 	create  bool // it is certain that issues are created on it
+	edit    bool // it is certain that issues are edited on it
 }
 
 // one is the field, if there is exactly one that can be used.
@@ -179,7 +180,6 @@ func (s *sight) refused(err error) bool {
 // lookBehind finds out where the field applies and which screens show it. field is empty where there is none yet.
 func (s *Setup) lookBehind(ctx context.Context, seen *sight, field fieldJSON) error {
 	var err error
-	dataCenter := s.c.deployment == DataCenter
 	if seen.offered != yes && field.ID != "" {
 		if seen.context, err = s.c.contextOf(ctx, field.ID, *seen); err != nil {
 			return err
@@ -188,10 +188,7 @@ func (s *Setup) lookBehind(ctx context.Context, seen *sight, field fieldJSON) er
 			seen.context.covers = no
 		}
 	}
-	// On Cloud the create screen is enough: edits do not ask screens. Data Center asks the edit screen, too.
-	if seen.offered == yes && !dataCenter {
-		return nil
-	}
+	// That the field is offered on creation says nothing about the edit screen, which edits ask.
 	seen.screens, err = s.c.screensFor(ctx, field.ID, *seen)
 	return err
 }

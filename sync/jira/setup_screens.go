@@ -1,6 +1,7 @@
 package jira
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -24,19 +25,30 @@ func (c *Client) screensFor(ctx context.Context, fieldID string, seen sight) ([]
 	if c.deployment == DataCenter {
 		return c.likelyScreens(ctx, fieldID)
 	}
-	screen, err := c.createScreen(ctx, seen.project.ID, seen.kind.ID)
-	if err != nil || screen.ID == 0 {
+	create, edit, err := c.projectScreens(ctx, seen.project.ID, seen.kind.ID)
+	if err != nil || create == 0 {
 		return nil, err
 	}
-	s, _, err := c.readScreen(ctx, screen, fieldID)
-	s.create = true
-	return []screenSight{s}, err
+	named, err := c.namedScreens(ctx, create, edit)
+	if err != nil {
+		return nil, err
+	}
+	var all []screenSight
+	for _, screen := range named {
+		s, _, err := c.readScreen(ctx, screen, fieldID)
+		if err != nil {
+			return nil, err
+		}
+		s.create, s.edit = screen.ID == create, screen.ID == edit
+		all = append(all, s)
+	}
+	return all, nil
 }
 
-// createScreen goes Cloud's way from a project and an issue type to the screen on which issues are created.
-func (c *Client) createScreen(ctx context.Context, projectID, typeID string) (namedJSON, error) {
-	op := "find the create screen of project " + c.cfg.Project
-	r := request{op: op, method: http.MethodGet, scope: sync.ScopeSide}
+// projectScreens goes Cloud's way from a project and an issue type to the screens on which issues are created and edited.
+// Zero: it does not tell.
+func (c *Client) projectScreens(ctx context.Context, projectID, typeID string) (create, edit int64, err error) {
+	r := request{op: "find the screens of project " + c.cfg.Project, method: http.MethodGet, scope: sync.ScopeSide}
 	r.endpoint, r.query = "issuetypescreenscheme/project", url.Values{"projectId": {projectID}}
 	schemes, err := readPages[struct {
 		Scheme struct {
@@ -44,7 +56,7 @@ func (c *Client) createScreen(ctx context.Context, projectID, typeID string) (na
 		} `json:"issueTypeScreenScheme"`
 	}](ctx, c, r)
 	if err != nil || len(schemes) == 0 {
-		return namedJSON{}, err
+		return 0, 0, err
 	}
 	r.endpoint, r.query = "issuetypescreenscheme/mapping", url.Values{"issueTypeScreenSchemeId": {schemes[0].Scheme.ID}}
 	entries, err := readPages[struct {
@@ -52,7 +64,7 @@ func (c *Client) createScreen(ctx context.Context, projectID, typeID string) (na
 		ScreenSchemeID string `json:"screenSchemeId"`
 	}](ctx, c, r)
 	if err != nil {
-		return namedJSON{}, err
+		return 0, 0, err
 	}
 	var scheme string
 	for _, e := range entries {
@@ -65,18 +77,28 @@ func (c *Client) createScreen(ctx context.Context, projectID, typeID string) (na
 		Screens map[string]int64 `json:"screens"`
 	}](ctx, c, r)
 	if err != nil || len(found) == 0 {
-		return namedJSON{}, err
+		return 0, 0, err
 	}
-	id := found[0].Screens["create"]
-	if id == 0 {
-		id = found[0].Screens["default"]
+	screens := found[0].Screens
+	return cmp.Or(screens["create"], screens["default"]), cmp.Or(screens["edit"], screens["default"]), nil
+}
+
+// namedScreens are screens with their names, each once; one that Jira does not list goes by its id.
+func (c *Client) namedScreens(ctx context.Context, ids ...int64) ([]namedJSON, error) {
+	var all []namedJSON
+	for n, id := range ids {
+		if id == 0 || slices.Contains(ids[:n], id) {
+			continue
+		}
+		text := strconv.FormatInt(id, 10)
+		r := request{op: "read screen " + text, method: http.MethodGet, endpoint: "screens", query: url.Values{"id": {text}}, scope: sync.ScopeSide}
+		named, err := readPages[namedJSON](ctx, c, r)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, append(named, namedJSON{ID: id, Name: text})[0])
 	}
-	r.endpoint, r.query = "screens", url.Values{"id": {strconv.FormatInt(id, 10)}}
-	named, err := readPages[namedJSON](ctx, c, r)
-	if err != nil || len(named) == 0 {
-		return namedJSON{ID: id, Name: strconv.FormatInt(id, 10)}, err
-	}
-	return named[0], nil
+	return all, nil
 }
 
 // defaultScreen is what Jira calls the screen of projects that have none of their own.

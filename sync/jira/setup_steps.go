@@ -75,6 +75,9 @@ func (s *Setup) fieldStep() Step {
 		return step
 	}
 	step.ByToken, step.do = s.administered(), s.createField
+	if !s.seen.admin && !s.seen.project.Simplified {
+		step.ByHand = s.clicks().lookForField() + step.ByHand
+	}
 	return step
 }
 
@@ -160,7 +163,7 @@ func (s *Setup) screenSteps(fieldID string) []Step {
 // lackingScreens are those that the field has to be put on. Once it is offered on creation, screens that are named for creating belong to other issue types.
 func (s *Setup) lackingScreens() []screenSight {
 	return slices.DeleteFunc(slices.Clone(s.seen.screens), func(on screenSight) bool {
-		return on.has || s.seen.offered == yes && strings.Contains(strings.ToLower(on.name), "create")
+		return on.has || s.seen.offered == yes && !on.edit && strings.Contains(strings.ToLower(on.name), "create")
 	})
 }
 

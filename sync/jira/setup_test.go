@@ -2,7 +2,6 @@ package jira
 
 import (
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,9 +16,7 @@ func TestSetupMakesTheFieldWhereThereIsNone(t *testing.T) {
 	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
 		server, s := planned(t, administeredJira(d, ownScreens))
 		screens := []string{`put the custom field "teleportAccessRequestId" on screen "OPS: Task Management Create Issue Screen"`}
-		if d == jirasim.DataCenter {
-			screens = append(screens, `put the custom field "teleportAccessRequestId" on screen "OPS: Task Management Edit/View Issue Screen"`)
-		}
+		screens = append(screens, `put the custom field "teleportAccessRequestId" on screen "OPS: Task Management Edit/View Issue Screen"`)
 		plan := append([]string{`create the custom field "teleportAccessRequestId"`}, screens...)
 		require.Equal(t, plan, whats(s.Steps()))
 		require.Equal(t, map[string]sync.Condition{
@@ -59,7 +56,7 @@ func TestSetupTakesTheScreenOfTheIssueType(t *testing.T) {
 	_, err := apply(testContext(t), s)
 	require.NoError(t, err)
 	allHolds(t, s)
-	require.Equal(t, 1, server.CallCount("POST screens/{screen}/tabs/{tab}/fields"))
+	require.Equal(t, 2, server.CallCount("POST screens/{screen}/tabs/{tab}/fields"), "of the type to create on, of all to edit on")
 }
 
 func TestSetupDoesNothingWhereNothingLacks(t *testing.T) {
@@ -314,14 +311,15 @@ func TestSetupWithoutAdministerJiraTellsTheClicks(t *testing.T) {
 		where := map[jirasim.Deployment]string{
 			jirasim.Cloud: "Settings (cog) → Work items (Issues) → Fields", jirasim.DataCenter: "Administration (cog) → Issues → Custom fields",
 		}[d]
-		require.True(t, strings.HasPrefix(f.Remedy, where), f.Remedy)
+		require.Contains(t, f.Remedy, where)
 		require.Contains(t, f.Remedy, "or its token, lacks the global permission Administer Jira")
 
 		server.AddField(changed(textLine, func(f *jirasim.Field) { f.NoScreen = true })) // a person follows
+		server.AddFieldToScreen("customfield_10042", "OPS: Resolve")
 		require.NoError(t, s.look(testContext(t)))
 		require.Equal(t, sync.Fails, found(t, s, "jira.field.screen").Condition)
 		require.Equal(t, sync.Doubt, found(t, s, "jira.field.context").Condition)
-		require.Contains(t, found(t, s, "jira.field.screen").Remedy, "Screens → the screen")
+		require.Contains(t, found(t, s, "jira.field.screen").Remedy, "Screens → the screens")
 		_, err := apply(testContext(t), s)
 		require.NoError(t, err)
 		require.Empty(t, writes(server))

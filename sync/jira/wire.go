@@ -142,9 +142,20 @@ func (c *Client) issue(in issueJSON) (sync.Issue, error) {
 		out.RequestID = *requestID
 	}
 	c.noteKey(out.Key)
-	// A property that is not a string is not the agent's.
-	_ = json.Unmarshal(in.Properties[propertyKey], &out.Property)
+	out.Property = in.property()
 	return out, nil
+}
+
+// property is the issue property that holds the request ID. Data Center's document nests properties within properties, Jira's
+// answers have been seen flat. A property that is not a string is not the agent's.
+func (in issueJSON) property() (value string) {
+	properties := in.Properties
+	var nested map[string]json.RawMessage
+	if json.Unmarshal(properties["properties"], &nested) == nil && nested != nil {
+		properties = nested
+	}
+	_ = json.Unmarshal(properties[propertyKey], &value)
+	return value
 }
 
 // field decodes one field of an issue into out, which stays as it is when the field is absent.
@@ -232,6 +243,8 @@ type commentJSON struct {
 	Created      jiraTime       `json:"created"`
 	Updated      jiraTime       `json:"updated"`
 	Properties   []propertyJSON `json:"properties"` // absent unless expanded
+	Visibility   map[string]any `json:"visibility"` // the group or role that alone sees it
+	JSDPublic    *bool          `json:"jsdPublic"`  // Cloud only; false: internal to a service desk
 }
 
 type propertyJSON struct {

@@ -2,6 +2,9 @@ package jira
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/http"
 	"slices"
 	stdsync "sync"
 	"time"
@@ -147,10 +150,14 @@ func (c *Client) learnStatuses(ctx context.Context, i sync.Issue) error {
 	return err
 }
 
-// Statuses are those of the project's workflows.
+// Statuses are those of the project's workflows; sync.ErrNotFound where Jira does not show the project to this account.
 func (c *Client) Statuses(ctx context.Context) ([]sync.Status, error) {
 	kinds, err := c.workflows(ctx)
-	if err != nil {
+	var answer *answerError
+	switch {
+	case errors.As(err, &answer) && answer.code == http.StatusNotFound && answer.fromJira:
+		return nil, fmt.Errorf("%w: %w", sync.ErrNotFound, err)
+	case err != nil:
 		return nil, err
 	}
 	var all []sync.Status

@@ -18,19 +18,21 @@ import (
 
 // Create makes an issue. Jira offers no key against doing it twice: after an uncertain error, look with Find before another try.
 func (c *Client) Create(ctx context.Context, d sync.Draft, commit func(context.Context) error) (sync.Issue, error) {
-	r := request{
-		op: "create the issue of request " + d.RequestID, method: http.MethodPost, endpoint: "issue",
-		body: map[string]any{
-			"fields":     c.creationFields(d),
-			"properties": []propertyJSON{{Key: propertyKey, Value: d.RequestID}},
-		},
-	}
+	r := request{op: "create the issue of request " + d.RequestID, method: http.MethodPost, endpoint: "issue"}
 	var made struct {
 		ID  string `json:"id"`
 		Key string `json:"key"`
 	}
-	if err := c.write(ctx, r, commit, &made); err != nil {
-		return sync.Issue{}, c.explainField(err)
+	err := c.sendText(ctx, "description", d.Description, func(text string) error {
+		d.Description = text
+		r.body = map[string]any{
+			"fields":     c.creationFields(d),
+			"properties": []propertyJSON{{Key: propertyKey, Value: d.RequestID}},
+		}
+		return c.write(ctx, r, commit, &made)
+	})
+	if err != nil {
+		return sync.Issue{}, c.explainField(err, "create")
 	}
 	if made.ID == "" || made.Key == "" {
 		e := failure(r, errors.New("Jira's answer names no issue"))
@@ -66,12 +68,12 @@ func (c *Client) creationFields(d sync.Draft) map[string]any {
 	return fields
 }
 
-// explainField adds the remedy where Jira refuses the custom field by its number.
-func (c *Client) explainField(err error) error {
+// explainField adds the remedy where Jira refuses the custom field by its number. screen is the one that the call asks.
+func (c *Client) explainField(err error, screen string) error {
 	var e *sync.Error
 	var answer *answerError
 	if errors.As(err, &e) && errors.As(err, &answer) && slices.Contains(answer.fields, c.field.id) {
-		e.Err = fmt.Errorf("%w; put the field %q on the create screen of project %s", e.Err, c.field.name, c.cfg.Project)
+		e.Err = fmt.Errorf("%w; put the field %q on the %s screen of project %s", e.Err, c.field.name, screen, c.cfg.Project)
 	}
 	return err
 }
@@ -291,7 +293,7 @@ func (c *Client) SetRequestID(ctx context.Context, id, requestID string, commit 
 		op: op, method: http.MethodPut, endpoint: "issue/{id}", issue: id,
 		body: map[string]any{"fields": map[string]string{c.field.id: requestID}},
 	}
-	return c.explainField(c.write(ctx, r, commit, nil))
+	return c.explainField(c.write(ctx, r, commit, nil), "edit")
 }
 
 // internalProperty keeps a comment from the customers of a service-desk project: without it a comment is public there, shown in the portal and
@@ -303,13 +305,15 @@ const internalProperty = "sd.public.comment"
 func (c *Client) Comment(ctx context.Context, id, key, body string, commit func(context.Context) error) error {
 	r := request{
 		op: fmt.Sprintf("add comment %q to issue %s", key, id), method: http.MethodPost, endpoint: "issue/{id}/comment", issue: id,
-		body: map[string]any{
-			"body": body,
+	}
+	return c.sendText(ctx, "comment", body, func(text string) error {
+		r.body = map[string]any{
+			"body": text,
 			"properties": []propertyJSON{
 				{Key: commentProperty, Value: map[string]string{"key": key}},
 				{Key: internalProperty, Value: map[string]bool{"internal": true}},
 			},
-		},
-	}
-	return c.write(ctx, r, commit, &struct{}{})
+		}
+		return c.write(ctx, r, commit, &struct{}{})
+	})
 }

@@ -20,6 +20,8 @@ import (
 
 func errLimit() error { return trace.LimitExceeded("rate limit exceeded") }
 
+func errNotImplemented() error { return trace.NotImplemented("unknown method") }
+
 func file(t *testing.T, server *teleportsim.Server, r teleportsim.Request) string {
 	t.Helper()
 	if r.User == "" {
@@ -128,7 +130,7 @@ func TestNextReturnsWhenTheStreamBreaksOrTheContextEnds(t *testing.T) {
 
 	server.BreakWatches()
 	_, err = w.Next(soon(t))
-	require.ErrorContains(t, err, "closed by the server")
+	require.ErrorContains(t, err, "error reading from server: EOF")
 	require.Equal(t, sync.ScopeSide, failure(t, err).Scope)
 
 	id := file(t, server, teleportsim.Request{})

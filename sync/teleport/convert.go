@@ -2,6 +2,7 @@ package teleport
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -28,12 +29,12 @@ func convert(r types.AccessRequest, webURL string) sync.Request {
 		Expires:            r.Expiry().UTC(),
 		AccessExpires:      r.GetAccessExpiry().UTC(),
 		ApprovalsNeeded:    approvalsNeeded(r.GetThresholds()),
-		OnlyInTeleport:     onlyInTeleport(r),
 		ResolveReason:      clean(r.GetResolveReason()),
 		PromotedTo:         clean(promotedTo(r)),
 	}
-	for _, id := range r.GetRequestedResourceIDs() {
-		out.Resources = append(out.Resources, clean(types.ResourceIDToString(id)))
+	out.Resources, out.OnlyInTeleport = details(r)
+	if out.State == sync.StateApproved {
+		narrowed(&out, r)
 	}
 	for _, review := range r.GetReviews() {
 		out.Reviews = append(out.Reviews, sync.Review{
@@ -47,6 +48,23 @@ func convert(r types.AccessRequest, webURL string) sync.Request {
 		out.URL = webURL + "/web/requests/" + url.PathEscape(out.ID)
 	}
 	return out
+}
+
+// narrowed fills in what an approval granted less than was asked for. Teleport sets the end that was asked for as the
+// maximum duration too, which an approval leaves alone; older versions do not.
+func narrowed(out *sync.Request, r types.AccessRequest) {
+	for _, role := range out.Roles {
+		if granted := cleaned(r.GetRoles()); !slices.Contains(granted, role) {
+			out.GrantedRoles = granted
+			break
+		}
+	}
+	if start := r.GetAssumeStartTime(); start != nil {
+		out.StartsAt = start.UTC()
+	}
+	if asked := r.GetMaxDuration(); !asked.IsZero() && r.GetAccessExpiry().Before(asked) {
+		out.EndsAt = out.AccessExpires
+	}
 }
 
 // approvalsNeeded is the most approvals that any of the thresholds asks for.

@@ -28,20 +28,29 @@ const (
 	wholeSide  kind = iota // list, watch, ping: any failure concerns all requests
 	readOne                // a read of one request
 	lookUp                 // a read that needs a right of its own: refusing it says nothing of any other call
-	effectOnly             // a write to one request
+	writeData              // a write to the plugin data of one request
+	decideOnly             // a write to the state of one request
 	reviewOnly             // a write to one request for a person, and refused for what the person may not do as well
 )
 
 // writes reports whether the call may have had an effect when its answer is lost.
-func (k kind) writes() bool { return k == effectOnly || k == reviewOnly }
+func (k kind) writes() bool { return k == writeData || k == decideOnly || k == reviewOnly }
 
 // refusals are texts of AccessDenied that are not about the one request. Sources in gravitational/teleport:
 // lib/auth/middleware.go (ValidateClientVersion), lib/services/local (LockInForceAccessDenied).
 var refusals = []string{"client version is unsupported", "lock targeting"}
 
+// denied is how every call is refused to a caller whom Teleport does not let in, and so is no news of what the call was
+// about: alone for a lock, before the cause for a user or role that is gone, then as NotFound. Source:
+// lib/auth/grpcserver.go (GRPCServer.authenticate) of gravitational/teleport.
+const denied = "access denied"
+
+// deniedAlone is denied with nothing said of why; some versions put a number before it.
+var deniedAlone = regexp.MustCompile(`^(\[\d+\] )?` + denied + `$`)
+
 // classify turns the failure of a remote call into a *sync.Error; nil stays nil.
 //
-//	not found                          ErrNotFound
+//	not found                          the whole side, but for what notFound knows to be the request or a user
 //	compare failed                     ErrChanged
 //	access denied                      see refused
 //	bad parameter                      permanent, of the one request
@@ -59,7 +68,12 @@ func classify(ctx context.Context, op string, k kind, err error) error {
 	if k == wholeSide {
 		e.Scope = sync.ScopeSide
 	}
-	switch codeOf(err) {
+	code := codeOf(err)
+	if strings.Contains(err.Error(), "\n") {
+		err = flat{err}
+		e.Err = err
+	}
+	switch code {
 	case codes.NotFound:
 		notFound(e, k, err)
 	case codes.FailedPrecondition:
@@ -97,8 +111,16 @@ func classify(ctx context.Context, op string, k kind, err error) error {
 	return e
 }
 
-// refused says what AccessDenied means: the whole side is shut to lists and reads, and to anything while the identity is locked or too old;
-// a look-up lacks its right; a write is refused for the one request.
+// flat is an error whose message, that of a remote error with its causes, stands on one line.
+type flat struct{ error }
+
+func (f flat) Error() string { return strings.Join(strings.Fields(f.error.Error()), " ") }
+
+func (f flat) Unwrap() error { return f.error }
+
+// refused says what AccessDenied means: the whole side is shut to lists and reads, and to anything while the identity is
+// locked or too old; a look-up lacks its right; a write is refused for the one request. The right to write plugin data,
+// which no person's move asked for, may come back, and the write with it.
 func refused(e *sync.Error, k kind, err error) {
 	switch {
 	case k == wholeSide, k == readOne, concernsAll(err):
@@ -109,18 +131,31 @@ func refused(e *sync.Error, k kind, err error) {
 		condition := reviewRefusal(err)
 		e.Permanent = !errors.Is(condition, sync.ErrChanged)
 		e.Err = marked(condition, err)
-	default:
+	case k == decideOnly:
 		e.Permanent = true
 	}
 }
 
-// notFound tells a request that is gone from a reviewer who is: that one cannot review anything.
+// requestGone are Teleport's words for a request that is not there, as unquoted leaves them: "no access request matching",
+// "cannot set state of access request … (not found)", "cannot apply review to access request … (not found)", and
+// "access_request … not found". Sources in gravitational/teleport: lib/services/local/dynamic_access.go, and
+// lib/auth/auth_with_roles.go.
+var requestGone = regexp.MustCompile(`access[_ ]request (matching )?""`)
+
+// notFound believes that something is gone only when the text says so, in answer to a call that asked for it. Everything else is
+// a refusal of the whole side, above all that the agent's own user or role is gone.
 func notFound(e *sync.Error, k kind, err error) {
-	if k == reviewOnly && strings.Contains(unquoted(err), authorGone) {
+	text := unquoted(err)
+	switch {
+	case strings.Contains(text, denied):
+		e.Scope = sync.ScopeSide
+	case k == reviewOnly && strings.Contains(text, userGone): // the reviewer: that one cannot review anything
 		e.Permanent, e.Err = true, marked(sync.ErrReviewDenied, err)
-		return
+	case k == lookUp && strings.Contains(text, userGone), k.writes() && requestGone.MatchString(text):
+		e.Err = marked(sync.ErrNotFound, err)
+	default:
+		e.Scope = sync.ScopeSide
 	}
-	e.Err = marked(sync.ErrNotFound, err)
 }
 
 // marked makes err a case of mark.
@@ -169,8 +204,8 @@ var reviewRefusals = []struct {
 	{"admin-level API request requires MFA", sync.ErrForbidden},
 }
 
-// authorGone is how Teleport reports that it has no user of the author's name (lib/services/local/users.go).
-const authorGone = `user "" not found`
+// userGone is how Teleport reports that it has no user of a name (lib/services/local/users.go).
+const userGone = `user "" not found`
 
 // reviewRefusal is the condition that a refused review means. What no text names is the author's own lack of a right.
 func reviewRefusal(err error) error {
@@ -188,13 +223,11 @@ var quotation = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 // unquoted is Teleport's message without what stands in quotes: names, which people choose and which might read like another message.
 func unquoted(err error) string { return quotation.ReplaceAllString(err.Error(), `""`) }
 
+// concernsAll reports whether AccessDenied is about the caller or its client, whatever the call was.
 func concernsAll(err error) bool {
-	for _, text := range refusals {
-		if strings.Contains(err.Error(), text) {
-			return true
-		}
-	}
-	return false
+	text := unquoted(err)
+	return deniedAlone.MatchString(text) ||
+		slices.ContainsFunc(refusals, func(refusal string) bool { return strings.Contains(text, refusal) })
 }
 
 // sideError is a failure before anything was sent.

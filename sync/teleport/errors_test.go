@@ -39,11 +39,47 @@ func TestClassifySaysHowFarAFailureReaches(t *testing.T) {
 		err               error
 		list, read, write verdict // a review is a write
 	}{
-		"not found": {
-			remote(codes.NotFound, "x"),
-			verdict{scope: whole, is: sync.ErrNotFound},
+		"the request is not found": {
+			remote(codes.NotFound, `no access request matching "x"`),
+			verdict{scope: whole},
+			verdict{scope: whole},
 			verdict{scope: request, is: sync.ErrNotFound},
-			verdict{scope: request, is: sync.ErrNotFound},
+		},
+		"something is not found": {
+			remote(codes.NotFound, `key "access request" is not found`),
+			verdict{scope: whole},
+			verdict{scope: whole},
+			verdict{scope: whole},
+		},
+		"the agent's user is not found": {
+			remote(codes.NotFound, "access denied\n\tuser \"access request\" not found"),
+			verdict{scope: whole},
+			verdict{scope: whole},
+			verdict{scope: whole},
+		},
+		"the agent's role is not found": {
+			remote(codes.NotFound, "access denied\n\trole access request is not found"),
+			verdict{scope: whole},
+			verdict{scope: whole},
+			verdict{scope: whole},
+		},
+		"denied without a word": {
+			remote(codes.PermissionDenied, "access denied"),
+			verdict{scope: whole},
+			verdict{scope: whole},
+			verdict{scope: whole},
+		},
+		"denied by a number": {
+			remote(codes.PermissionDenied, "[10] access denied"),
+			verdict{scope: whole},
+			verdict{scope: whole},
+			verdict{scope: whole},
+		},
+		"denied with the words of a lock in a name": {
+			remote(codes.PermissionDenied, `user "lock targeting" cannot do that`),
+			verdict{scope: whole},
+			verdict{scope: whole},
+			verdict{scope: request, permanent: true},
 		},
 		"compare failed": {
 			remote(codes.FailedPrecondition, "x"),
@@ -105,7 +141,11 @@ func TestClassifySaysHowFarAFailureReaches(t *testing.T) {
 			if tc.write.permanent && trace.IsAccessDenied(tc.err) {
 				review.is = sync.ErrReviewDenied
 			}
-			for k, want := range map[kind]verdict{wholeSide: tc.list, readOne: tc.read, effectOnly: tc.write, reviewOnly: review} {
+			data := tc.write
+			data.permanent = tc.write.permanent && !trace.IsAccessDenied(tc.err) // rights come back
+			for k, want := range map[kind]verdict{
+				wholeSide: tc.list, readOne: tc.read, decideOnly: tc.write, writeData: data, reviewOnly: review,
+			} {
 				var got *sync.Error
 				require.ErrorAs(t, classify(t.Context(), "do it", k, tc.err), &got)
 				require.Equal(t, "teleport", got.Side)
@@ -170,11 +210,14 @@ func TestClassifyKeepsARefusedLookUpToItself(t *testing.T) {
 		permanent bool
 		is        error
 	}{
-		"no right":            {remote(codes.PermissionDenied, `access denied to perform action "list" on "user"`), sync.ScopeRequest, true, sync.ErrForbidden},
-		"locked":              {remote(codes.PermissionDenied, `lock targeting User:"bot-jira" is in force`), sync.ScopeSide, false, nil},
-		"unknown to Teleport": {remote(codes.Unimplemented, "unknown service"), sync.ScopeRequest, true, sync.ErrForbidden},
-		"not found":           {remote(codes.NotFound, `user "bob" not found`), sync.ScopeRequest, false, sync.ErrNotFound},
-		"unavailable":         {remote(codes.Unavailable, "x"), sync.ScopeSide, false, nil},
+		"no right":                          {remote(codes.PermissionDenied, `access denied to perform action "list" on "user"`), sync.ScopeRequest, true, sync.ErrForbidden},
+		"locked":                            {remote(codes.PermissionDenied, `lock targeting User:"bot-jira" is in force`), sync.ScopeSide, false, nil},
+		"unknown to Teleport":               {remote(codes.Unimplemented, "unknown service"), sync.ScopeRequest, true, sync.ErrForbidden},
+		"not found":                         {remote(codes.NotFound, `user "bob" not found`), sync.ScopeRequest, false, sync.ErrNotFound},
+		"the agent's own user is not found": {remote(codes.NotFound, "access denied\n\tuser \"bot-jira\" not found"), sync.ScopeSide, false, nil},
+		"something else is not found":       {remote(codes.NotFound, `role bob is not found`), sync.ScopeSide, false, nil},
+		"denied without a word":             {remote(codes.PermissionDenied, "access denied"), sync.ScopeSide, false, nil},
+		"unavailable":                       {remote(codes.Unavailable, "x"), sync.ScopeSide, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -195,7 +238,7 @@ func TestClassifyTellsTheCallersOwnCancellation(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := classify(ctx, "do it", effectOnly, remote(codes.Canceled, "context canceled"))
+	err := classify(ctx, "do it", decideOnly, remote(codes.Canceled, "context canceled"))
 	require.ErrorIs(t, err, context.Canceled)
 	var e *sync.Error
 	require.ErrorAs(t, err, &e)
@@ -204,5 +247,5 @@ func TestClassifyTellsTheCallersOwnCancellation(t *testing.T) {
 
 func TestClassifyLeavesSuccessAlone(t *testing.T) {
 	t.Parallel()
-	require.NoError(t, classify(t.Context(), "do it", effectOnly, nil))
+	require.NoError(t, classify(t.Context(), "do it", decideOnly, nil))
 }

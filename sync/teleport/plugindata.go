@@ -30,8 +30,11 @@ const (
 	keyResolution    = "resolution" // in lower case
 	keyResolveReason = "resolve_reason"
 
-	// keyClaim is the agent's own: the mark of who claimed the request. The official plugin keeps keys that it does not know.
+	// keyClaim is the agent's own, as is the next: the mark of who claimed the request. The official plugin keeps keys that
+	// it does not know.
 	keyClaim = "claim"
+	// keyAfter is the latest issue key that was known then.
+	keyAfter = "claim_after"
 )
 
 // maxText bounds each free text in plugin data, in bytes: the row, which all plugins share, may hold 1,000,000.
@@ -94,10 +97,10 @@ func contains(data, want map[string]string) bool {
 }
 
 // Claim implements sync.Cluster. The usual case, nobody was there, costs one call.
-func (c *Client) Claim(ctx context.Context, r sync.Request, mark string) (ref sync.IssueRef, mine bool, err error) {
+func (c *Client) Claim(ctx context.Context, r sync.Request, mark, after string) (ref sync.IssueRef, mine bool, err error) {
 	op := "claim access request " + r.ID
 	set, expected := claimData(r)
-	set[keyClaim] = mark
+	set[keyClaim], set[keyAfter] = mark, after
 	err = c.update(ctx, op, r.ID, set, expected)
 	if err == nil {
 		return sync.IssueRef{}, true, nil
@@ -117,9 +120,9 @@ func (c *Client) Claim(ctx context.Context, r sync.Request, mark string) (ref sy
 }
 
 // Reclaim implements sync.Cluster.
-func (c *Client) Reclaim(ctx context.Context, requestID, mark string) error {
+func (c *Client) Reclaim(ctx context.Context, requestID, mark, after string) error {
 	return c.update(ctx, "take over the claim of access request "+requestID, requestID,
-		map[string]string{keyClaim: mark}, map[string]string{keyIssueID: ""})
+		map[string]string{keyClaim: mark, keyAfter: after}, map[string]string{keyIssueID: ""})
 }
 
 // Linked implements sync.Cluster.
@@ -130,7 +133,8 @@ func (c *Client) Linked(ctx context.Context, requestID string) (sync.PluginData,
 	}
 	return sync.PluginData{
 		Claimed: err == nil,
-		Issue:   sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}, Resolution: sync.Outcome(data[keyResolution]), Mark: data[keyClaim],
+		Issue:   sync.IssueRef{ID: data[keyIssueID], Key: data[keyIssueKey]}, Resolution: sync.Outcome(data[keyResolution]),
+		Mark: data[keyClaim], After: data[keyAfter],
 	}, err
 }
 
@@ -197,9 +201,6 @@ func (c *Client) pluginData(ctx context.Context, op, requestID string) (map[stri
 		rows, err = api.GetPluginData(ctx, types.PluginDataFilter{Kind: types.KindAccessRequest, Resource: requestID, Plugin: pluginName})
 		return err
 	})
-	if errors.Is(err, sync.ErrNotFound) {
-		return nil, errNoPluginData
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +214,7 @@ func (c *Client) pluginData(ctx context.Context, op, requestID string) (map[stri
 
 // update writes the plugin's entry for one request by compare-and-swap.
 func (c *Client) update(ctx context.Context, op, requestID string, set, expected map[string]string) error {
-	return c.call(ctx, op, effectOnly, c.cfg.CallTimeout, func(ctx context.Context, api *client.Client) error {
+	return c.call(ctx, op, writeData, c.cfg.CallTimeout, func(ctx context.Context, api *client.Client) error {
 		return api.UpdatePluginData(ctx, types.PluginDataUpdateParams{
 			Kind:     types.KindAccessRequest,
 			Resource: requestID,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/gravitational/teleport/api/client"
 	"github.com/gravitational/teleport/api/client/proto"
@@ -19,13 +20,18 @@ const pageSize = 200
 
 // Requests implements sync.Cluster. An error of page ends the list and is returned as it is.
 func (c *Client) Requests(ctx context.Context, page func([]sync.Request) error) error {
-	query := &proto.ListAccessRequestsRequest{Limit: pageSize}
+	return c.eachPage(ctx, nil, func(found []*types.AccessRequestV3) error { return page(c.convertAll(found)) })
+}
+
+// eachPage calls page for each page of what Teleport lists; an error of page ends the list and is returned as it is.
+func (c *Client) eachPage(ctx context.Context, filter *types.AccessRequestFilter, page func([]*types.AccessRequestV3) error) error {
+	query := &proto.ListAccessRequestsRequest{Limit: pageSize, Filter: filter}
 	for {
 		answer, err := c.listPage(ctx, query)
 		if err != nil {
 			return err
 		}
-		if err := page(c.convertAll(answer.AccessRequests)); err != nil {
+		if err := page(answer.AccessRequests); err != nil {
 			return err
 		}
 		if answer.NextKey == "" {
@@ -87,7 +93,7 @@ func (c *Client) Decide(ctx context.Context, id string, d sync.Decision) error {
 		return &sync.Error{Side: side, Op: op, Permanent: true, Err: errors.New("a decision approves or denies")}
 	}
 	ctx = utils.WithDelegator(ctx, d.Delegator)
-	return c.call(ctx, op, effectOnly, c.cfg.CallTimeout, func(ctx context.Context, api *client.Client) error {
+	return c.call(ctx, op, decideOnly, c.cfg.CallTimeout, func(ctx context.Context, api *client.Client) error {
 		return api.SetAccessRequestState(ctx, types.AccessRequestUpdate{RequestID: id, State: state, Reason: cut(d.Reason, maxReason)})
 	})
 }
@@ -101,10 +107,21 @@ func (c *Client) convertAll(requests []*types.AccessRequestV3) []sync.Request {
 	return out
 }
 
-// Listed implements sync.Cluster.
-func (c *Client) Listed(context.Context, string) (bool, error) { return true, nil }
+// errEnough ends a list that has shown what was looked for.
+var errEnough = errors.New("seen enough")
 
-// ListRight implements sync.Cluster.
-func (c *Client) ListRight(context.Context) (sync.ListRight, error) {
-	return sync.ListRightUnknown, nil
+// Listed implements sync.Cluster. The search finds the ID in the names of users, roles and resources, too.
+func (c *Client) Listed(ctx context.Context, id string) (bool, error) {
+	listed := false
+	err := c.eachPage(ctx, &types.AccessRequestFilter{SearchKeywords: []string{id}}, func(found []*types.AccessRequestV3) error {
+		listed = slices.ContainsFunc(found, func(r *types.AccessRequestV3) bool { return r.GetName() == id })
+		if listed {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return false, err
+	}
+	return listed, nil
 }

@@ -62,6 +62,11 @@ func TestOnlyTeleportApprovesWhatJiraCannotShow(t *testing.T) {
 	}
 }
 
+func onlyInTeleport(r types.AccessRequest) string {
+	_, reason := details(r)
+	return reason
+}
+
 func TestOnlyTeleportApprovesWhatHasNewerDetailsElsewhere(t *testing.T) {
 	t.Parallel()
 	resources := []types.ResourceID{{Kind: "node", Name: "a"}, {Kind: "node", Name: "b", XXX_unrecognized: varintField(5, 1)}}
@@ -73,11 +78,12 @@ func TestOnlyTeleportApprovesWhatHasNewerDetailsElsewhere(t *testing.T) {
 func FuzzUnknownFieldsAreReadOrRefused(f *testing.F) {
 	f.Add(varintField(24, 1))
 	f.Add(slices.Concat(bytesField(23, 1), varintField(24, 2), resourceAccessID()))
+	f.Add(bytesField(26, append(bytesField(1), bytesField(2, teleportsim.SSHLogins("root")...)...)...))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		reason := readSpec(raw)
+		reason := readSpec(raw).reason
 		require.Contains(t, []string{"", longTerm, unreadable}, reason)
 		if reason == "" {
-			require.Equal(t, unreadable, readSpec(slices.Concat(raw, varintField(27, 1))), "what follows is read as well")
+			require.Equal(t, unreadable, readSpec(slices.Concat(raw, varintField(27, 1))).reason, "what follows is read as well")
 		}
 	})
 }

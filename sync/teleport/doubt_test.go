@@ -1,0 +1,278 @@
+package teleport
+
+import (
+	"testing"
+	"time"
+
+	"github.com/gravitational/teleport/api/types"
+	"github.com/stretchr/testify/require"
+
+	"teleport-jira-agent/integration/teleportsim"
+	"teleport-jira-agent/sync"
+)
+
+// everyCall makes each call of the agent that Teleport may refuse.
+func everyCall(t *testing.T, c *Client, id string) map[string]error {
+	t.Helper()
+	ctx := soon(t)
+	_, watch := c.Watch(ctx)
+	_, request := c.Request(ctx, id)
+	_, listed := c.Listed(ctx, id)
+	_, right := c.ListRight(ctx)
+	_, users := c.Users(ctx, sync.UserQuery{Name: "alice"})
+	_, mapped := c.Users(ctx, sync.UserQuery{JiraID: "1"})
+	_, review := c.Review(ctx, id, sync.Review{Author: "alice", Verdict: sync.StateApproved})
+	_, _, claim := c.Claim(ctx, sync.Request{ID: id}, "mark", "OPS-7")
+	_, linked := c.Linked(ctx, id)
+	return map[string]error{
+		"Watch": watch, "Request": request, "Listed": listed, "ListRight": right, "Users": users, "Users by trait": mapped,
+		"Review": review, "Claim": claim, "Linked": linked,
+		"Requests": c.Requests(ctx, func([]sync.Request) error { return nil }),
+		"Decide":   c.Decide(ctx, id, sync.Decision{State: sync.StateApproved}),
+		"Reclaim":  c.Reclaim(ctx, id, "mark", "OPS-7"),
+		"Link":     c.Link(ctx, id, sync.IssueRef{ID: "1", Key: "OPS-1"}),
+		"Resolve":  c.Resolve(ctx, id, sync.IssueRef{ID: "1"}, "approved", "", 0),
+	}
+}
+
+func TestTheAgentsOwnTroubleSaysNothingOfAnyRequest(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(*teleportsim.Server){
+		"its user is gone": func(s *teleportsim.Server) { s.DeleteUser("jira-agent") },
+		"its role is gone": func(s *teleportsim.Server) { s.RemoveRole("jira-agent") },
+		"it is locked":     func(s *teleportsim.Server) { s.Lock("jira-agent") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, c := cluster(t, teleportsim.Config{})
+			id := file(t, server, teleportsim.Request{})
+			begin(server)
+			for call, err := range everyCall(t, c, id) {
+				require.Error(t, err, call)
+				require.NotErrorIs(t, err, sync.ErrNotFound, call)
+				require.NotErrorIs(t, err, sync.ErrForbidden, call)
+				require.NotErrorIs(t, err, sync.ErrReviewDenied, call)
+				e := failure(t, err)
+				require.Equal(t, sync.ScopeSide, e.Scope, "%s: %v", call, err)
+				require.False(t, e.Permanent, "%s: %v", call, err)
+				require.Contains(t, err.Error(), "access denied", call)
+			}
+		})
+	}
+}
+
+func TestARightThatIsMissingToWritePluginDataMayComeBack(t *testing.T) {
+	t.Parallel()
+	server, c := cluster(t, teleportsim.Config{})
+	id := file(t, server, teleportsim.Request{})
+	server.SetRole("jira-agent", teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.VerbList, types.VerbRead}}})
+	answers := everyCall(t, c, id)
+	for _, call := range []string{"Claim", "Reclaim", "Link", "Resolve"} {
+		e := failure(t, answers[call])
+		require.Equal(t, sync.ScopeRequest, e.Scope, call)
+		require.False(t, e.Permanent, call)
+		require.ErrorContains(t, e, `"update" on "access_plugin_data"`, call)
+	}
+	require.True(t, failure(t, answers["Decide"]).Permanent)
+}
+
+func TestListedIsWhatTeleportsOwnClockSays(t *testing.T) {
+	t.Parallel()
+	server, c := cluster(t, teleportsim.Config{ClockShift: -10 * time.Hour})
+	listed := func(id string) bool {
+		is, err := c.Listed(soon(t), id)
+		require.NoError(t, err)
+		return is
+	}
+	id := file(t, server, teleportsim.Request{TTL: time.Hour}) // past its expiry by the real clock
+	for range 2*pageSize + 1 {
+		file(t, server, teleportsim.Request{Roles: []string{id}}) // is found by the same word
+	}
+	require.True(t, listed(id))
+	require.False(t, listed(id[:8]))
+	require.False(t, listed(""))
+	require.NoError(t, server.Approve(id, "carol", ""))
+	require.True(t, listed(id), "whatever its state")
+	passed := file(t, server, teleportsim.Request{})
+	require.NoError(t, server.PastExpiry(passed))
+	require.False(t, listed(passed))
+	_, err := c.Request(soon(t), passed)
+	require.NoError(t, err)
+	server.SetRole("jira-agent", teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.VerbRead}}})
+	require.False(t, listed(id), "without the right nothing is listed")
+}
+
+func TestListedServesAnAuthServiceWithoutPages(t *testing.T) {
+	t.Parallel()
+	server, c := cluster(t, teleportsim.Config{})
+	id := file(t, server, teleportsim.Request{})
+	server.Inject(teleportsim.Fault{RPC: "ListAccessRequests", Err: errNotImplemented()})
+	listed, err := c.Listed(soon(t), id)
+	require.NoError(t, err)
+	require.True(t, listed)
+}
+
+func TestListRightIsThatOfTheAgentsRoles(t *testing.T) {
+	t.Parallel()
+	all := map[string][]string{types.KindAccessRequest: {types.VerbList, types.VerbRead}}
+	for name, tc := range map[string]struct {
+		role teleportsim.Role
+		want sync.ListRight
+	}{
+		"as shipped":            {teleportsim.PluginRole(), sync.ListRightGranted},
+		"any verb":              {teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.Wildcard}}}, sync.ListRightGranted},
+		"anything":              {teleportsim.Role{Rules: map[string][]string{types.Wildcard: {types.Wildcard}}}, sync.ListRightGranted},
+		"no list":               {teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.VerbRead}}}, sync.ListRightLacking},
+		"no read":               {teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.VerbList}}}, sync.ListRightLacking},
+		"nothing":               {teleportsim.Role{}, sync.ListRightLacking},
+		"list denied":           {teleportsim.Role{Rules: all, Deny: map[string][]string{types.KindAccessRequest: {types.VerbList}}}, sync.ListRightLacking},
+		"read denied":           {teleportsim.Role{Rules: all, Deny: map[string][]string{types.KindAccessRequest: {types.VerbRead}}}, sync.ListRightLacking},
+		"all denied":            {teleportsim.Role{Rules: all, Deny: map[string][]string{types.Wildcard: {types.Wildcard}}}, sync.ListRightLacking},
+		"something else denied": {teleportsim.Role{Rules: all, Deny: map[string][]string{types.KindUser: {types.VerbList}}}, sync.ListRightGranted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, c := cluster(t, teleportsim.Config{AgentRole: &tc.role})
+			file(t, server, teleportsim.Request{})
+			right, err := c.ListRight(soon(t))
+			require.NoError(t, err)
+			require.Equal(t, tc.want, right)
+		})
+	}
+}
+
+func TestListRightIsOfAllRolesTogetherAndUnknownUnderAnUnreadCondition(t *testing.T) {
+	t.Parallel()
+	role := func(allow, deny []types.Rule) types.Role {
+		r, err := types.NewRole("r", types.RoleSpecV6{Allow: types.RoleConditions{Rules: allow}, Deny: types.RoleConditions{Rules: deny}})
+		require.NoError(t, err)
+		return r
+	}
+	rule := func(where string, verbs ...string) []types.Rule {
+		return []types.Rule{{Resources: []string{types.KindAccessRequest}, Verbs: verbs, Where: where}}
+	}
+	list, read := role(rule("", types.VerbList), nil), role(rule("", types.VerbRead), nil)
+	require.Equal(t, sync.ListRightGranted, listRight([]types.Role{list, read}))
+	require.Equal(t, sync.ListRightLacking, listRight([]types.Role{list, read, role(nil, rule("", types.VerbRead))}))
+	require.Equal(t, sync.ListRightUnknown, listRight([]types.Role{list, read, role(nil, rule("x", types.VerbRead))}))
+	require.Equal(t, sync.ListRightUnknown, listRight([]types.Role{list, role(rule("x", types.VerbRead), nil)}))
+	require.Equal(t, sync.ListRightLacking, listRight([]types.Role{role(rule("x", types.VerbRead), nil)}))
+	require.Equal(t, sync.ListRightLacking, listRight(nil))
+}
+
+func TestListRightIsShownByAnothersRequestWhereRolesAreNotTold(t *testing.T) {
+	t.Parallel()
+	server, c := cluster(t, teleportsim.Config{NoUserRoles: true})
+	right := func() sync.ListRight {
+		r, err := c.ListRight(soon(t))
+		require.NoError(t, err)
+		return r
+	}
+	require.Equal(t, sync.ListRightUnknown, right())
+	file(t, server, teleportsim.Request{User: "jira-agent"})
+	require.Equal(t, sync.ListRightUnknown, right(), "everybody sees their own")
+	file(t, server, teleportsim.Request{})
+	require.Equal(t, sync.ListRightGranted, right())
+	server.SetRole("jira-agent", teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.VerbRead}}})
+	require.Equal(t, sync.ListRightUnknown, right())
+	server.Stop()
+	_, err := c.ListRight(soon(t))
+	require.Equal(t, sync.ScopeSide, failure(t, err).Scope)
+}
+
+func TestAnApprovalOfLessThanWasAskedForIsTold(t *testing.T) {
+	t.Parallel()
+	server, c := cluster(t, teleportsim.Config{})
+	id := file(t, server, teleportsim.Request{Roles: []string{"admin", "editor"}, AccessTTL: 8 * time.Hour})
+	asked, err := c.Request(soon(t), id)
+	require.NoError(t, err)
+	require.Empty(t, asked.GrantedRoles)
+	require.Zero(t, asked.StartsAt)
+	require.Zero(t, asked.EndsAt)
+	starts, ends := asked.Created.Add(time.Hour), asked.Created.Add(2*time.Hour)
+	require.NoError(t, server.ApproveLess(id, "", "", teleportsim.Narrowing{Roles: []string{"editor"}, StartsAt: starts, EndsAt: ends}))
+	granted, err := c.Request(soon(t), id)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{"admin", "editor"}, granted.Roles)
+	require.Equal(t, []string{"editor"}, granted.GrantedRoles)
+	require.Equal(t, starts, granted.StartsAt)
+	require.Equal(t, ends, granted.EndsAt)
+
+	whole := file(t, server, teleportsim.Request{Roles: []string{"admin", "editor"}})
+	require.NoError(t, server.Approve(whole, "carol", ""))
+	all, err := c.Request(soon(t), whole)
+	require.NoError(t, err)
+	require.Empty(t, all.GrantedRoles)
+	require.Zero(t, all.StartsAt)
+	require.Zero(t, all.EndsAt)
+}
+
+func TestResourcesWithConstraintsAreShown(t *testing.T) {
+	t.Parallel()
+	node := types.ResourceID{ClusterName: "prod", Kind: "node", Name: "web"}
+	object := types.ResourceID{ClusterName: "prod", Kind: "kube", Name: "k8s", SubResourceName: "ns/pod"}
+	server, c := cluster(t, teleportsim.Config{})
+	for name, tc := range map[string]struct {
+		access []teleportsim.ResourceAccess
+		shown  []string
+		only   string
+	}{
+		"unconstrained": {
+			[]teleportsim.ResourceAccess{{ID: node}, {ID: object}},
+			[]string{"/prod/node/web", "/prod/kube/k8s/ns/pod"},
+			"",
+		},
+		"constrained": {
+			[]teleportsim.ResourceAccess{
+				{ID: node, Constraints: teleportsim.SSHLogins("root", "ubuntu")},
+				{ID: object, Constraints: teleportsim.AWSRoles("arn:aws:iam::1:role/admin")},
+			},
+			[]string{"/prod/node/web (SSH logins: root, ubuntu)", "/prod/kube/k8s/ns/pod (AWS roles: arn:aws:iam::1:role/admin)"},
+			"",
+		},
+		"a name that reads as a constraint": {
+			[]teleportsim.ResourceAccess{{ID: types.ResourceID{ClusterName: "prod", Kind: "node", Name: "web (SSH logins: nobody)"}}},
+			[]string{`"/prod/node/web (SSH logins: nobody)"`},
+			"",
+		},
+		"a login that reads as two": {
+			[]teleportsim.ResourceAccess{{ID: node, Constraints: teleportsim.SSHLogins("a, b", "")}},
+			[]string{`/prod/node/web (SSH logins: "a, b", "")`},
+			"",
+		},
+		"no login": {
+			[]teleportsim.ResourceAccess{{ID: node, Constraints: teleportsim.SSHLogins()}},
+			[]string{"/prod/node/web (narrowed in a way that this release cannot read)"},
+			unreadable,
+		},
+		"a constraint of the future": {
+			[]teleportsim.ResourceAccess{{ID: node, Constraints: append(bytesField(1, []byte("v1")...), bytesField(12)...)}},
+			[]string{"/prod/node/web (narrowed in a way that this release cannot read)"},
+			unreadable,
+		},
+		"a version of the future": {
+			[]teleportsim.ResourceAccess{{ID: node, Constraints: append(bytesField(1, []byte("v2")...), bytesField(11, bytesField(1, 'r')...)...)}},
+			[]string{"/prod/node/web (narrowed in a way that this release cannot read)"},
+			unreadable,
+		},
+		"a detail of the future": {
+			[]teleportsim.ResourceAccess{{ID: node, Constraints: append(bytesField(1, []byte("v1")...), bytesField(11, bytesField(2, 'r')...)...)}},
+			[]string{"/prod/node/web (narrowed in a way that this release cannot read)"},
+			unreadable,
+		},
+		"two constraints": {
+			[]teleportsim.ResourceAccess{{ID: node, Constraints: append(teleportsim.SSHLogins("a"), teleportsim.AWSRoles("b")...)}},
+			[]string{"/prod/node/web (narrowed in a way that this release cannot read)"},
+			unreadable,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			id := file(t, server, teleportsim.Request{ResourceAccess: tc.access, Roles: []string{"access"}, Kind: teleportsim.ShortTerm})
+			r, err := c.Request(soon(t), id)
+			require.NoError(t, err)
+			require.Equal(t, tc.shown, r.Resources)
+			require.Equal(t, tc.only, r.OnlyInTeleport)
+		})
+	}
+}
