@@ -67,9 +67,10 @@ func walked(t *testing.T, s *jirasim.Server, c *Client, way sync.Way) (visited [
 	return nil, nil
 }
 
-var walkStatuses = sync.Statuses{
-	sync.OutcomePending: {"Pending"}, sync.OutcomeApproved: {"Granted", "Approved"}, sync.OutcomeDenied: {"Denied"}, sync.OutcomeExpired: {"Expired"},
-}
+var walkPolicy = sync.Policy{Statuses: sync.Statuses{
+	sync.OutcomePending: {"Pending"}, sync.OutcomeApproved: {"Granted", "Approved"}, sync.OutcomeDenied: {"Denied"},
+	sync.OutcomeExpired: {"Expired"},
+}}
 
 func TestMoveWalksWhereNoTransitionLeads(t *testing.T) {
 	t.Parallel()
@@ -100,7 +101,7 @@ func TestMoveWalksWhereNoTransitionLeads(t *testing.T) {
 			onBoth(t, func(t *testing.T, d jirasim.Deployment) {
 				s, c := arrows(t, d, tt.arrows)
 				for range 2 {
-					visited, err := walked(t, s, c, walkStatuses.Way(tt.to, tt.pending))
+					visited, err := walked(t, s, c, walkPolicy.Way(tt.to, tt.pending))
 					require.NoError(t, err)
 					require.Equal(t, tt.want, visited)
 				}
@@ -112,7 +113,7 @@ func TestMoveWalksWhereNoTransitionLeads(t *testing.T) {
 func TestTheSecondIssueTakesTheShortestWayThatTheFirstHasSeen(t *testing.T) {
 	t.Parallel()
 	s, c := arrows(t, jirasim.Cloud, map[string][]string{"Backlog": {"Selected", "In review"}, "In review": {"Denied"}, "Selected": {"Backlog"}})
-	way := walkStatuses.Way(sync.OutcomeDenied, false)
+	way := walkPolicy.Way(sync.OutcomeDenied, false)
 	for range 2 { // a dead end or two are found out
 		_, _ = walked(t, s, c, way)
 	}
@@ -138,7 +139,7 @@ func TestMoveDoesNotWanderForAStatusThatTheWorkflowLacks(t *testing.T) {
 func TestAWayThatEndsNowhereIsTriedFromThereBeforeItIsGivenUp(t *testing.T) {
 	t.Parallel()
 	s, c := arrows(t, jirasim.Cloud, map[string][]string{"Backlog": {"Selected", "In review"}, "In review": {"Backlog"}, "Selected": {"Backlog"}})
-	way := walkStatuses.Way(sync.OutcomeDenied, false)
+	way := walkPolicy.Way(sync.OutcomeDenied, false)
 	visited, err := walked(t, s, c, way)
 	require.Equal(t, 1, len(visited))
 	require.ErrorIs(t, err, sync.ErrNoTransition)
@@ -153,7 +154,7 @@ func TestAWayThatEndsNowhereIsTriedFromThereBeforeItIsGivenUp(t *testing.T) {
 func TestAChangedWorkflowIsSeen(t *testing.T) {
 	t.Parallel()
 	s, c := arrows(t, jirasim.DataCenter, map[string][]string{"Backlog": {"Selected"}, "Selected": {"Pending"}, "Pending": {"Backlog"}})
-	way := walkStatuses.Way(sync.OutcomeDenied, false)
+	way := walkPolicy.Way(sync.OutcomeDenied, false)
 	_, err := walked(t, s, c, way)
 	require.ErrorIs(t, err, sync.ErrNoTransition)
 	setArrows(s, map[string][]string{"Backlog": {"Selected"}, "Selected": {"Denied"}})
@@ -172,7 +173,7 @@ func TestATransitionThatAsksForAFieldIsNotOnTheWay(t *testing.T) {
 	s.AddTransition(jirasim.Transition{
 		ID: "9", Name: "asks", From: []string{"Backlog"}, To: "Selected", Screen: []string{fieldID}, Required: []string{fieldID},
 	})
-	visited, err := walked(t, s, c, walkStatuses.Way(sync.OutcomeDenied, false))
+	visited, err := walked(t, s, c, walkPolicy.Way(sync.OutcomeDenied, false))
 	require.NoError(t, err)
 	require.Equal(t, []string{"In review", "Denied"}, visited)
 }
