@@ -69,11 +69,11 @@ func (c *Client) noteKey(key string) {
 
 // keyNumber is the number of a key of the configured project; 0 for any other.
 func (c *Client) keyNumber(key string) int {
-	project, number, _ := strings.Cut(key, "-")
-	n, err := strconv.Atoi(number)
-	if err != nil || !strings.EqualFold(project, c.cfg.Project) {
+	at := strings.LastIndexByte(key, '-')
+	if at < 0 || !strings.EqualFold(key[:at], c.cfg.Project) {
 		return 0
 	}
+	n, _ := strconv.Atoi(key[at+1:])
 	return n
 }
 

@@ -143,7 +143,8 @@ func (c *Client) nextStep(
 	ctx context.Context, op string, issue sync.Issue, way sync.Way, offered []transitionJSON,
 ) (sync.Status, error) {
 	to := leading(offered, way)
-	if at := slices.IndexFunc(to, func(s sync.Status) bool { return s.Is(way.To[0]) }); at >= 0 {
+	first := func(s sync.Status) bool { return len(way.To) > 0 && s.Is(way.To[0]) }
+	if at := slices.IndexFunc(to, first); at >= 0 {
 		return to[at], nil
 	}
 	if err := c.learnStatuses(ctx, issue); err != nil {
