@@ -112,7 +112,9 @@ func TestMoveWalksWhereNoTransitionLeads(t *testing.T) {
 
 func TestTheSecondIssueTakesTheShortestWayThatTheFirstHasSeen(t *testing.T) {
 	t.Parallel()
-	s, c := arrows(t, jirasim.Cloud, map[string][]string{"Backlog": {"Selected", "In review"}, "In review": {"Denied"}, "Selected": {"Backlog"}})
+	s, c := arrows(t, jirasim.Cloud, map[string][]string{
+		"Backlog": {"Selected", "In review"}, "In review": {"Denied"}, "Selected": {"Backlog"},
+	})
 	way := walkPolicy.Way(sync.OutcomeDenied, false)
 	for range 2 { // a dead end or two are found out
 		_, _ = walked(t, s, c, way)
@@ -130,7 +132,8 @@ func TestMoveDoesNotWanderForAStatusThatTheWorkflowLacks(t *testing.T) {
 	_, err := walked(t, s, c, way)
 	require.ErrorIs(t, err, sync.ErrNoTransition)
 	require.True(t, asSyncError(t, err).Permanent)
-	require.ErrorContains(t, err, `from "Backlog" the workflow leads to Selected only, and the workflow of issue type "Task" has no status Nowhere`)
+	require.ErrorContains(t, err, `from "Backlog" the workflow leads to Selected only`)
+	require.ErrorContains(t, err, `the workflow of issue type "Task" has no status Nowhere`)
 	_, _ = walked(t, s, c, way)
 	require.Equal(t, 1, s.CallCount("GET project/{project}/statuses"))
 	require.Zero(t, s.CallCount("POST issue/{issue}/transitions"))
@@ -138,7 +141,9 @@ func TestMoveDoesNotWanderForAStatusThatTheWorkflowLacks(t *testing.T) {
 
 func TestAWayThatEndsNowhereIsTriedFromThereBeforeItIsGivenUp(t *testing.T) {
 	t.Parallel()
-	s, c := arrows(t, jirasim.Cloud, map[string][]string{"Backlog": {"Selected", "In review"}, "In review": {"Backlog"}, "Selected": {"Backlog"}})
+	s, c := arrows(t, jirasim.Cloud, map[string][]string{
+		"Backlog": {"Selected", "In review"}, "In review": {"Backlog"}, "Selected": {"Backlog"},
+	})
 	way := walkPolicy.Way(sync.OutcomeDenied, false)
 	visited, err := walked(t, s, c, way)
 	require.Equal(t, 1, len(visited))
@@ -153,7 +158,9 @@ func TestAWayThatEndsNowhereIsTriedFromThereBeforeItIsGivenUp(t *testing.T) {
 
 func TestAChangedWorkflowIsSeen(t *testing.T) {
 	t.Parallel()
-	s, c := arrows(t, jirasim.DataCenter, map[string][]string{"Backlog": {"Selected"}, "Selected": {"Pending"}, "Pending": {"Backlog"}})
+	s, c := arrows(t, jirasim.DataCenter, map[string][]string{
+		"Backlog": {"Selected"}, "Selected": {"Pending"}, "Pending": {"Backlog"},
+	})
 	way := walkPolicy.Way(sync.OutcomeDenied, false)
 	_, err := walked(t, s, c, way)
 	require.ErrorIs(t, err, sync.ErrNoTransition)
@@ -169,7 +176,9 @@ func TestAChangedWorkflowIsSeen(t *testing.T) {
 
 func TestATransitionThatAsksForAFieldIsNotOnTheWay(t *testing.T) {
 	t.Parallel()
-	s, c := arrows(t, jirasim.DataCenter, map[string][]string{"Selected": {"Denied"}, "In review": {"Denied"}, "Backlog": {"In review"}})
+	s, c := arrows(t, jirasim.DataCenter, map[string][]string{
+		"Selected": {"Denied"}, "In review": {"Denied"}, "Backlog": {"In review"},
+	})
 	s.AddTransition(jirasim.Transition{
 		ID: "9", Name: "asks", From: []string{"Backlog"}, To: "Selected", Screen: []string{fieldID}, Required: []string{fieldID},
 	})
@@ -190,7 +199,8 @@ func TestStatusesAreThoseOfAllWorkflowsOnce(t *testing.T) {
 			{ID: "10300", Name: "To Do"}, {ID: "10301", Name: "Pending"}, {ID: "10302", Name: "Genehmigt"},
 			{ID: "10303", Name: "Denied"}, {ID: "10304", Name: "Expired"},
 		}, statuses)
-		s.Inject(jirasim.Fault{Endpoint: "project/{project}/statuses", Times: 1, Effect: jirasim.Respond(http.StatusServiceUnavailable, "")})
+		down := jirasim.Respond(http.StatusServiceUnavailable, "")
+		s.Inject(jirasim.Fault{Endpoint: "project/{project}/statuses", Times: 1, Effect: down})
 		_, err = c.Statuses(testContext(t))
 		require.Error(t, err)
 	})
@@ -205,10 +215,14 @@ func TestMovesTellWhatStoodBesideThemAndWhatMadeThem(t *testing.T) {
 		require.NoError(t, s.Move(issue.ID, "bob", "Pending"))
 		s.MigrateWorkflow("bob", map[string]string{"Pending": "Approved"})
 		require.NoError(t, s.ChangeType(issue.ID, "bob", "Bug", "Denied"))
-		for _, by := range []jirasim.HistoryParticipant{{ID: "rule-7", Type: "rule", DisplayName: "Auto approve"}, {ID: "rule-7", Type: "rule"}, {Type: "rule"}} {
-			require.NoError(t, s.ForceStatusWith(issue.ID, "bob", "Approved", &jirasim.HistoryMetadata{Type: "automation", Generator: &by}))
+		for _, metadata := range []jirasim.HistoryMetadata{
+			{Type: "automation", Generator: &jirasim.HistoryParticipant{ID: "rule-7", Type: "rule", DisplayName: "Auto approve"}},
+			{Generator: &jirasim.HistoryParticipant{ID: "rule-7", Type: "rule"}},
+			{Generator: &jirasim.HistoryParticipant{Type: "rule"}},
+			{Type: "x", Actor: &jirasim.HistoryParticipant{ID: "bob"}},
+		} {
+			require.NoError(t, s.ForceStatusWith(issue.ID, "bob", "Approved", &metadata))
 		}
-		require.NoError(t, s.ForceStatusWith(issue.ID, "bob", "Denied", &jirasim.HistoryMetadata{Type: "x", Actor: &jirasim.HistoryParticipant{ID: "bob"}}))
 		detail, err := c.Read(testContext(t), issue.ID)
 		require.NoError(t, err)
 		var beside [][]string
