@@ -214,11 +214,14 @@ func (w *worker) overdue(ctx context.Context) (bool, error) {
 func (w *worker) held() {
 	w.link.SuspectRequest, w.link.RequestDoubt = false, time.Time{}
 	w.link.CheckedAt = time.Now()
+	if !w.Policy.foreign(w.link) {
+		w.link.SettledAt = time.Time{} // it may have been taken for ended before it had an issue
+	}
 	closing := resolutionKey(w.link, OutcomeExpired)
 	if w.link.Resolved == OutcomeExpired || w.link.HasComment(closing) || w.link.Begun == EffectComment+closing {
 		w.log.Warn("request pending again in Teleport; its issue is opened again")
 		w.link.Retracted++
-		w.link.Resolved, w.link.SettledAt, w.link.Walking = "", time.Time{}, OutcomePending
+		w.link.Resolved, w.link.Walking = "", OutcomePending
 	}
 }
 
