@@ -29,8 +29,8 @@ type memVersion struct {
 
 var errRefused = errors.New("HTTP 400")
 
-// memTracker is Jira: a workflow in which each status reaches each other unless it has arrows, a search index that lags, and
-// keys that are given out one after the other, as ids are here.
+// memTracker is Jira: a workflow in which each status reaches each other unless it has arrows, a
+// search index that lags, and keys that are given out one after the other, as ids are here.
 type memTracker struct {
 	faults
 	mu      stdsync.Mutex
@@ -68,7 +68,8 @@ func (t *memTracker) pull(change func(*memTracker)) {
 	change(t)
 }
 
-// skipKeys lets so many keys go to issues of others, which this account may or may not see, or to none.
+// skipKeys lets so many keys go to issues of others, which this account may or may not see, or to
+// none.
 func (t *memTracker) skipKeys(n int) { t.pull(func(t *memTracker) { t.lastID += n }) }
 
 // find is an issue that Jira has, and shows to the operation.
@@ -97,7 +98,8 @@ func (t *memTracker) tells(i Issue) Issue {
 	return i
 }
 
-// lead lets statuses lead to others alone: "Backlog": {todoStatus}. The workflow has those that are named.
+// lead lets statuses lead to others alone: "Backlog": {todoStatus}. The workflow has those that are
+// named.
 func (t *memTracker) lead(arrows map[string][]Status, has ...Status) {
 	t.pull(func(t *memTracker) { t.arrows, t.has, t.explored = arrows, has, make(map[string]bool) })
 }

@@ -24,7 +24,8 @@ type Way struct {
 type Workflow struct {
 	// Offered are the statuses that a transition leads to from where the issue is now.
 	Offered []Status
-	// Seen are those that issues were offered lately in another status; known is false where none was asked about.
+	// Seen are those that issues were offered lately in another status; known is false where none
+	// was asked about.
 	Seen func(Status) (to []Status, known bool)
 	// Statuses are all that the issue's workflow has; nil when that is not known.
 	Statuses []Status
@@ -33,9 +34,10 @@ type Workflow struct {
 // Arrived reports whether the way ends in this status.
 func (w Way) Arrived(s Status) bool { return isAmong(w.To, s) }
 
-// Next is the status to move an issue to next, one of those that it is offered where it is: on the way to the first of To
-// that the workflow leads to. Where none is offered and none was seen further on, it goes to where nobody has looked yet.
-// It finds none when nothing is left to try, or no step.
+// Next is the status to move an issue to next, one of those that it is offered where it is: on the
+// way to the first of To that the workflow leads to. Where none is offered and none was seen
+// further on, it goes to where nobody has looked yet. It finds none when nothing is left to try, or
+// no step.
 func (w Way) Next(at Status, flow Workflow) (next Status, ok bool) {
 	for _, want := range w.To {
 		if next, ok := w.toward(want, at, flow); ok {
@@ -55,7 +57,8 @@ func (w Way) toward(want string, at Status, flow Workflow) (next Status, ok bool
 	}
 	wanted := func(s Status) bool { return s.Is(want) }
 	passed := func(s Status) bool {
-		return w.Arrived(s) || isAmong(w.Never, s) || slices.ContainsFunc(w.Visited, func(v Status) bool { return sameStatus(v, s) })
+		visited := func(v Status) bool { return sameStatus(v, s) }
+		return w.Arrived(s) || isAmong(w.Never, s) || slices.ContainsFunc(w.Visited, visited)
 	}
 	free := func(s Status) bool { return !passed(s) && !isAmong(w.Avoid, s) }
 	if next, ok := flow.search(at, steps, wanted, free); ok {
@@ -78,8 +81,8 @@ func (w Way) toward(want string, at Status, flow Workflow) (next Status, ok bool
 	return flow.search(at, steps-1, unknown, free)
 }
 
-// search finds the shortest way to a status that end accepts, in at most so many steps and through statuses that pass
-// accepts, and returns the first step of it.
+// search finds the shortest way to a status that end accepts, in at most so many steps and through
+// statuses that pass accepts, and returns the first step of it.
 func (f Workflow) search(at Status, steps int, end, pass func(Status) bool) (first Status, ok bool) {
 	type path struct{ first, last Status }
 	met := []Status{at}

@@ -67,7 +67,8 @@ func (s *Server) RemoveTransition(id string) {
 	})
 }
 
-// SetWorkflow replaces the workflow of all issue types: the status in which issues begin, and all arrows.
+// SetWorkflow replaces the workflow of all issue types: the status in which issues begin, and all
+// arrows.
 func (s *Server) SetWorkflow(initial string, transitions ...Transition) {
 	s.administer(func(d *setup) {
 		d.mustStatus(initial)
@@ -80,8 +81,8 @@ func (s *Server) SetWorkflow(initial string, transitions ...Transition) {
 	})
 }
 
-// TranslateStatus shows a status under another name, as accounts of another language see it; histories keep the name itself.
-// An empty name takes that back.
+// TranslateStatus shows a status under another name, as accounts of another language see it;
+// histories keep the name itself. An empty name takes that back.
 func (s *Server) TranslateStatus(status, shown string) {
 	s.administer(func(d *setup) {
 		d.mustStatus(status)
@@ -98,7 +99,8 @@ func (s *Server) SkipKeys(project string, n int) {
 	s.site.nextKey[project] += n
 }
 
-// HideIssue lets the security of an issue keep it from a user: it is not found by key, and in no search.
+// HideIssue lets the security of an issue keep it from a user: it is not found by key, and in no
+// search.
 func (s *Server) HideIssue(issue, user string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

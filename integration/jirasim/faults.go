@@ -21,8 +21,8 @@ type Fault struct {
 	Effect Effect
 }
 
-// Effect is what a Fault does to a call: one of Respond, Delay, Hang, DropBefore, LoseAnswer, HangAnswer, NotShown,
-// FinishLate, FinishNever.
+// Effect is what a Fault does to a call: one of Respond, Delay, Hang, DropBefore, LoseAnswer,
+// HangAnswer, NotShown, FinishLate, FinishNever.
 type Effect struct {
 	kind     effectKind
 	status   int
@@ -76,13 +76,14 @@ func LoseAnswer() Effect { return Effect{kind: effectLoseAnswer} }
 // HangAnswer lets the call take effect and holds back the answer until the client gives up or the fault is removed.
 func HangAnswer() Effect { return Effect{kind: effectHangAnswer} }
 
-// NotShown answers the call as if the issue were not there, by whatever id or key it is asked for: 404, or absent from
-// bulkfetch and searches. A replica of Jira that lags, or a permission that flickers, does that.
+// NotShown answers the call as if the issue were not there, by whatever id or key it is asked for:
+// 404, or absent from bulkfetch and searches. A replica of Jira that lags, or a permission that
+// flickers, does that.
 func NotShown(issue string) Effect { return Effect{kind: effectNotShown, issue: issue} }
 
-// FinishLate lets a create take its key and end as answer says, one of Respond, LoseAnswer and HangAnswer, while the issue
-// itself is not there before that time, or FinishCreates; with zero, before FinishCreates. A create that Jira refuses is
-// answered as such.
+// FinishLate lets a create take its key and end as answer says, one of Respond, LoseAnswer and
+// HangAnswer, while the issue itself is not there before that time, or FinishCreates; with zero,
+// before FinishCreates. A create that Jira refuses is answered as such.
 func FinishLate(after time.Duration, answer Effect) Effect {
 	answer.creation = &fate{after: after}
 	return unfinished(answer)

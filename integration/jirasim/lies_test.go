@@ -210,7 +210,8 @@ func TestHistoryTellsWhatStandsBesideAMoveAndWhatMadeIt(t *testing.T) {
 	rule := &jirasim.HistoryMetadata{
 		Type: "automation", Generator: &jirasim.HistoryParticipant{ID: "rule-7", Type: "rule", DisplayName: "Auto approve"},
 	}
-	require.NoError(t, s.ForceStatusWith(id, "bob", "Denied", rule, jirasim.ChangeItem{Field: "resolution", FieldID: "resolution", ToString: "Done"}))
+	resolved := jirasim.ChangeItem{Field: "resolution", FieldID: "resolution", ToString: "Done"}
+	require.NoError(t, s.ForceStatusWith(id, "bob", "Denied", rule, resolved))
 	a := c.get("issue/" + id + "?expand=changelog")
 	newest := at(t, a.body, "changelog", "histories", 0)
 	require.Equal(t, "Auto approve", at(t, newest, "historyMetadata", "generator", "displayName"))

@@ -90,8 +90,8 @@ func (s *Server) ForceStatus(issue, author, status string) error {
 	return s.ForceStatusWith(issue, author, status, nil)
 }
 
-// ForceStatusWith is ForceStatus in an entry of the history that has metadata, and other items beside the status: what an
-// app or a rule does as the author, or a bulk operation.
+// ForceStatusWith is ForceStatus in an entry of the history that has metadata, and other items
+// beside the status: what an app or a rule does as the author, or a bulk operation.
 func (s *Server) ForceStatusWith(issue, author, status string, metadata *HistoryMetadata, beside ...ChangeItem) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,8 +114,9 @@ func (s *Server) migrate(i *Issue, author string, to Status, metadata *HistoryMe
 	i.Status = to
 }
 
-// MigrateWorkflow gives the issues another workflow, as an administrator does: those in a status that the map names go to
-// the one that it maps to, each in one entry of its history with the workflow, under the administrator's name.
+// MigrateWorkflow gives the issues another workflow, as an administrator does: those in a status
+// that the map names go to the one that it maps to, each in one entry of its history with the
+// workflow, under the administrator's name.
 func (s *Server) MigrateWorkflow(author string, statuses map[string]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

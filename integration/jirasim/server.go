@@ -63,8 +63,8 @@ func (s *Server) SetIndexLag(lag func() time.Duration) {
 	s.lag = lag
 }
 
-// FreezeIndex lets the search index stand still until thaw: searches show what they show now, whatever happens. Thawed, it
-// shows all changes whose lag is over.
+// FreezeIndex lets the search index stand still until thaw: searches show what they show now,
+// whatever happens. Thawed, it shows all changes whose lag is over.
 func (s *Server) FreezeIndex() (thaw func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,8 +86,8 @@ func (s *Server) indexTime() time.Time {
 	return s.cfg.Now()
 }
 
-// ShiftClock sets by how much Jira's clock is ahead of Config.Now, or behind it: what Jira stores and says from now on.
-// How long the index lags and what limits allow does not depend on it.
+// ShiftClock sets by how much Jira's clock is ahead of Config.Now, or behind it: what Jira stores
+// and says from now on. How long the index lags and what limits allow does not depend on it.
 func (s *Server) ShiftClock(ahead time.Duration) { s.shift.Store(int64(ahead)) }
 
 // HoldReads lets calls that read the issue (GET issue, its changelog, bulkfetch) show it as it is now, whatever becomes of it, until

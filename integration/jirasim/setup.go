@@ -53,7 +53,8 @@ const createScreen = "Create Screen"
 func newSetup(cfg Config) setup {
 	d := setup{
 		projects: slices.Clone(cfg.Projects), types: slices.Clone(cfg.IssueTypes), statuses: slices.Clone(cfg.Statuses),
-		transitions: slices.Clone(cfg.Transitions), required: slices.Clone(cfg.Required), initial: cfg.Initial, translated: map[string]string{},
+		transitions: slices.Clone(cfg.Transitions), required: slices.Clone(cfg.Required),
+		initial: cfg.Initial, translated: map[string]string{},
 		contexts: map[string][]fieldContext{}, lastID: 10600,
 	}
 	d.screens = []*screen{{id: 1, tab: 10, name: DefaultScreen, fields: []string{"summary", "description", "environment", "labels", "duedate", "priority"}}}
@@ -71,7 +72,8 @@ func newSetup(cfg Config) setup {
 
 // withoutSetup takes out of a Config what belongs to setup.
 func (c *Config) withoutSetup() {
-	c.Projects, c.IssueTypes, c.Statuses, c.Transitions, c.Fields, c.Required, c.Screens, c.Initial = nil, nil, nil, nil, nil, nil, nil, ""
+	c.Projects, c.IssueTypes, c.Statuses, c.Transitions, c.Fields, c.Required, c.Screens = nil, nil, nil, nil, nil, nil, nil
+	c.Initial = ""
 }
 
 func (d *setup) newID() int {

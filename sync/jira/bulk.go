@@ -72,8 +72,8 @@ func (c *Client) issues(ctx context.Context, ids []string, size int, bulk bulk) 
 	return all, nil
 }
 
-// bulkCloud reads up to 100 issues. All are left to be read one by one where Jira does not offer the call, or
-// not to this token.
+// bulkCloud reads up to 100 issues. All are left to be read one by one where Jira does not offer
+// the call, or not to this token.
 func (c *Client) bulkCloud(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
 	l, offered, err := c.bulkFetch(ctx, ids)
 	if err != nil {
@@ -88,8 +88,8 @@ func (c *Client) bulkCloud(ctx context.Context, ids []string) (found []sync.Issu
 	return found, nil, nil
 }
 
-// bulkFetch reads up to 100 issues by id or key, with some issue properties, past the search index. offered is false where
-// Jira does not offer the call.
+// bulkFetch reads up to 100 issues by id or key, with some issue properties, past the search index.
+// offered is false where Jira does not offer the call.
 func (c *Client) bulkFetch(ctx context.Context, idsOrKeys []string, properties ...string) (l issuePage, offered bool, err error) {
 	body := map[string]any{"issueIdsOrKeys": idsOrKeys, "fields": c.searchFields()}
 	if len(properties) > 0 {

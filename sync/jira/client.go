@@ -11,8 +11,8 @@
 //   - neither credentials nor bodies get into an error or a log.
 //
 // Connect finds out once what the deployment is, which account the agent uses and which number the custom field has, and
-// checks what the work rests on. The Client that it returns has no state but that, the pace, the pauses, for a minute what groups people are in, and how
-// issues move.
+// checks what the work rests on. The Client that it returns has no state but that, the pace, the pauses, for a minute what
+// groups people are in, how issues move, and which keys of the project it has seen.
 //
 // All calls share one pace and wait for their turn before they are sent, those that follow a person's move first and bulk calls last
 // (sync.Priority); a write waits before its commit callback and is then sent at once. The pace falls when Jira's headers say that a limit is near,

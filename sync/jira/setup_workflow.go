@@ -25,7 +25,8 @@ type workflowSight struct {
 	untold string
 }
 
-// moveSight is a way that the agent or a person has to take an issue, from a status of the workflow to one of an outcome.
+// moveSight is a way that the agent or a person has to take an issue, from a status of the workflow
+// to one of an outcome.
 type moveSight struct {
 	from    statusJSON
 	to      []string
@@ -107,8 +108,8 @@ func (c *Client) workflowsOf(ctx context.Context, project string) (all []workflo
 	return all, err
 }
 
-// movesBetween are the ways from each pending status to each other outcome and back, and from each outcome to each
-// other, where Teleport decides otherwise than Jira.
+// movesBetween are the ways from each pending status to each other outcome and back, and from each
+// outcome to each other, where Teleport decides otherwise than Jira.
 func (s *Setup) movesBetween(known map[sync.Outcome][]statusJSON) []moveSight {
 	var moves []moveSight
 	add := func(from, to []statusJSON, decided bool) {
@@ -144,9 +145,10 @@ func (s *Setup) movesBetween(known map[sync.Outcome][]statusJSON) []moveSight {
 	return moves
 }
 
-// askForMoves asks the newest issue in each status which transitions it offers: that is all that Jira tells of a workflow
-// to those who do not administer it, and it holds for the account that will use them. A status without an issue stays
-// untold, unless a transition is known to lead on from every status.
+// askForMoves asks the newest issue in each status which transitions it offers: that is all that
+// Jira tells of a workflow to those who do not administer it, and it holds for the account that
+// will use them. A status without an issue stays untold, unless a transition is known to lead on
+// from every status.
 func (s *Setup) askForMoves(ctx context.Context, seen *sight, has []statusJSON) error {
 	if len(seen.flow.moves) == 0 {
 		return nil
@@ -180,7 +182,8 @@ func (s *Setup) askForMoves(ctx context.Context, seen *sight, has []statusJSON) 
 	return nil
 }
 
-// graph is what Jira tells of a workflow. A status without offers is one that no issue was in to be asked.
+// graph is what Jira tells of a workflow. A status without offers is one that no issue was in to be
+// asked.
 type graph struct {
 	offers     map[string][]transitionJSON // by status id
 	everywhere []transitionJSON            // Cloud marks them
@@ -192,8 +195,8 @@ type leg struct {
 	before *leg
 }
 
-// findWay finds the shortest way, of at most sync.MaxWay transitions, and what they ask for. As sync.Way it goes through
-// no status of an outcome, unless the request is decided.
+// findWay finds the shortest way, of at most sync.MaxWay transitions, and what they ask for. As
+// sync.Way it goes through no status of an outcome, unless the request is decided.
 func (s *Setup) findWay(g graph, m *moveSight) {
 	m.offered = no
 	var level []*leg

@@ -17,26 +17,31 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// Jira gives out the keys of a project one after the other, each when a create begins, and a read by key asks the database
-// and not the search index. So the keys after the last one known tell whether a create happened. Some keys have no issue:
-// the create failed, or is not finished, or the issue was deleted, or this account may not see it.
+// Jira gives out the keys of a project one after the other, each when a create begins, and a read
+// by key asks the database and not the search index. So the keys after the last one known tell
+// whether a create happened. Some keys have no issue: the create failed, or is not finished, or the
+// issue was deleted, or this account may not see it.
 
 const (
 	// keysAtOnce is how many keys Cloud is asked for in one call.
 	keysAtOnce = 100
-	// gapCloud and gapDataCenter are how many keys in a row are missing where the keys end. On Data Center each is a call.
+	// gapCloud and gapDataCenter are how many keys in a row are missing where the keys end. On Data
+	// Center each is a call.
 	gapCloud      = 20
 	gapDataCenter = 5
-	// gapUnknown is the same where no key of the project is known at all, since its first issues may all be gone.
+	// gapUnknown is the same where no key of the project is known at all, since its first issues
+	// may all be gone.
 	gapUnknown = 25
-	// maxKeysCloud and maxKeysDataCenter bound the keys that one Trace looks at: at 10 calls a second some 5 s and 30 s.
+	// maxKeysCloud and maxKeysDataCenter bound the keys that one Trace looks at: at 10 calls a
+	// second some 5 s and 30 s.
 	maxKeysCloud      = 5000
 	maxKeysDataCenter = 300
 	// scanAge is how long what a scan has seen serves other requests.
 	scanAge = time.Second
 	// lateCreate is how long a missing key below others may still get its issue.
 	lateCreate = 2 * time.Minute
-	// oldFound is how many issues that were not changed since a time show that no issue below was made after it.
+	// oldFound is how many issues that were not changed since a time show that no issue below was
+	// made after it.
 	oldFound = 3
 	// maxTraced bounds the agent's own issues that are remembered, at some 500 bytes each.
 	maxTraced = 10_000
@@ -69,11 +74,11 @@ func (c *Client) noteKey(key string) {
 
 // keyNumber is the number of a key of the configured project; 0 for any other.
 func (c *Client) keyNumber(key string) int {
-	project, number, _ := strings.Cut(key, "-")
-	n, err := strconv.Atoi(number)
-	if err != nil || !strings.EqualFold(project, c.cfg.Project) {
+	at := strings.LastIndexByte(key, '-')
+	if at < 0 || !strings.EqualFold(key[:at], c.cfg.Project) {
 		return 0
 	}
+	n, _ := strconv.Atoi(key[at+1:])
 	return n
 }
 
@@ -93,8 +98,9 @@ func (c *Client) lastKey() int {
 	return c.traces.last
 }
 
-// Trace looks for the issues that the agent's account made for a request by the keys that Jira has given out. One scan
-// serves all requests that ask within scanAge. What one call does not get to, the next goes on from.
+// Trace looks for the issues that the agent's account made for a request by the keys that Jira has
+// given out. One scan serves all requests that ask within scanAge. What one call does not get to,
+// the next goes on from.
 func (c *Client) Trace(
 	ctx context.Context, requestID, after string, since time.Time,
 ) (found []sync.Issue, complete bool, err error) {
@@ -135,7 +141,8 @@ type scan struct {
 	left int // how many keys may still be looked at
 }
 
-// run looks at all keys after a number, or since a time where that is zero, and reports whether it got to all.
+// run looks at all keys after a number, or since a time where that is zero, and reports whether it
+// got to all.
 func (s *scan) run(ctx context.Context, after int, since time.Time) (complete bool, err error) {
 	known := max(after, s.lastKey())
 	if known == 0 {
@@ -201,7 +208,8 @@ func (s *scan) goUp(ctx context.Context, known int) (complete bool, err error) {
 	return true, nil
 }
 
-// goDown looks at the keys below those that were looked at: down to after, or to where issues are older than since.
+// goDown looks at the keys below those that were looked at: down to after, or to where issues are
+// older than since.
 func (s *scan) goDown(ctx context.Context, after int, since time.Time) (complete bool, err error) {
 	size := 1
 	if s.deployment == Cloud {
@@ -245,7 +253,8 @@ func (s *scan) look(ctx context.Context, keys []int) ([]sync.Issue, error) {
 	there := make(map[int]bool)
 	for _, i := range found {
 		there[s.keyNumber(i.Key)] = true
-		if i.ByAgent && i.Property != "" && !slices.ContainsFunc(s.own[i.Property], func(o sync.Issue) bool { return o.ID == i.ID }) {
+		known := func(o sync.Issue) bool { return o.ID == i.ID }
+		if i.ByAgent && i.Property != "" && !slices.ContainsFunc(s.own[i.Property], known) {
 			s.traced++
 			s.own[i.Property] = append(s.own[i.Property], i)
 		}
@@ -260,7 +269,8 @@ func (s *scan) look(ctx context.Context, keys []int) ([]sync.Issue, error) {
 			delete(s.missing, n)
 		}
 	}
-	// What lies between the keys that were looked at before and the highest that is there now is missing.
+	// What lies between the keys that were looked at before and the highest that is there now is
+	// missing.
 	for _, n := range keys {
 		if _, noted := s.missing[n]; !there[n] && !noted && n < s.high {
 			s.missing[n] = time.Now()
@@ -274,7 +284,8 @@ func (s *scan) look(ctx context.Context, keys []int) ([]sync.Issue, error) {
 	return found, nil
 }
 
-// byKeys reads issues by key past the search index. An issue that moved to another project comes with its new key.
+// byKeys reads issues by key past the search index. An issue that moved to another project comes
+// with its new key.
 func (s *scan) byKeys(ctx context.Context, numbers []int) (found []sync.Issue, err error) {
 	keys := make([]string, len(numbers))
 	for i, n := range numbers {
@@ -309,7 +320,8 @@ func (s *scan) byKeys(ctx context.Context, numbers []int) (found []sync.Issue, e
 	return found, nil
 }
 
-// newestKey is the newest key that the search index shows; 0 where it shows no issue of the project.
+// newestKey is the newest key that the search index shows; 0 where it shows no issue of the
+// project.
 func (s *scan) newestKey(ctx context.Context) (int, error) {
 	r := request{
 		op: s.op, method: http.MethodPost, endpoint: "search", scope: sync.ScopeSide,

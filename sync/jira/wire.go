@@ -146,8 +146,9 @@ func (c *Client) issue(in issueJSON) (sync.Issue, error) {
 	return out, nil
 }
 
-// property is the issue property that holds the request ID. Data Center's document nests properties within properties, Jira's
-// answers have been seen flat. A property that is not a string is not the agent's.
+// property is the issue property that holds the request ID. Data Center's document nests properties
+// within properties, Jira's answers have been seen flat. A property that is not a string is not the
+// agent's.
 func (in issueJSON) property() (value string) {
 	properties := in.Properties
 	var nested map[string]json.RawMessage
@@ -195,7 +196,8 @@ type itemJSON struct {
 	ToString   string `json:"toString"`
 }
 
-// isStatus reports whether it is the status that changed. fieldId is often absent. A custom field may be called Status too.
+// isStatus reports whether it is the status that changed. fieldId is often absent. A custom field
+// may be called Status too.
 func (i itemJSON) isStatus() bool {
 	byName := i.FieldID == "" && strings.EqualFold(i.Field, "status") && !strings.EqualFold(i.FieldType, "custom")
 	return i.FieldID == "status" || byName

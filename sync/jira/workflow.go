@@ -16,11 +16,11 @@ const (
 	// initialAge is how long the status that issues begin in is believed. When somebody changes that, the agent's new issues are taken for being there until
 	// a poll shows otherwise, for some seconds each.
 	initialAge = time.Hour
-	// maxOffers bounds what is remembered: some statuses of a few issue types. People may give an issue any type, and
-	// move it to any project.
+	// maxOffers bounds what is remembered: some statuses of a few issue types. People may give an
+	// issue any type, and move it to any project.
 	maxOffers = 200
-	// flowAge is how long what was seen of a workflow tells which ways there are: after an administrator has changed it,
-	// an issue may go a wrong way, or none, for so long.
+	// flowAge is how long what was seen of a workflow tells which ways there are: after an
+	// administrator has changed it, an issue may go a wrong way, or none, for so long.
 	flowAge = 5 * time.Minute
 	// maxMoved bounds how many issues are known to have been moved, at some 50 bytes each.
 	maxMoved = 10_000
@@ -150,7 +150,8 @@ func (c *Client) learnStatuses(ctx context.Context, i sync.Issue) error {
 	return err
 }
 
-// Statuses are those of the project's workflows; sync.ErrNotFound where Jira does not show the project to this account.
+// Statuses are those of the project's workflows; sync.ErrNotFound where Jira does not show the
+// project to this account.
 func (c *Client) Statuses(ctx context.Context) ([]sync.Status, error) {
 	kinds, err := c.workflows(ctx)
 	var answer *answerError

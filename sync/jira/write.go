@@ -68,7 +68,8 @@ func (c *Client) creationFields(d sync.Draft) map[string]any {
 	return fields
 }
 
-// explainField adds the remedy where Jira refuses the custom field by its number. screen is the one that the call asks.
+// explainField adds the remedy where Jira refuses the custom field by its number. screen is the one
+// that the call asks.
 func (c *Client) explainField(err error, screen string) error {
 	var e *sync.Error
 	var answer *answerError
@@ -78,8 +79,9 @@ func (c *Client) explainField(err error, screen string) error {
 	return err
 }
 
-// Drive brings an issue on along the way: by a transition to its end that Jira offered lately to another issue where this
-// one was seen, in one call; where none is remembered, or Jira refuses it, from a fresh read.
+// Drive brings an issue on along the way: by a transition to its end that Jira offered lately to
+// another issue where this one was seen, in one call; where none is remembered, or Jira refuses it,
+// from a fresh read.
 func (c *Client) Drive(
 	ctx context.Context, seen sync.Issue, way sync.Way, commit func(context.Context, sync.Status) error,
 ) (sync.Issue, error) {
@@ -137,13 +139,14 @@ func (c *Client) Move(
 	return issue, nil
 }
 
-// nextStep is where an issue goes next along the way. What statuses its workflow has is asked about only where the first
-// of way.To is not a step away.
+// nextStep is where an issue goes next along the way. What statuses its workflow has is asked about
+// only where the first of way.To is not a step away.
 func (c *Client) nextStep(
 	ctx context.Context, op string, issue sync.Issue, way sync.Way, offered []transitionJSON,
 ) (sync.Status, error) {
 	to := leading(offered, way)
-	if at := slices.IndexFunc(to, func(s sync.Status) bool { return s.Is(way.To[0]) }); at >= 0 {
+	first := func(s sync.Status) bool { return len(way.To) > 0 && s.Is(way.To[0]) }
+	if at := slices.IndexFunc(to, first); at >= 0 {
 		return to[at], nil
 	}
 	if err := c.learnStatuses(ctx, issue); err != nil {
