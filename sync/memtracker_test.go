@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	stdsync "sync"
 	"time"
 )
@@ -12,9 +13,10 @@ import (
 // memIssue is an issue with its history, as Jira keeps it.
 type memIssue struct {
 	Detail
-	created  time.Time
-	lagging  []Issue // earlier versions, oldest first
-	archived bool    // read by id, not found and not changed; the issue itself does not tell
+	created     time.Time
+	description string
+	lagging     []Issue // earlier versions, oldest first
+	archived    bool    // read by id, not found and not changed; the issue itself does not tell
 }
 
 var errRefused = errors.New("HTTP 400")
@@ -32,6 +34,7 @@ type memTracker struct {
 	late    time.Duration       // of what reads of issues with their history show of moves
 	groups  map[string][]string // by account id; nil: this account may not see them
 	dead    map[string]bool     // statuses that no transition leads to, by name
+	poison  string              // a text that the database does not take; empty: it takes all
 	memory  *memMemory          // nil: nothing is remembered of how issues move
 }
 
@@ -344,7 +347,11 @@ func (t *memTracker) Create(ctx context.Context, d Draft, commit func(context.Co
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.storable("create", d.Summary+d.Description); err != nil {
+		return Issue{}, err
+	}
 	i := t.made(d.RequestID)
+	i.description = d.Description
 	told := Issue{ID: i.Issue.ID, Key: i.Issue.Key, Project: i.Issue.Project, RequestID: d.RequestID, Property: d.RequestID, ByAgent: true}
 	if t.memory != nil && t.memory.initial != (Status{}) {
 		told.Status, told.Assumed = t.memory.initial, time.Now()
@@ -473,8 +480,19 @@ func (t *memTracker) Comment(ctx context.Context, id, key, body string, commit f
 	if err != nil {
 		return err
 	}
+	if err := t.storable("comment", body); err != nil {
+		return err
+	}
 	t.say(i, agentAccount, key, body)
 	return t.leave("jira", "comment")
+}
+
+// storable fails, as Jira does with a 500 while it answers all else, for a text that it does not take.
+func (t *memTracker) storable(op, text string) error {
+	if t.poison == "" || !strings.Contains(text, t.poison) {
+		return nil
+	}
+	return &Error{Side: "jira", Op: op, Uncertain: true, Err: errors.New("HTTP 500")}
 }
 
 func (t *memTracker) say(i *memIssue, author Person, key, body string) {
