@@ -90,7 +90,7 @@ func (k clicks) putOnScreen(field string) string {
 	case k.dataCenter:
 		return fmt.Sprintf("%s → Screens → the screens beside Create Issue and Edit Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
 	}
-	return fmt.Sprintf("%s → Work items (Issues) → Screens → the screens beside Create Issue and Edit Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
+	return fmt.Sprintf("%s → Work items (Issues) → Screens → the screens beside Edit Issue and Create Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
 }
 
 // configuration is where the project says of its fields which are hidden and which required.
