@@ -299,3 +299,43 @@ func TestATextThatJiraCannotStoreIsTheTroubleOfItsRequestAlone(t *testing.T) {
 		require.True(t, e.Uncertain)
 	})
 }
+
+func TestSetupPutsTheFieldIntoTheFieldScheme(t *testing.T) {
+	t.Parallel()
+	schemes := func(c *jirasim.Config) { c.FieldSchemes = true }
+	for name, change := range map[string]func(*jirasim.Config){"new field": func(*jirasim.Config) {}, "field that is there": withFields(textLine)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, s := planned(t, administeredJira(jirasim.Cloud, schemes, change))
+			_, err := apply(testContext(t), s)
+			require.NoError(t, err)
+			require.Contains(t, s.Done(), `let the field scheme of project OPS hold the custom field "teleportAccessRequestId"`)
+			allHolds(t, s)
+			connects(t, s)
+			require.Equal(t, 1, server.CallCount("PUT config/fieldschemes/fields"))
+		})
+	}
+}
+
+func TestAFieldSchemeThatLeavesTheTypeOutKeepsTheOthers(t *testing.T) {
+	t.Parallel()
+	_, s := planned(t, administeredJira(jirasim.Cloud, withFields(textLine), func(c *jirasim.Config) { c.FieldSchemes = true }))
+	restricted := func(types ...int) {
+		_, err := s.c.do(testContext(t), request{
+			method: http.MethodPut, endpoint: "config/fieldschemes/fields",
+			body: map[string]any{"customfield_10042": []any{map[string]any{"schemeIds": []int{30_000}, "restrictedToWorkTypes": types}}},
+		}, nil)
+		require.NoError(t, err)
+		require.NoError(t, s.look(testContext(t)))
+	}
+	restricted(10201)
+	f := found(t, s, "jira.field.context")
+	require.Equal(t, sync.Fails, f.Condition)
+	require.Contains(t, f.Found, "the field scheme")
+	_, err := apply(testContext(t), s)
+	require.NoError(t, err)
+	allHolds(t, s)
+	scheme, err := s.c.schemeOf(testContext(t), "customfield_10042", s.seen)
+	require.NoError(t, err)
+	require.Equal(t, []int64{10201, 10200}, scheme.types)
+}

@@ -106,6 +106,8 @@ func (s *Setup) contextFinding() sync.Finding {
 	switch {
 	case !found:
 		return s.skipped(checkContext)
+	case s.seen.scheme.covers == no:
+		return s.remedied(finding(checkContext, sync.Fails, fmt.Sprintf("the field scheme of project %s does not hold %s for issue type %q", k.project, field.ID, k.kind)))
 	case s.seen.offered == yes || s.seen.context.covers == yes:
 		return finding(checkContext, sync.Holds, fmt.Sprintf("%s applies to %s", field.ID, where))
 	case s.seen.context.covers == no:

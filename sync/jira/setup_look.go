@@ -27,6 +27,7 @@ type sight struct {
 	// described is whether the create screen shows the description, which the agent fills in with the field.
 	described answerOf
 	context   contextSight
+	scheme    schemeSight
 	// screens are those that should show the field, as far as the account may see screens.
 	screens []screenSight
 	flow    workflowSight
@@ -163,7 +164,7 @@ func (s *Setup) lookAtField(ctx context.Context, seen *sight) error {
 	if err := s.lookBehind(ctx, seen, field); !seen.refused(err) && !notTold(err) {
 		return err
 	}
-	seen.context, seen.screens = contextSight{}, nil
+	seen.context, seen.scheme, seen.screens = contextSight{}, schemeSight{}, nil
 	return nil
 }
 
@@ -183,6 +184,11 @@ func (s *Setup) lookBehind(ctx context.Context, seen *sight, field fieldJSON) er
 	if seen.offered != yes && field.ID != "" {
 		if seen.context, err = s.c.contextOf(ctx, field.ID, *seen); err != nil {
 			return err
+		}
+		if s.c.deployment == Cloud {
+			if seen.scheme, err = s.c.schemeOf(ctx, field.ID, *seen); err != nil {
+				return err
+			}
 		}
 		if seen.hidden && seen.context.covers == unknown {
 			seen.context.covers = no
