@@ -76,6 +76,7 @@ func endpoints() []endpoint {
 		{method: get, template: "issue/{issue}", serve: (*Server).getIssue},
 		{method: put, template: "issue/{issue}", serve: (*Server).putIssue},
 		{method: get, template: "issue/{issue}/changelog", only: Cloud, serve: (*Server).getChangelog},
+		{method: get, template: "issue/{issue}/editmeta", serve: (*Server).getEditMeta},
 		{method: get, template: "issue/{issue}/transitions", serve: (*Server).getTransitions},
 		{method: post, template: "issue/{issue}/transitions", serve: (*Server).postTransition},
 		{method: get, template: "issue/{issue}/properties", serve: (*Server).getProperties},

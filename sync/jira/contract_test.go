@@ -152,6 +152,29 @@ func TestAnUnplacedFieldIsNotMadeAgain(t *testing.T) {
 	})
 }
 
+func TestWhoSeesNoScreensIsToldOfTheEditScreen(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
+		server, s := planned(t, administeredJira(d, ownScreens, withoutAdministration, withFields(textLine), func(c *jirasim.Config) {
+			c.Screens[0].Fields = append(c.Screens[0].Fields, textLine.ID)
+		}))
+		f := found(t, s, "jira.field.screen")
+		require.Equal(t, sync.Doubt, f.Condition)
+		require.Contains(t, f.Found, "when issues are edited")
+		require.Contains(t, f.Remedy, "Edit Issue")
+		server.UpdateUser("agent", func(u *jirasim.User) {
+			u.Permissions = slices.DeleteFunc(jirasim.AllPermissions(), func(p string) bool { return p == jirasim.EditIssues })
+		})
+		require.NoError(t, s.look(testContext(t)))
+		require.Equal(t, sync.Holds, found(t, s, "jira.field.screen").Condition, "who may not edit is told nothing")
+		server.UpdateUser("agent", func(u *jirasim.User) { u.Permissions = jirasim.AllPermissions() })
+		server.AddFieldToScreen(textLine.ID, "OPS: Task Management Edit/View Issue Screen")
+		require.NoError(t, s.look(testContext(t)))
+		allHolds(t, s)
+		connects(t, s)
+	})
+}
+
 func TestARefusedEditNamesTheEditScreen(t *testing.T) {
 	t.Parallel()
 	server, s := planned(t, administeredJira(jirasim.Cloud, ownScreens, withFields(textLine), func(c *jirasim.Config) {

@@ -136,6 +136,9 @@ func (s *Setup) screenFinding() sync.Finding {
 			"fills in, is not", field.ID, k.kind, k.project)))
 	case s.seen.offered == yes && lacking != "":
 		return s.remedied(finding(checkScreen, sync.Doubt, fmt.Sprintf("%s is offered on creation, but is not on %s, which the project may edit issues on", field.ID, lacking)))
+	case s.seen.edited == no:
+		return s.remedied(finding(checkScreen, sync.Doubt, fmt.Sprintf("%s is offered on creation, but not when issues are edited: a request ID that somebody takes out of "+
+			"its issue cannot be put back", field.ID)))
 	case s.seen.offered == yes:
 		return finding(checkScreen, sync.Holds, fmt.Sprintf("%s is offered when issues of type %q are created in project %s", field.ID, k.kind, k.project))
 	case lacking != "":

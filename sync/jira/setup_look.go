@@ -24,6 +24,8 @@ type sight struct {
 	hidden bool
 	// offered is whether the create screen shows the field. It does so only if all is well with context and screen.
 	offered answerOf
+	// edited is whether the edit screen shows the field, where it was not seen among the screens.
+	edited answerOf
 	// described is whether the create screen shows the description, which the agent fills in with the field.
 	described answerOf
 	context   contextSight
@@ -157,6 +159,11 @@ func (s *Setup) lookAtField(ctx context.Context, seen *sight) error {
 	}
 	if !found {
 		seen.offered = unknown
+	}
+	if seen.offered == yes && !seen.admin && seen.kind.ID != "" {
+		if seen.edited, err = s.c.editOffers(ctx, field.ID, seen.kind.ID); err != nil {
+			return err
+		}
 	}
 	if !seen.admin || seen.project.Simplified || seen.kind.ID == "" || len(seen.fields) > 0 && !found {
 		return nil

@@ -146,6 +146,10 @@ func (s *Setup) screenSteps(fieldID string) []Step {
 			do: func(ctx context.Context) error { return s.putOnScreen(ctx, what, screen) },
 		})
 	}
+	if s.seen.edited == no {
+		what := fmt.Sprintf("show the custom field %s when issues of type %q are edited in project %s", fieldID, k.kind, k.project)
+		steps = append(steps, Step{Check: checkScreen, What: what, ByHand: k.putOnScreen(k.field)})
+	}
 	if len(steps) > 0 || fieldID == "" || s.seen.offered != no || s.seen.context.covers == no || s.seen.scheme.covers == no || s.seen.kind.ID == "" {
 		return steps
 	}
