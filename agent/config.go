@@ -59,7 +59,7 @@ type JiraConfig struct {
 	Username       string  `envconfig:"JIRA_USERNAME" example:"bot@example.com" desc:"set: basic authentication with the token; empty: the token is sent as a bearer token"`
 	APIToken       Secret  `envconfig:"JIRA_API_TOKEN" required:"true" example:"JIRA_API_TOKEN_FILE=/run/secrets/jira-api-token" desc:"API token, or personal access token"`
 	BrowseURL      string  `envconfig:"JIRA_BROWSE_URL" example:"https://example.atlassian.net" desc:"base of links shown to people, where it differs from JIRA_URL (scoped tokens)"`
-	CAFile         string  `envconfig:"JIRA_CA_FILE" example:"/etc/ssl/private-ca.pem" desc:"PEM bundle for a private CA, in place of the system's roots"`
+	CAFile         string  `envconfig:"JIRA_CA_FILE" example:"/etc/ssl/private-ca.pem" desc:"PEM bundle for a private CA, trusted beside the system's roots"`
 	Project        string  `envconfig:"JIRA_PROJECT" required:"true" example:"ACCESS" desc:"project key"`
 	IssueType      string  `envconfig:"JIRA_ISSUE_TYPE" default:"Task" desc:"issue type, by name or id"`
 	Deployment     string  `envconfig:"JIRA_DEPLOYMENT" default:"auto" desc:"auto, cloud or datacenter"`

@@ -104,6 +104,23 @@ func TestWrongValueIsNamedWithWhatIsWrongAndAnExample(t *testing.T) {
 	}
 }
 
+func TestNoProblemOffersTheRefusedValueAsItsExample(t *testing.T) {
+	t.Parallel()
+	for setting, example := range map[string]string{
+		"SYNC_POLL_SCHEDULE=@every 8m":  "; example: 16m0s",
+		"JIRA_STATUS_PENDING=Approved":  "",
+		"POLICY_SELF_APPROVAL=maybe":    "; example: deny",
+		"JIRA_STATUS_EXPIRED=Denied,No": "; example: Expired",
+	} {
+		lines := problems(t, "", environ(t, setting))
+		require.Len(t, lines, 1)
+		require.True(t, strings.HasSuffix(lines[0], example), lines[0])
+		if example == "" {
+			require.NotContains(t, lines[0], "example")
+		}
+	}
+}
+
 func TestTheirDefaultsAreAccepted(t *testing.T) {
 	t.Parallel()
 	load(t, "", environ(t, "TELEPORT_DECISION_MODE=State", "TELEPORT_USER_TRAIT=jira_account_id", "TELEPORT_USER_EMAIL_FALLBACK=0", "SYNC_DRY_RUN=FALSE"))

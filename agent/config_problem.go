@@ -50,14 +50,31 @@ func (p Problems) Error() string {
 // complain notes what is wrong with a variable, the first thing only: the rest mostly follows from it. An empty text means that
 // nothing is.
 func (l *loader) complain(variable, problem string) {
+	example := ""
+	if s := l.setting(variable); s != nil {
+		example = s.example()
+	}
+	l.complainWith(variable, problem, example)
+}
+
+// complainWith is complain with another example than the variable's own; empty: none.
+func (l *loader) complainWith(variable, problem, example string) {
 	if problem == "" || l.hasProblem(variable) {
 		return
 	}
-	p := Problem{Variable: variable, Problem: problem}
+	p := Problem{Variable: variable, Problem: problem, Example: example}
 	if s := l.setting(variable); s != nil {
-		p.Source, p.Example = s.source, s.example()
+		p.Source = s.source
 	}
 	l.problems = append(l.problems, p)
+}
+
+// unlike is a variable's own example, unless that is the value that is refused.
+func (l *loader) unlike(variable, refused string) string {
+	if s := l.setting(variable); s != nil && !strings.EqualFold(s.example(), refused) {
+		return s.example()
+	}
+	return ""
 }
 
 // complainMissing notes that a variable has no value.

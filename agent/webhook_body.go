@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,8 +9,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	stdsync "sync"
 	"time"
@@ -30,16 +31,19 @@ const (
 // signature is a SHA-256 HMAC, as it came.
 type signature []byte
 
-// signatureIn takes the one signature of a request out of its header. Jira's is the method of WebSub, of which no other than sha256 is taken:
+// signatureIn takes the one signature of a request out of its header, which may come twice if both are equal. Jira's is the method of WebSub, of which no other than sha256 is taken:
 // https://www.w3.org/TR/websub/#signing-content
 func signatureIn(header http.Header) (signature, bool) {
-	values := header.Values("X-Hub-Signature")
-	if len(values) != 1 {
-		return nil, false
+	var one signature
+	for _, value := range header.Values("X-Hub-Signature") {
+		text, method := strings.CutPrefix(value, "sha256=")
+		mac, err := hex.DecodeString(text)
+		if !method || err != nil || len(mac) != sha256.Size || one != nil && !bytes.Equal(one, mac) {
+			return nil, false
+		}
+		one = mac
 	}
-	text, method := strings.CutPrefix(values[0], "sha256=")
-	mac, err := hex.DecodeString(text)
-	return mac, method && err == nil && len(mac) == sha256.Size
+	return one, one != nil
 }
 
 // of reports, in the same time whatever the signature is, whether it is that of a body. Without a secret it never is.
@@ -159,8 +163,9 @@ type hint struct {
 // about that is not heard.
 func (h hint) by(p sync.Person) bool { return h.author.ID() != "" && h.author.ID() == p.ID() }
 
-// stampSlack is how much later than the change itself a webhook may be stamped, and how much later than its issue's own time of change.
-const stampSlack = 2 * time.Second
+// besideTheIssue matches the events that are not changes of the issue itself. The issue within their bodies is seconds to minutes
+// older than the event, so that its time of change says nothing about it.
+var besideTheIssue = regexp.MustCompile(`comment|delete|worklog|attachment|link`)
 
 // maxDigits are those of the largest id that fits into 64 bits.
 const maxDigits = 19
@@ -172,8 +177,9 @@ func hintIn(body []byte) (h hint, ok bool) {
 		return hint{}, false
 	}
 	var event struct {
-		Timestamp json.RawMessage `json:"timestamp"` // milliseconds
-		User      struct {
+		Event string `json:"webhookEvent"`
+		Type  string `json:"issue_event_type_name"`
+		User  struct {
 			AccountID string `json:"accountId"`
 			Name      string `json:"name"`
 			Key       string `json:"key"`
@@ -191,10 +197,8 @@ func hintIn(body []byte) (h hint, ok bool) {
 		return hint{}, true
 	}
 	h.author = sync.Person{AccountID: event.User.AccountID, Name: event.User.Name, Key: event.User.Key}
-	if at, err := time.Parse("2006-01-02T15:04:05Z0700", event.Issue.Fields.Updated); err == nil {
+	if at, err := time.Parse("2006-01-02T15:04:05Z0700", event.Issue.Fields.Updated); err == nil && !besideTheIssue.MatchString(event.Event+" "+event.Type) {
 		h.claimed = at.UTC()
-	} else if ms, err := strconv.ParseInt(string(event.Timestamp), 10, 64); err == nil && 0 < ms && ms < 1<<47 { // the latter is in the year 6429
-		h.claimed = time.UnixMilli(ms).Add(-stampSlack).UTC()
 	}
 	return h, true
 }

@@ -16,10 +16,10 @@ func TestTheHintIsTakenOutOfTheBodyAndNothingElse(t *testing.T) {
 		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T11:00:00.000+0000"}}}`: {issueID: "10001", claimed: eleven},
 		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T12:00:00.250+0100"}}}`: {issueID: "10001", claimed: eleven.Add(250 * time.Millisecond)},
 		`{"issue":{"id":"10001","fields":{"updated":"2026-11-23T11:00:00Z"}}}`:         {issueID: "10001", claimed: eleven},
-		`{"issue":{"id":10001}}`:                             {issueID: "10001", claimed: time.Time{}},
-		`{"timestamp":1795431602000,"issue":{"id":"10001"}}`: {issueID: "10001", claimed: eleven},
-		`{"timestamp":1795431602000,"issue":{"id":"10001","fields":{"updated":"yesterday"}}}`: {issueID: "10001", claimed: eleven},
-		`{"timestamp":1795431602000,"issue":{"id":"10001","fields":{"updated":7}}}`:           {issueID: "10001", claimed: eleven},
+		`{"issue":{"id":10001}}`:                                                              {issueID: "10001", claimed: time.Time{}},
+		`{"timestamp":1795431602000,"issue":{"id":"10001"}}`:                                  {issueID: "10001"},
+		`{"timestamp":1795431602000,"issue":{"id":"10001","fields":{"updated":"yesterday"}}}`: {issueID: "10001"},
+		`{"timestamp":1795431602000,"issue":{"id":"10001","fields":{"updated":7}}}`:           {issueID: "10001"},
 		`{"timestamp":"soon","issue":{"id":"10001"}}`:                                         {issueID: "10001", claimed: time.Time{}},
 		`{"timestamp":1e99,"issue":{"id":"10001"}}`:                                           {issueID: "10001", claimed: time.Time{}},
 		`{"timestamp":9223372036854775807,"issue":{"id":"10001"}}`:                            {issueID: "10001", claimed: time.Time{}},
@@ -52,6 +52,25 @@ func TestTheHintIsTakenOutOfTheBodyAndNothingElse(t *testing.T) {
 		_, ok := hintIn([]byte(body))
 		require.False(t, ok, body)
 	}
+}
+
+// The issue within such a body is seconds to minutes older than the event.
+func TestABodyAboutACommentOrADeletionClaimsNoTime(t *testing.T) {
+	t.Parallel()
+	const issue = `"issue":{"id":"10001","fields":{"updated":"2026-11-23T11:00:00.000+0000"}}}`
+	for _, event := range []string{
+		`{"webhookEvent":"comment_created","comment":{"id":"1"},`,
+		`{"webhookEvent":"jira:issue_updated","issue_event_type_name":"issue_commented","comment":{"id":"1"},`,
+		`{"webhookEvent":"jira:issue_updated","issue_event_type_name":"issue_comment_deleted",`,
+		`{"webhookEvent":"jira:issue_deleted","issue_event_type_name":"issue_deleted",`,
+		`{"webhookEvent":"worklog_updated",`,
+	} {
+		h, ok := hintIn([]byte(event + issue))
+		require.True(t, ok)
+		require.Equal(t, hint{issueID: "10001"}, h, event)
+	}
+	h, _ := hintIn([]byte(`{"webhookEvent":"jira:issue_updated","issue_event_type_name":"issue_generic","comment":{"id":"1"},` + issue))
+	require.False(t, h.claimed.IsZero(), "a move with a comment is a move")
 }
 
 func TestTheHintSaysWhoseChangeItIs(t *testing.T) {

@@ -51,6 +51,8 @@ func TestWebhookAnswersAsPromised(t *testing.T) {
 			"method in capitals":     {"POST", "/", testBody, []string{"SHA256=" + good[7:]}, 401},
 			"no digits":              {"POST", "/", testBody, []string{"sha256=" + strings.Repeat("zz", 32)}, 401},
 			"two signatures":         {"POST", "/", testBody, []string{good, sign("another", testBody)}, 401},
+			"the same twice":         {"POST", "/", testBody, []string{good, "sha256=" + strings.ToUpper(good[7:])}, 200},
+			"the same and none":      {"POST", "/", testBody, []string{good, ""}, 401},
 			"two in one":             {"POST", "/", testBody, []string{good + "," + good}, 401},
 			"no JSON":                {"POST", "/", "status=Approved", []string{sign(testSecret, "status=Approved")}, 400},
 			"no body":                {"POST", "/", "", []string{sign(testSecret, "")}, 400},
@@ -82,7 +84,7 @@ func TestWebhookAnswersAsPromised(t *testing.T) {
 		for _, h := range l.kept() {
 			require.Equal(t, hint{issueID: "10001", claimed: time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC)}, h)
 		}
-		require.Equal(t, map[int]int{200: 5, 400: 4, 401: 16, 404: 3, 405: 3}, l.counts(), "each is counted, but the probes")
+		require.Equal(t, map[int]int{200: 6, 400: 4, 401: 17, 404: 3, 405: 3}, l.counts(), "each is counted, but the probes")
 	})
 }
 

@@ -27,7 +27,12 @@ func (w *worker) comment(ctx context.Context, key, body string) error {
 	if w.link.HasComment(key) {
 		return nil
 	}
+	if w.unstored.givenUp(w.link.RequestID) {
+		body = bareComment(body)
+		w.log.Warn("the comment is made without its text, which Jira fails to store", zap.String("comment", key))
+	}
 	err := w.Tracker.Comment(ctx, w.link.Bound.ID, key, body, w.begin(EffectComment+key))
+	w.unstored.note(w.link.RequestID, err)
 	if err != nil {
 		if !asError(err).Uncertain {
 			w.link.Begun = ""

@@ -23,7 +23,13 @@ func (w *worker) create(ctx context.Context) error {
 		w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
 		return nil
 	}
-	issue, err := w.Tracker.Create(ctx, draft(w.link.Request, w.Policy.Mode), w.begin(EffectCreate))
+	d := draft(w.link.Request, w.Policy.Mode)
+	if w.unstored.givenUp(w.link.RequestID) {
+		d = bareDraft(w.link.Request, w.Policy.Mode)
+		w.log.Warn("the issue is made without the request's text, which Jira fails to store")
+	}
+	issue, err := w.Tracker.Create(ctx, d, w.begin(EffectCreate))
+	w.unstored.note(w.link.RequestID, err)
 	if err != nil {
 		if !asError(err).Uncertain {
 			w.link.Begun = ""

@@ -52,6 +52,7 @@ type Engine struct {
 	resumed  bool        // what a dry run put off is due again; of the work loop alone
 	foreseen stdsync.Map // in a dry run: what was told last of each request
 	told     conditions
+	unstored unstored // texts that Jira fails to store
 
 	names     atomic.Pointer[StatusNames] // under which Jira has shown the statuses
 	deletions deletions

@@ -49,10 +49,10 @@ const (
 // first; what shows later is for the polls, and what never shows (a forged time in the future) is forgotten.
 var lookAgain = []time.Duration{time.Second, 4 * time.Second, 10 * time.Second, 15 * time.Second}
 
-// answered reports whether the row knows of something later than the webhook tells of, so that it is an old one, or one that was sent again; or of just that,
-// and the issue was read since.
-func (h Hint) answered() bool {
-	if h.Claimed.IsZero() {
+// answered reports whether the row knows of something later than the webhook tells of, so that it is an old one, or one that
+// was sent again; or of just that, and the issue was read since. A time that is yet to come says nothing: Jira's clock ran ahead.
+func (h Hint) answered(now time.Time) bool {
+	if h.Claimed.IsZero() || h.Recorded.After(now) {
 		return false
 	}
 	return h.Recorded.After(h.Claimed) || h.Looks > 0 && h.Recorded.Equal(h.Claimed)
@@ -60,8 +60,9 @@ func (h Hint) answered() bool {
 
 // again is how long to wait before the next look at an issue that Jira showed as changed at updated; zero: it was seen as the webhook claims, or
 // often enough.
-func (h Hint) again(updated time.Time) time.Duration {
-	if !h.Claimed.IsZero() && !updated.Before(h.Claimed) || h.Looks >= len(lookAgain) {
+func (h Hint) again(updated, now time.Time) time.Duration {
+	seen := !h.Claimed.IsZero() && !updated.Before(h.Claimed) && !updated.After(now)
+	if seen || h.Looks >= len(lookAgain) {
 		return 0
 	}
 	return lookAgain[h.Looks]
@@ -130,7 +131,7 @@ func (e *Engine) heedOnce(ctx context.Context) (calls int, next time.Duration, e
 	many := make(map[string]bool)
 	for _, h := range hints {
 		switch {
-		case h.answered():
+		case h.answered(time.Now()):
 		case h.Open && len(few) < hintFew:
 			few = append(few, h.IssueID)
 		default:
@@ -151,7 +152,7 @@ func (e *Engine) heedOnce(ctx context.Context) (calls int, next time.Duration, e
 	for i, h := range hints {
 		heeded[i].Hint = h
 		if issue, ok := shown[h.IssueID]; ok || slices.Contains(few, h.IssueID) {
-			heeded[i].Again = h.again(issue.Updated)
+			heeded[i].Again = h.again(issue.Updated, time.Now())
 		}
 		if again := heeded[i].Again; again > 0 {
 			next = min(next, again)

@@ -21,13 +21,15 @@ func TestAHintIsLookedAtUntilJiraShowsWhatItClaims(t *testing.T) {
 		"Jira shows something later": {noon, noon.Add(time.Second), nil},
 		"Jira shows what was before": {noon, noon.Add(-time.Millisecond), lookAgain},
 		"no time is claimed":         {time.Time{}, noon, lookAgain},
+		"a time that is yet to come": {noon, noon.Add(time.Hour), lookAgain},
 		"a time that never comes":    {noon.AddDate(1000, 0, 0), noon, lookAgain},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var got []time.Duration
 			h := Hint{Claimed: c.claimed}
-			for again := h.again(c.updated); again > 0; again = h.again(c.updated) {
+			now := noon.Add(time.Minute)
+			for again := h.again(c.updated, now); again > 0; again = h.again(c.updated, now) {
 				got = append(got, again)
 				h.Looks++
 			}
@@ -186,9 +188,11 @@ func TestHintsThatNobodyToldAreFoundAllTheSame(t *testing.T) {
 
 func TestAHintOfTheSameMomentAsWhatIsKnownIsLookedAt(t *testing.T) {
 	t.Parallel()
-	require.False(t, Hint{Claimed: noon, Recorded: noon}.answered(), "where Jira keeps seconds, two changes may have one time")
-	require.True(t, Hint{Claimed: noon, Recorded: noon.Add(time.Second)}.answered())
-	require.False(t, Hint{Recorded: noon}.answered())
+	now := noon.Add(time.Minute)
+	require.False(t, Hint{Claimed: noon, Recorded: noon}.answered(now), "where Jira keeps seconds, two changes may have one time")
+	require.True(t, Hint{Claimed: noon, Recorded: noon.Add(time.Second)}.answered(now))
+	require.False(t, Hint{Recorded: noon}.answered(now))
+	require.False(t, Hint{Claimed: noon, Recorded: noon.Add(time.Hour)}.answered(now), "Jira's clock ran ahead")
 }
 
 func TestAHintAboutASettledIssueThatWasMovedAwayPutsItBack(t *testing.T) {

@@ -124,6 +124,7 @@ func TestReasonIsTheMoversOwnNewest(t *testing.T) {
 		"an empty one does not count":     {[]Comment{comment(bob, "Reason:  \n"), comment(bob, "Reason: old")}, "old"},
 		"a word within a line":            {[]Comment{comment(bob, "The reason: none")}, ""},
 		"one that somebody else edited":   {[]Comment{{Author: bob, Edited: true, Body: "Reason: forged"}, comment(bob, "Reason: mine")}, "mine"},
+		"one that not all may see":        {[]Comment{{Author: bob, Restricted: true, Body: "Reason: secret"}, comment(bob, "Reason: open")}, "open"},
 		"the agent's comment":             {[]Comment{{Author: bob, Key: "resolution:approved", Body: "Reason: x"}}, ""},
 		"nobody's comment, nobody's move": {[]Comment{comment(Person{}, "Reason: x")}, ""},
 	}

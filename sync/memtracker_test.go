@@ -13,12 +13,13 @@ import (
 // memIssue is an issue with its history, as Jira keeps it.
 type memIssue struct {
 	Detail
-	created  time.Time    // by the true clock, as all times here
-	changed  time.Time    // when the present version came to be
-	there    time.Time    // when Jira finished creating it
-	since    time.Time    // when it was created by Jira's clock
-	lagging  []memVersion // earlier versions, oldest first
-	archived bool         // read by id, not found and not changed; the issue itself does not tell
+	created     time.Time // by the true clock, as all times here
+	changed     time.Time // when the present version came to be
+	there       time.Time // when Jira finished creating it
+	since       time.Time // when it was created by Jira's clock
+	description string
+	lagging     []memVersion // earlier versions, oldest first
+	archived    bool         // read by id, not found and not changed; the issue itself does not tell
 }
 
 // memVersion is an issue as it was from a time on.
@@ -43,6 +44,7 @@ type memTracker struct {
 	late    time.Duration       // of what reads of issues with their history show of moves
 	groups  map[string][]string // by account id; nil: this account may not see them
 	dead    map[string]bool     // statuses that no transition leads to, by name
+	poison  string              // a text that the database does not take; empty: it takes all
 	memory  *memMemory          // nil: nothing is remembered of how issues move
 
 	// Levers. Change them under mu, or before anything runs.
@@ -494,7 +496,11 @@ func (t *memTracker) Create(ctx context.Context, d Draft, commit func(context.Co
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.storable("create", d.Summary+d.Description); err != nil {
+		return Issue{}, err
+	}
 	i := t.made(d.RequestID)
+	i.description = d.Description
 	if t.finish != nil {
 		if late := t.finish(); late > 0 {
 			i.there = time.Now().Add(late)
@@ -622,8 +628,19 @@ func (t *memTracker) Comment(ctx context.Context, id, key, body string, commit f
 	if err != nil {
 		return err
 	}
+	if err := t.storable("comment", body); err != nil {
+		return err
+	}
 	t.say(i, agentAccount, key, body)
 	return t.leave("jira", "comment")
+}
+
+// storable fails, as Jira does with a 500 while it answers all else, for a text that it does not take.
+func (t *memTracker) storable(op, text string) error {
+	if t.poison == "" || !strings.Contains(text, t.poison) {
+		return nil
+	}
+	return &Error{Side: "jira", Op: op, Uncertain: true, Err: errors.New("HTTP 500")}
 }
 
 func (t *memTracker) say(i *memIssue, author Person, key, body string) {

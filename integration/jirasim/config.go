@@ -78,6 +78,8 @@ type Config struct {
 	MaxText int
 	// Unstorable is a text that the database does not take: a write that holds it is answered with 500, and has no effect.
 	Unstorable string
+	// FieldSchemes: field schemes say where custom fields are, beside contexts (newer Clouds). At first they hold none.
+	FieldSchemes bool
 	// NestedProperties shows the properties of an issue within another "properties", as Data Center's document has it.
 	NestedProperties bool
 	// Caps bound pages; zero values become the deployment's own.

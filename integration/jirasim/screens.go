@@ -98,6 +98,23 @@ func (s *Server) getTabFields(q *request) (answer, error) {
 	return answer{status: http.StatusOK, body: fields}, nil
 }
 
+// getEditMeta shows the fields that the account may edit on the issue's edit screen.
+func (s *Server) getEditMeta(q *request) (answer, error) {
+	r, err := s.visible(q.user, q.vars["issue"])
+	if err != nil {
+		return answer{}, err
+	}
+	p, _ := s.project(r.now.Project)
+	t, _ := s.issueType(r.now.Type)
+	fields := object{}
+	for _, f := range s.fields() {
+		if can(q.user, EditIssues) && s.onEditScreen(f, p, t) {
+			fields[f.id] = f.meta()
+		}
+	}
+	return answer{status: http.StatusOK, body: object{"fields": fields}}, nil
+}
+
 func (s *Server) postTabField(q *request) (answer, error) {
 	if err := administers(q.user); err != nil {
 		return answer{}, err

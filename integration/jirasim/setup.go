@@ -9,17 +9,18 @@ import (
 // setup is what administrators can change while Jira runs, through the API or in the browser. Guarded by Server.mu. It begins as Config says;
 // Config itself is read without a lock and keeps nothing of it.
 type setup struct {
-	projects    []Project
-	types       []IssueType
-	statuses    []Status
-	transitions []Transition
-	initial     string            // the status in which issues begin
-	translated  map[string]string // what statuses are called in the language of the accounts, by id
-	fields      []Field
-	required    []string
-	contexts    map[string][]fieldContext // by field id
-	screens     []*screen                 // the first is DefaultScreen
-	lastID      int                       // of fields, contexts and screens
+	projects     []Project
+	types        []IssueType
+	statuses     []Status
+	transitions  []Transition
+	initial      string            // the status in which issues begin
+	translated   map[string]string // what statuses are called in the language of the accounts, by id
+	fields       []Field
+	required     []string
+	contexts     map[string][]fieldContext      // by field id
+	screens      []*screen                      // the first is DefaultScreen
+	associations map[int]map[string]association // by field scheme and field id
+	lastID       int                            // of fields, contexts and screens
 }
 
 // screen is a screen with its one tab.
@@ -55,7 +56,7 @@ func newSetup(cfg Config) setup {
 		projects: slices.Clone(cfg.Projects), types: slices.Clone(cfg.IssueTypes), statuses: slices.Clone(cfg.Statuses),
 		transitions: slices.Clone(cfg.Transitions), required: slices.Clone(cfg.Required),
 		initial: cfg.Initial, translated: map[string]string{},
-		contexts: map[string][]fieldContext{}, lastID: 10600,
+		contexts: map[string][]fieldContext{}, associations: map[int]map[string]association{}, lastID: 10600,
 	}
 	d.screens = []*screen{{id: 1, tab: 10, name: DefaultScreen, fields: []string{"summary", "description", "environment", "labels", "duedate", "priority"}}}
 	if slices.ContainsFunc(cfg.Fields, func(f Field) bool { return f.OffScreen }) {
@@ -145,7 +146,7 @@ func (s *Server) onEditScreen(f field, p Project, t IssueType) bool {
 // onScreen reports whether the field shows on a screen: it must be there, and be one of the project. A team-managed project has no screens.
 func (s *Server) onScreen(f field, p Project, t IssueType, name string) bool {
 	switch {
-	case !f.appliesTo(p, t):
+	case !f.appliesTo(p, t), !s.associated(f, p, t):
 		return false
 	case p.TeamManaged:
 		return !f.offTeam

@@ -41,6 +41,8 @@ func scopeOf(e endpoint) string {
 		return ReadUsers
 	case "screens", "screenscheme", "issuetypescreenscheme":
 		return ManageProjects
+	case "config":
+		return ManageJira
 	case "field":
 		if rest != "" || !reads {
 			return ManageJira

@@ -146,6 +146,9 @@ func (s *Server) event(before, now *Issue) object {
 		o["user"] = user
 	}
 	shown := s.issueJSON(q, issue, view{fields: []string{"*all"}, comments: s.cfg.Caps.InlineComments})
+	if fields, ok := shown["fields"].(object); ok && kind == "issue_commented" {
+		fields["updated"] = s.timestamp(before.Updated) // the body is older than the comment
+	}
 	delete(shown, "expand")
 	o["issue"] = shown
 	return o

@@ -46,7 +46,7 @@ func (s *Server) transitionsJSON(q *request, i *Issue, id string, withFields boo
 		o := object{"id": t.ID, "name": t.Name, "to": s.statusJSON(q, to)}
 		if s.cfg.Deployment == Cloud {
 			o["hasScreen"], o["isGlobal"], o["isInitial"], o["isAvailable"] = t.Screen != nil, len(t.From) == 0, false, true
-			o["isConditional"], o["isLooped"] = false, t.To == i.Status.Name
+			o["isConditional"], o["looped"] = false, t.To == i.Status.Name
 		}
 		if withFields {
 			o["fields"] = s.screenJSON(t)

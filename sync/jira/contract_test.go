@@ -152,6 +152,29 @@ func TestAnUnplacedFieldIsNotMadeAgain(t *testing.T) {
 	})
 }
 
+func TestWhoSeesNoScreensIsToldOfTheEditScreen(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
+		server, s := planned(t, administeredJira(d, ownScreens, withoutAdministration, withFields(textLine), func(c *jirasim.Config) {
+			c.Screens[0].Fields = append(c.Screens[0].Fields, textLine.ID)
+		}))
+		f := found(t, s, "jira.field.screen")
+		require.Equal(t, sync.Doubt, f.Condition)
+		require.Contains(t, f.Found, "when issues are edited")
+		require.Contains(t, f.Remedy, "Edit Issue")
+		server.UpdateUser("agent", func(u *jirasim.User) {
+			u.Permissions = slices.DeleteFunc(jirasim.AllPermissions(), func(p string) bool { return p == jirasim.EditIssues })
+		})
+		require.NoError(t, s.look(testContext(t)))
+		require.Equal(t, sync.Holds, found(t, s, "jira.field.screen").Condition, "who may not edit is told nothing")
+		server.UpdateUser("agent", func(u *jirasim.User) { u.Permissions = jirasim.AllPermissions() })
+		server.AddFieldToScreen(textLine.ID, "OPS: Task Management Edit/View Issue Screen")
+		require.NoError(t, s.look(testContext(t)))
+		allHolds(t, s)
+		connects(t, s)
+	})
+}
+
 func TestARefusedEditNamesTheEditScreen(t *testing.T) {
 	t.Parallel()
 	server, s := planned(t, administeredJira(jirasim.Cloud, ownScreens, withFields(textLine), func(c *jirasim.Config) {
@@ -298,4 +321,44 @@ func TestATextThatJiraCannotStoreIsTheTroubleOfItsRequestAlone(t *testing.T) {
 		require.Equal(t, sync.ScopeSide, e.Scope, "all of Jira is in trouble")
 		require.True(t, e.Uncertain)
 	})
+}
+
+func TestSetupPutsTheFieldIntoTheFieldScheme(t *testing.T) {
+	t.Parallel()
+	schemes := func(c *jirasim.Config) { c.FieldSchemes = true }
+	for name, change := range map[string]func(*jirasim.Config){"new field": func(*jirasim.Config) {}, "field that is there": withFields(textLine)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, s := planned(t, administeredJira(jirasim.Cloud, schemes, change))
+			_, err := apply(testContext(t), s)
+			require.NoError(t, err)
+			require.Contains(t, s.Done(), `let the field scheme of project OPS hold the custom field "teleportAccessRequestId"`)
+			allHolds(t, s)
+			connects(t, s)
+			require.Equal(t, 1, server.CallCount("PUT config/fieldschemes/fields"))
+		})
+	}
+}
+
+func TestAFieldSchemeThatLeavesTheTypeOutKeepsTheOthers(t *testing.T) {
+	t.Parallel()
+	_, s := planned(t, administeredJira(jirasim.Cloud, withFields(textLine), func(c *jirasim.Config) { c.FieldSchemes = true }))
+	restricted := func(types ...int) {
+		_, err := s.c.do(testContext(t), request{
+			method: http.MethodPut, endpoint: "config/fieldschemes/fields",
+			body: map[string]any{"customfield_10042": []any{map[string]any{"schemeIds": []int{30_000}, "restrictedToWorkTypes": types}}},
+		}, nil)
+		require.NoError(t, err)
+		require.NoError(t, s.look(testContext(t)))
+	}
+	restricted(10201)
+	f := found(t, s, "jira.field.context")
+	require.Equal(t, sync.Fails, f.Condition)
+	require.Contains(t, f.Found, "the field scheme")
+	_, err := apply(testContext(t), s)
+	require.NoError(t, err)
+	allHolds(t, s)
+	scheme, err := s.c.schemeOf(testContext(t), "customfield_10042", s.seen)
+	require.NoError(t, err)
+	require.Equal(t, []int64{10201, 10200}, scheme.types)
 }

@@ -21,6 +21,8 @@ func (r *request) tokenScope() string {
 		return "read:jira-user"
 	case "screens", "screenscheme", "issuetypescreenscheme":
 		return "manage:jira-project"
+	case "config":
+		return "manage:jira-configuration"
 	case "field":
 		if rest != "" || !reads {
 			return "manage:jira-configuration"

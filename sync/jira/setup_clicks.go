@@ -90,7 +90,7 @@ func (k clicks) putOnScreen(field string) string {
 	case k.dataCenter:
 		return fmt.Sprintf("%s → Screens → the screens beside Create Issue and Edit Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
 	}
-	return fmt.Sprintf("%s → Work items (Issues) → Screens → the screens beside Create Issue and Edit Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
+	return fmt.Sprintf("%s → Work items (Issues) → Screens → the screens beside Edit Issue and Create Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
 }
 
 // configuration is where the project says of its fields which are hidden and which required.
@@ -105,9 +105,11 @@ func (k clicks) showInConfiguration() string {
 	if k.dataCenter {
 		return fmt.Sprintf("%s → Show beside %q", k.configuration(), k.field)
 	}
-	// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-field-schemes/
-	return fmt.Sprintf("%s → Show beside %q; or, on a site with field schemes, Settings (cog) → Work items → Field schemes → the scheme of project %s → add %q for %s",
-		k.configuration(), k.field, k.project, k.field, k.kind)
+	return fmt.Sprintf("%s → Show beside %q; or, on a site with field schemes, %s", k.configuration(), k.field, k.addToScheme())
+}
+
+func (k clicks) addToScheme() string {
+	return fmt.Sprintf("Settings (cog) → Work items (Issues) → Field schemes → the scheme of project %s → add %q for %s", k.project, k.field, k.kind)
 }
 
 func (k clicks) makeOptional(field string) string {

@@ -106,6 +106,8 @@ func (s *Setup) contextFinding() sync.Finding {
 	switch {
 	case !found:
 		return s.skipped(checkContext)
+	case s.seen.scheme.covers == no:
+		return s.remedied(finding(checkContext, sync.Fails, fmt.Sprintf("the field scheme of project %s does not hold %s for issue type %q", k.project, field.ID, k.kind)))
 	case s.seen.offered == yes || s.seen.context.covers == yes:
 		return finding(checkContext, sync.Holds, fmt.Sprintf("%s applies to %s", field.ID, where))
 	case s.seen.context.covers == no:
@@ -134,6 +136,9 @@ func (s *Setup) screenFinding() sync.Finding {
 			"fills in, is not", field.ID, k.kind, k.project)))
 	case s.seen.offered == yes && lacking != "":
 		return s.remedied(finding(checkScreen, sync.Doubt, fmt.Sprintf("%s is offered on creation, but is not on %s, which the project may edit issues on", field.ID, lacking)))
+	case s.seen.edited == no:
+		return s.remedied(finding(checkScreen, sync.Doubt, fmt.Sprintf("%s is offered on creation, but not when issues are edited: a request ID that somebody takes out of "+
+			"its issue cannot be put back", field.ID)))
 	case s.seen.offered == yes:
 		return finding(checkScreen, sync.Holds, fmt.Sprintf("%s is offered when issues of type %q are created in project %s", field.ID, k.kind, k.project))
 	case lacking != "":

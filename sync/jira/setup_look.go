@@ -24,9 +24,12 @@ type sight struct {
 	hidden bool
 	// offered is whether the create screen shows the field. It does so only if all is well with context and screen.
 	offered answerOf
+	// edited is whether the edit screen shows the field, where it was not seen among the screens.
+	edited answerOf
 	// described is whether the create screen shows the description, which the agent fills in with the field.
 	described answerOf
 	context   contextSight
+	scheme    schemeSight
 	// screens are those that should show the field, as far as the account may see screens.
 	screens []screenSight
 	flow    workflowSight
@@ -157,13 +160,18 @@ func (s *Setup) lookAtField(ctx context.Context, seen *sight) error {
 	if !found {
 		seen.offered = unknown
 	}
+	if seen.offered == yes && !seen.admin && seen.kind.ID != "" {
+		if seen.edited, err = s.c.editOffers(ctx, field.ID, seen.kind.ID); err != nil {
+			return err
+		}
+	}
 	if !seen.admin || seen.project.Simplified || seen.kind.ID == "" || len(seen.fields) > 0 && !found {
 		return nil
 	}
 	if err := s.lookBehind(ctx, seen, field); !seen.refused(err) && !notTold(err) {
 		return err
 	}
-	seen.context, seen.screens = contextSight{}, nil
+	seen.context, seen.scheme, seen.screens = contextSight{}, schemeSight{}, nil
 	return nil
 }
 
@@ -183,6 +191,11 @@ func (s *Setup) lookBehind(ctx context.Context, seen *sight, field fieldJSON) er
 	if seen.offered != yes && field.ID != "" {
 		if seen.context, err = s.c.contextOf(ctx, field.ID, *seen); err != nil {
 			return err
+		}
+		if s.c.deployment == Cloud {
+			if seen.scheme, err = s.c.schemeOf(ctx, field.ID, *seen); err != nil {
+				return err
+			}
 		}
 		if seen.hidden && seen.context.covers == unknown {
 			seen.context.covers = no

@@ -34,6 +34,7 @@ func (s *Setup) steps() []Step {
 			add(s.searcherStep(field))
 		}
 		add(s.contextSteps(field)...)
+		add(s.schemeSteps(field)...)
 		add(s.screenSteps(field.ID)...)
 	default:
 		add(Step{Check: checkField, What: "settle which custom field holds the request ID", ByHand: s.whichField()})
@@ -145,7 +146,11 @@ func (s *Setup) screenSteps(fieldID string) []Step {
 			do: func(ctx context.Context) error { return s.putOnScreen(ctx, what, screen) },
 		})
 	}
-	if len(steps) > 0 || fieldID == "" || s.seen.offered != no || s.seen.context.covers == no || s.seen.kind.ID == "" {
+	if s.seen.edited == no {
+		what := fmt.Sprintf("show the custom field %s when issues of type %q are edited in project %s", fieldID, k.kind, k.project)
+		steps = append(steps, Step{Check: checkScreen, What: what, ByHand: k.putOnScreen(k.field)})
+	}
+	if len(steps) > 0 || fieldID == "" || s.seen.offered != no || s.seen.context.covers == no || s.seen.scheme.covers == no || s.seen.kind.ID == "" {
 		return steps
 	}
 	where := fmt.Sprintf("show the custom field %s when issues of type %q are created in project %s", fieldID, k.kind, k.project)
