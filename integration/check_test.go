@@ -375,16 +375,18 @@ func brokenTeleport() map[string]broken {
 			check: "teleport.address", condition: sync.Fails, found: "connect to", remedy: "rotated",
 		},
 		"the agent's user is gone": {
-			more: teleport(func(s *teleportsim.Server) { s.DeleteUser("jira-agent") }), check: "teleport.address", condition: sync.Fails,
+			more:  teleport(func(s *teleportsim.Server) { s.DeleteUser("jira-agent") }),
+			check: "teleport.address", condition: sync.Fails,
 			found: `access denied user "jira-agent" not found`, remedy: "tctl create -f user.yaml",
 		},
 		"the agent's role is gone": {
-			more: teleport(func(s *teleportsim.Server) { s.RemoveRole("jira-agent") }), check: "teleport.address", condition: sync.Fails,
+			more:  teleport(func(s *teleportsim.Server) { s.RemoveRole("jira-agent") }),
+			check: "teleport.address", condition: sync.Fails,
 			found: "access denied role jira-agent is not found", remedy: "tctl create -f role.yaml",
 		},
 		"the agent is locked": {
-			more: teleport(func(s *teleportsim.Server) { s.Lock("jira-agent") }), check: "teleport.address", condition: sync.Fails,
-			found: "access denied", remedy: "tctl get locks",
+			more:  teleport(func(s *teleportsim.Server) { s.Lock("jira-agent") }),
+			check: "teleport.address", condition: sync.Fails, found: "access denied", remedy: "tctl get locks",
 		},
 		"Teleport is too new": {
 			on: version("20.0.0"), check: "teleport.address", condition: sync.Fails, found: "client version is unsupported", remedy: "newer release",
@@ -447,7 +449,8 @@ func brokenRights() map[string]broken {
 			more: without("access_request", "read", "update"), check: "teleport.plugin_data", condition: sync.Fails, found: "access denied", remedy: "access_request: [list, read]",
 		},
 		"a list would be empty": {
-			more: without("access_request", "read", "update"), check: "teleport.list", condition: sync.Fails, found: "may not list", remedy: "access_request: [list, read]",
+			more:  without("access_request", "read", "update"),
+			check: "teleport.list", condition: sync.Fails, found: "may not list", remedy: "access_request: [list, read]",
 		},
 		"listing is denied": {
 			more: role(teleportsim.Role{
@@ -456,7 +459,8 @@ func brokenRights() map[string]broken {
 			check: "teleport.list", condition: sync.Fails, found: "may not list", remedy: "deny.rules",
 		},
 		"whether all is listed is not known": {
-			on: on{teleport: teleportsim.Config{NoUserRoles: true}}, check: "teleport.list", condition: sync.Doubt, found: "0 access requests", remedy: "access_request: [list, read]",
+			on:    on{teleport: teleportsim.Config{NoUserRoles: true}},
+			check: "teleport.list", condition: sync.Doubt, found: "0 access requests", remedy: "access_request: [list, read]",
 		},
 		"plugin data may not be written": {
 			env:   []string{"TELEPORT_DECISION_MODE=notify"},

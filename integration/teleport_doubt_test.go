@@ -15,7 +15,8 @@ import (
 
 // Teleport answers, and what it answers is about the agent and not about any request.
 
-// readyWhen waits until /readyz answers so, asked after each poll. Not ready, its reasons hold the words.
+// readyWhen waits until /readyz answers so, asked after each poll. Not ready, its reasons hold the
+// words.
 func (s *system) readyWhen(r *replica.Replica, ready bool, words string) {
 	s.t.Helper()
 	for {
@@ -42,9 +43,10 @@ func approvedOnce() story {
 
 func TestWithoutTheRightToListNoRequestIsTakenForGone(t *testing.T) {
 	t.Parallel()
+	const requests = types.KindAccessRequest
 	for name, role := range map[string]teleportsim.Role{
-		"not allowed": {Rules: map[string][]string{types.KindAccessRequest: {types.VerbRead, types.VerbUpdate}, types.KindAccessPluginData: {"*"}}},
-		"denied":      {Rules: teleportsim.PluginRole().Rules, Deny: map[string][]string{types.KindAccessRequest: {types.VerbList}}},
+		"not allowed": {Rules: map[string][]string{requests: {"read", "update"}, types.KindAccessPluginData: {"*"}}},
+		"denied":      {Rules: teleportsim.PluginRole().Rules, Deny: map[string][]string{requests: {"list"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -135,7 +137,8 @@ func TestWhenTheRightToWritePluginDataComesBackAllGoesOn(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, on{deployment: jirasim.Cloud})
 	a := s.start("agent", "SYNC_IDLE_SCHEDULE=@every 1s", often)
-	s.teleport.SetRole("jira-agent", teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {"list", "read"}}})
+	reader := teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {"list", "read"}}}
+	s.teleport.SetRole("jira-agent", reader)
 	id := s.request()
 	_, err := a.WaitLine(s.ctx, func(l replica.Line) bool {
 		reason, _ := l.Fields["error"].(string)
@@ -170,12 +173,13 @@ func TestTheClosingCommentTellsWhatTheApprovalGrantsLess(t *testing.T) {
 	s.issueIn(id, "Pending")
 	created := s.teleport.Request(id).GetCreationTime()
 	starts, ends := created.Add(time.Hour), created.Add(2*time.Hour)
-	require.NoError(t, s.teleport.ApproveLess(id, "", "", teleportsim.Narrowing{Roles: []string{"reader"}, StartsAt: starts, EndsAt: ends}))
+	less := teleportsim.Narrowing{Roles: []string{"reader"}, StartsAt: starts, EndsAt: ends}
+	require.NoError(t, s.teleport.ApproveLess(id, "", "", less))
 	s.settled(id, "approved")
 	comments := agentComments(s.issueIn(id, "Approved"))
 	require.Len(t, comments, 1)
 	const layout = "2006-01-02 15:04:05 UTC"
-	for _, words := range []string{"granted, only: reader.", "begins at " + starts.Format(layout), "was asked for, at " + ends.Format(layout)} {
-		require.Contains(t, comments[0], words)
-	}
+	require.Contains(t, comments[0], "granted, only: reader.")
+	require.Contains(t, comments[0], "begins at "+starts.Format(layout))
+	require.Contains(t, comments[0], "was asked for, at "+ends.Format(layout))
 }

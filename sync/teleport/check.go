@@ -134,8 +134,9 @@ func dialRemedy(cfg Config, err error) string {
 	case strings.Contains(text, "client version is unsupported"):
 		return "this Teleport is too new for this release of the agent, whose client is of version " + api.Version + ": install a newer release"
 	case slices.ContainsFunc(certificateRefusals, func(refusal string) bool { return strings.Contains(text, refusal) }):
-		return "Teleport's user CA was rotated since the identity was made, or the identity is of another cluster than the one at " + cfg.Addr +
-			": " + renewRemedy + "; where the Proxy's own certificate is of a private CA, name that CA's file in SSL_CERT_FILE"
+		return "Teleport's user CA was rotated since the identity was made, or the identity is of another cluster " +
+			"than the one at " + cfg.Addr + ": " + renewRemedy +
+			"; where the Proxy's own certificate is of a private CA, name that CA's file in SSL_CERT_FILE"
 	}
 	if remedy := callerRemedy(err); remedy != "" {
 		return remedy
@@ -144,13 +145,15 @@ func dialRemedy(cfg Config, err error) string {
 		"curl https://" + cfg.Addr + "/webapi/ping; a proxy on the way is set by HTTPS_PROXY and NO_PROXY"
 }
 
-// certificateRefusals are what a dial says when one end does not trust the other's certificate. The last is all that is left to
-// see when the Auth Service closes the connection while the client still writes.
+// certificateRefusals are what a dial says when one end does not trust the other's certificate. The
+// last is all that is left to see when the Auth Service closes the connection while the client
+// still writes.
 var certificateRefusals = []string{
 	"certificate signed by unknown authority", "unknown certificate authority", "bad certificate", "write: broken pipe",
 }
 
-// callerRemedy is what to do where Teleport refuses the agent as such, whatever it asks for; empty where it does not.
+// callerRemedy is what to do where Teleport refuses the agent as such, whatever it asks for; empty
+// where it does not.
 func callerRemedy(err error) string {
 	cause := err
 	var e *sync.Error
@@ -164,11 +167,11 @@ func callerRemedy(err error) string {
 	case code != codes.NotFound || !strings.Contains(text, denied):
 		return ""
 	case strings.Contains(text, userGone):
-		return "the agent's user is gone from Teleport: make it again with its role, tctl create -f user.yaml (deploy/teleport/user.yaml), " +
-			"or with Machine ID tctl create -f bot.yaml; then renew the identity"
+		return "the agent's user is gone from Teleport: make it again with its role, tctl create -f user.yaml " +
+			"(deploy/teleport/user.yaml), or with Machine ID tctl create -f bot.yaml; then renew the identity"
 	default:
-		return "the agent's role is gone from Teleport: make it again, tctl create -f role.yaml (deploy/teleport/role-*.yaml, " +
-			"or `teleport-jira-agent setup`, have it)"
+		return "the agent's role is gone from Teleport: make it again, tctl create -f role.yaml " +
+			"(deploy/teleport/role-*.yaml, or `teleport-jira-agent setup`, have it)"
 	}
 }
 
@@ -227,7 +230,8 @@ func refusalRemedy(err error, rule string) string {
 // listRule is what the agent needs to see all requests.
 const listRule = "allow.rules access_request: [list, read]"
 
-// checkList counts what Teleport lists. Without the right it lists the agent's own requests, none, and reports no error.
+// checkList counts what Teleport lists. Without the right it lists the agent's own requests, none,
+// and reports no error.
 func (c *Client) checkList(ctx context.Context, f *sync.Findings) {
 	right, err := c.ListRight(ctx)
 	if err != nil {
@@ -253,7 +257,8 @@ func (c *Client) checkList(ctx context.Context, f *sync.Findings) {
 		return
 	}
 	if right == sync.ListRightUnknown {
-		f.Doubt(checkList, "see whether the agent's role has "+listRule+", without a condition and without deny.rules that take these away",
+		f.Doubt(checkList,
+			"see whether the agent's role has "+listRule+", without a condition and without deny.rules that take these away",
 			"%d access requests; whether the agent may list those of others cannot be told", all)
 		return
 	}
