@@ -367,6 +367,27 @@ func brokenTeleport() map[string]broken {
 			}),
 			check: "teleport.address", condition: sync.Fails, found: "certificate", remedy: "another cluster",
 		},
+		"the user CA was rotated": {
+			more: func(t *testing.T, s *system) []string {
+				require.NoError(t, s.teleport.RotateUserCA())
+				return nil
+			},
+			check: "teleport.address", condition: sync.Fails, found: "connect to", remedy: "rotated",
+		},
+		"the agent's user is gone": {
+			more:  teleport(func(s *teleportsim.Server) { s.DeleteUser("jira-agent") }),
+			check: "teleport.address", condition: sync.Fails,
+			found: `access denied user "jira-agent" not found`, remedy: "tctl create -f user.yaml",
+		},
+		"the agent's role is gone": {
+			more:  teleport(func(s *teleportsim.Server) { s.RemoveRole("jira-agent") }),
+			check: "teleport.address", condition: sync.Fails,
+			found: "access denied role jira-agent is not found", remedy: "tctl create -f role.yaml",
+		},
+		"the agent is locked": {
+			more:  teleport(func(s *teleportsim.Server) { s.Lock("jira-agent") }),
+			check: "teleport.address", condition: sync.Fails, found: "access denied", remedy: "tctl get locks",
+		},
 		"Teleport is too new": {
 			on: version("20.0.0"), check: "teleport.address", condition: sync.Fails, found: "client version is unsupported", remedy: "newer release",
 		},
@@ -381,6 +402,14 @@ func brokenTeleport() map[string]broken {
 			on: version("18.11.0"), env: []string{"TELEPORT_DECISION_MODE=review"}, more: role(teleportsim.PluginRoleWithReview()),
 			check: "teleport.review", condition: sync.Doubt, found: "jira_account_id", remedy: "tctl edit user",
 		},
+	}
+}
+
+// teleport changes the cluster.
+func teleport(change func(*teleportsim.Server)) func(*testing.T, *system) []string {
+	return func(_ *testing.T, s *system) []string {
+		change(s.teleport)
+		return nil
 	}
 }
 
@@ -418,6 +447,20 @@ func brokenRights() map[string]broken {
 		},
 		"requests may not be listed": {
 			more: without("access_request", "read", "update"), check: "teleport.plugin_data", condition: sync.Fails, found: "access denied", remedy: "access_request: [list, read]",
+		},
+		"a list would be empty": {
+			more:  without("access_request", "read", "update"),
+			check: "teleport.list", condition: sync.Fails, found: "may not list", remedy: "access_request: [list, read]",
+		},
+		"listing is denied": {
+			more: role(teleportsim.Role{
+				Rules: teleportsim.PluginRole().Rules, Deny: map[string][]string{"*": {"list"}},
+			}),
+			check: "teleport.list", condition: sync.Fails, found: "may not list", remedy: "deny.rules",
+		},
+		"whether all is listed is not known": {
+			on:    on{teleport: teleportsim.Config{NoUserRoles: true}},
+			check: "teleport.list", condition: sync.Doubt, found: "0 access requests", remedy: "access_request: [list, read]",
 		},
 		"plugin data may not be written": {
 			env:   []string{"TELEPORT_DECISION_MODE=notify"},

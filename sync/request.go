@@ -29,8 +29,9 @@ type Request struct {
 	User string `json:"user"`
 	// Roles are the role names asked for.
 	Roles []string `json:"roles,omitempty"`
-	// Resources are the resource IDs asked for, each as "/cluster/kind/name[/sub]", with what its use is narrowed to in
-	// brackets: "/prod/node/web (SSH logins: root)". An ID that could be read as one with brackets is quoted.
+	// Resources are the resource IDs asked for, each as "/cluster/kind/name[/sub]", with what its use
+	// is narrowed to in brackets: "/prod/node/web (SSH logins: root)". An ID that could be read as
+	// one with brackets is quoted.
 	Resources []string `json:"resources,omitempty"`
 	// Reason is the requester's own text.
 	Reason string `json:"reason,omitempty"`
@@ -44,11 +45,13 @@ type Request struct {
 	// AccessExpires is when access that the request grants ends (GetAccessExpiry).
 	AccessExpires time.Time `json:"access_expires"`
 
-	// GrantedRoles are the roles of an approval that left out some of those asked for; empty when it left out none.
+	// GrantedRoles are the roles of an approval that left out some of those asked for; empty when it
+	// left out none.
 	GrantedRoles []string `json:"granted_roles,omitempty"`
 	// StartsAt is when approved access begins; zero for at once.
 	StartsAt time.Time `json:"starts_at,omitzero"`
-	// EndsAt is when approved access ends that was cut shorter than was asked for; zero when it was not.
+	// EndsAt is when approved access ends that was cut shorter than was asked for; zero when it was
+	// not.
 	EndsAt time.Time `json:"ends_at,omitzero"`
 
 	// ApprovalsNeeded is how many approving reviews resolve the request at most: the largest of its thresholds; 0 where it is not known.

@@ -14,7 +14,8 @@ const (
 	maxQuote = 14_000
 	maxList  = 5_000
 	maxItem  = 256 // of one user name or role, before it is escaped
-	// maxResource is maxItem for a resource ID with what its use is narrowed to, which must not be cut off unseen.
+	// maxResource is maxItem for a resource ID with what its use is narrowed to, which must not be
+	// cut off unseen.
 	maxResource = 2_000
 )
 
@@ -123,7 +124,8 @@ func resolutionText(l Link, o Outcome) string {
 const retractionText = "Teleport says that the Access Request is still *pending*; that it had expired was a mistake. " +
 	"This issue is open again, and moving it decides the request."
 
-// narrowingText says what an approval grants less than was asked for; each sentence begins with a space.
+// narrowingText says what an approval grants less than was asked for; each sentence begins with a
+// space.
 func narrowingText(r Request) string {
 	text := ""
 	if len(r.GrantedRoles) > 0 {

@@ -169,7 +169,8 @@ func TestTheClosingCommentTellsWhatAnApprovalGrantsLess(t *testing.T) {
 		},
 		"an earlier end, and a reason": {
 			func(r *Request) { r.EndsAt, r.ResolveReason = at(12), "for now" },
-			"The Access Request is *approved*. Access ends sooner than was asked for, at 2026-08-01 12:00:00 UTC.\n\nReason given: for now",
+			"The Access Request is *approved*. Access ends sooner than was asked for, at 2026-08-01 12:00:00 UTC." +
+				"\n\nReason given: for now",
 		},
 		"a start of a denied one": {
 			func(r *Request) {

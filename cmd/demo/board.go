@@ -26,8 +26,6 @@ const (
 	// healthPause is how often each replica is asked for its role, and healthTime how long it may take: a frozen one never answers.
 	healthPause = 300 * time.Millisecond
 	healthTime  = 250 * time.Millisecond
-	// expiryPause is how often Teleport's expiry service looks for requests to delete. The real one takes minutes.
-	expiryPause = 2 * time.Second
 	// maxOrder is far above what the page sends with an act.
 	maxOrder = 64 << 10
 )
@@ -257,12 +255,4 @@ func (b *board) touring(takeOver func()) {
 	b.takeOver = takeOver
 	b.mu.Unlock()
 	b.changed.ring()
-}
-
-// expireDue is Teleport's expiry service, until ctx ends.
-func (w *world) expireDue(ctx context.Context) {
-	for ctx.Err() == nil {
-		hesitate(ctx, expiryPause)
-		w.teleport.ExpireDue()
-	}
 }

@@ -122,6 +122,6 @@ func show(ctx context.Context, w *world, o options) error {
 		return err
 	}
 	invite(w)
-	w.expireDue(ctx)
+	<-ctx.Done()
 	return nil
 }

@@ -111,7 +111,7 @@ func (w *world) startDatabase(ctx context.Context) error {
 }
 
 func (w *world) startTeleport() (err error) {
-	if w.teleport, err = teleportsim.New(teleportsim.Config{}); err != nil {
+	if w.teleport, err = teleportsim.New(teleportsim.Config{AuditExpiry: true}); err != nil {
 		return fmt.Errorf("simulate Teleport: %w", err)
 	}
 	if err := w.teleport.Start(cmp.Or(w.teleportAddr, anyPort)); err != nil {

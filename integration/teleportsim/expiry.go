@@ -2,10 +2,12 @@ package teleportsim
 
 import "time"
 
-// expiryScan is how often the expiry service looks: a request is gone within a second of its expiry.
+// expiryScan is how often the expiry service looks: a request is gone within a second of its
+// expiry.
 const expiryScan = 400 * time.Millisecond
 
-// ShiftClock sets the server's clock forward by so much, or back where it is negative, beside what it was shifted before.
+// ShiftClock sets the server's clock forward by so much, or back where it is negative, beside what
+// it was shifted before.
 func (s *Server) ShiftClock(by time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,7 +41,8 @@ func (s *Server) expireAsTimePasses(stopping <-chan struct{}) {
 	}
 }
 
-// expireDue deletes every request that is past its expiry and may go, and says how many. s.mu is held.
+// expireDue deletes every request that is past its expiry and may go, and says how many. s.mu is
+// held.
 func (s *Server) expireDue(may func(id string) bool) int {
 	var due []string
 	now := s.now()

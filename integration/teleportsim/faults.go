@@ -121,8 +121,8 @@ func (s *Server) pick(rpc string, request any) *Injection {
 	return nil
 }
 
-// admit is everything that comes before a call takes effect: the count, the version check, whether the caller may call at
-// all, and the faults.
+// admit is everything that comes before a call takes effect: the count, the version check, whether
+// the caller may call at all, and the faults.
 func (s *Server) admit(ctx context.Context, rpc string, request any) (*Injection, error) {
 	s.mu.Lock()
 	s.calls[rpc]++

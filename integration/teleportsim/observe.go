@@ -38,12 +38,13 @@ type AuditEvent struct {
 	Reason        string
 	// Expires is when the request itself ends, on create and update.
 	Expires time.Time
-	// UserKind is "bot" or "user", of who did it; Impersonator is who made the certificate that it was done with. Both are
-	// empty where nobody's certificate was used.
+	// UserKind is "bot" or "user", of who did it; Impersonator is who made the certificate that it
+	// was done with. Both are empty where nobody's certificate was used.
 	UserKind, Impersonator string
 	// Roles are those requested (create) or those that an approval was narrowed to (update).
 	Roles []string
-	// UpdatedBy is the user who set the state, "<host id>.<cluster>" where tctl did on the host itself, and Delegator the one on whose behalf, as that user said.
+	// UpdatedBy is the user who set the state, "<host id>.<cluster>" where tctl did on the host
+	// itself, and Delegator the one on whose behalf, as that user said.
 	UpdatedBy, Delegator string
 	// Reviewer is a review's author, and SubmittedBy who submitted it on the author's behalf, if anybody.
 	Reviewer, SubmittedBy string
@@ -67,7 +68,8 @@ func (s *Server) userKind(name string) string {
 	return "user"
 }
 
-// impersonator is who made the certificate of a user: tctl on the host for the agent's, nobody for those of people.
+// impersonator is who made the certificate of a user: tctl on the host for the agent's, nobody for
+// those of people.
 func (s *Server) impersonator(name string) string {
 	if name == s.cfg.AgentUser {
 		return s.hostName()

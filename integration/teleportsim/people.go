@@ -30,18 +30,19 @@ type Request struct {
 
 	// Age is how long ago the request was made.
 	Age time.Duration
-	// TTL is how long the request waits for a decision; Config.RequestTTL by default, and never longer than AccessTTL. A
-	// negative one makes a request that is past its expiry from the start, and stays until Expire or ExpireDue.
+	// TTL is how long the request waits for a decision; Config.RequestTTL by default, and never
+	// longer than AccessTTL. A negative one makes a request that is past its expiry from the start,
+	// and stays until Expire or ExpireDue.
 	TTL time.Duration
-	// AccessTTL is how long the access lasts, from now; Config.AccessTTL by default. Without more said it ends with the
-	// requester's certificate: TshLifetime for tsh, TctlLifetime for tctl.
+	// AccessTTL is how long the access lasts, from now; Config.AccessTTL by default. Without more
+	// said it ends with the requester's certificate: TshLifetime for tsh, TctlLifetime for tctl.
 	AccessTTL time.Duration
 
 	// Approvals and Denials are how many reviews resolve the request; one by default.
 	Approvals, Denials uint32
 
-	// ResourceAccess are resources asked for with what their use is narrowed to, as newer clients send them in the place
-	// of Resources.
+	// ResourceAccess are resources asked for with what their use is narrowed to, as newer clients
+	// send them in the place of Resources.
 	ResourceAccess []ResourceAccess
 	// Kind is ShortTerm by default on servers that know reviews on behalf of users, and not set on older ones.
 	Kind RequestKind
@@ -64,8 +65,8 @@ const (
 	LongTerm  RequestKind = 2
 )
 
-// fieldRequestKind is the number of RequestKind in AccessRequestSpecV3. Field 25, the grouping of long-term requests, is
-// written through Request.Unknown; field 26 is in resources.go.
+// fieldRequestKind is the number of RequestKind in AccessRequestSpecV3. Field 25, the grouping of
+// long-term requests, is written through Request.Unknown; field 26 is in resources.go.
 // https://github.com/gravitational/teleport/blob/4360df994235a5909aec73f9dd33685c40830df8/api/proto/teleport/legacy/types/types.proto
 const fieldRequestKind protowire.Number = 24
 
@@ -148,7 +149,8 @@ func (s *Server) setTimes(request *types.AccessRequestV3, r Request) {
 	setExpiry(request, now.Add(min(ttl, accessTTL)))
 }
 
-// setExpiry sets the end of a pending request where Teleport keeps it: among the metadata. A decision moves it to the spec.
+// setExpiry sets the end of a pending request where Teleport keeps it: among the metadata. A
+// decision moves it to the spec.
 func setExpiry(request *types.AccessRequestV3, at time.Time) {
 	if !request.GetState().IsPending() {
 		request.SetExpiry(at)
@@ -158,8 +160,8 @@ func setExpiry(request *types.AccessRequestV3, at time.Time) {
 	request.Metadata.SetExpiry(at)
 }
 
-// Approve is "tctl requests approve" by an administrator: it resolves the request whatever its thresholds. An empty by is
-// tctl on the Auth Service's own host.
+// Approve is "tctl requests approve" by an administrator: it resolves the request whatever its
+// thresholds. An empty by is tctl on the Auth Service's own host.
 func (s *Server) Approve(id, by, reason string) error {
 	return s.ApproveLess(id, by, reason, Narrowing{})
 }
@@ -185,7 +187,8 @@ func (s *Server) ApproveLess(id, by, reason string, n Narrowing) error {
 
 // Deny is "tctl requests deny" by an administrator. It overrides an approval.
 func (s *Server) Deny(id, by, reason string) error {
-	return s.decide(by, types.AccessRequestUpdate{RequestID: id, State: types.RequestState_DENIED, Reason: reason}, time.Time{})
+	update := types.AccessRequestUpdate{RequestID: id, State: types.RequestState_DENIED, Reason: reason}
+	return s.decide(by, update, time.Time{})
 }
 
 func (s *Server) decide(by string, update types.AccessRequestUpdate, endsAt time.Time) error {
@@ -240,7 +243,8 @@ func (s *Server) PastExpiry(id string) error {
 	return nil
 }
 
-// Expire lets a request's time run out and deletes it, as Teleport's expiry service does within a second.
+// Expire lets a request's time run out and deletes it, as Teleport's expiry service does within a
+// second.
 func (s *Server) Expire(id string) error {
 	if err := s.PastExpiry(id); err != nil {
 		return err

@@ -213,7 +213,8 @@ func (s *Server) WriteTriple(dir string, options IdentityOptions) (Triple, error
 	return paths, nil
 }
 
-// issueIdentity makes a key and the two certificates for it. A user other than the agent that does not exist is made.
+// issueIdentity makes a key and the two certificates for it. A user other than the agent that does
+// not exist is made.
 func (s *Server) issueIdentity(options IdentityOptions) (*identityfile.IdentityFile, error) {
 	user, notAfter := options.User, time.Now().Add(defaultLifetime)
 	if user == "" {

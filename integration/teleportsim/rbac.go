@@ -15,8 +15,8 @@ import (
 type Role struct {
 	// Rules are the verbs allowed by resource kind, as in a role's allow.rules.
 	Rules map[string][]string
-	// Deny are the verbs refused by resource kind, whatever is allowed, as in a role's deny.rules. "*" stands for any kind
-	// or verb, here and in Rules.
+	// Deny are the verbs refused by resource kind, whatever is allowed, as in a role's deny.rules.
+	// "*" stands for any kind or verb, here and in Rules.
 	Deny map[string][]string
 	// ReviewRoles are the requested roles that the user may review, as in allow.review_requests.roles; "*" is all.
 	ReviewRoles []string
@@ -51,8 +51,8 @@ func (s *Server) SetRole(user string, role Role) {
 	s.notify()
 }
 
-// RemoveRole deletes the role that the user has, which is called as the user is: all calls of the user are refused until
-// SetRole.
+// RemoveRole deletes the role that the user has, which is called as the user is: all calls of the
+// user are refused until SetRole.
 func (s *Server) RemoveRole(user string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +80,8 @@ func (s *Server) Unlock(user string) {
 // errDenied is the text that all refusals of a caller as such have.
 const errDenied = "access denied"
 
-// authorize is what comes before every call: who calls must exist with all roles, and not be locked.
+// authorize is what comes before every call: who calls must exist with all roles, and not be
+// locked.
 // https://github.com/gravitational/teleport/blob/master/lib/auth/grpcserver.go (GRPCServer.authenticate)
 func (s *Server) authorize(ctx context.Context) error {
 	caller, err := callerOf(ctx)
@@ -122,7 +123,10 @@ func hasRule(rules map[string][]string, kind, verb string) bool {
 
 // resource is the role as the network sees it.
 func (r Role) resource(name string) (*types.RoleV6, error) {
-	spec := types.RoleSpecV6{Allow: types.RoleConditions{Rules: rules(r.Rules)}, Deny: types.RoleConditions{Rules: rules(r.Deny)}}
+	spec := types.RoleSpecV6{
+		Allow: types.RoleConditions{Rules: rules(r.Rules)},
+		Deny:  types.RoleConditions{Rules: rules(r.Deny)},
+	}
 	if len(r.ReviewRoles) > 0 {
 		spec.Allow.ReviewRequests = &types.AccessReviewConditions{Roles: r.ReviewRoles}
 	}

@@ -14,7 +14,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// What a real Auth Service (17.0.0-dev) was seen to answer where the simulation once answered otherwise.
+// What a real Auth Service (17.0.0-dev) was seen to answer where the simulation once answered
+// otherwise.
 
 // everyCall makes each call that the agent makes.
 func everyCall(ctx context.Context, clt *client.Client, id string) map[string]error {
@@ -217,8 +218,10 @@ func TestRolesOfTheCallerAreThoseThatAreEnforced(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, roles, 1)
 	require.Equal(t, "jira-agent", roles[0].GetName())
-	require.Equal(t, []types.Rule{types.NewRule(types.KindAccessRequest, []string{types.VerbList})}, roles[0].GetRules(types.Deny))
-	require.Contains(t, roles[0].GetRules(types.Allow), types.NewRule(types.KindAccessPluginData, []string{types.VerbUpdate}))
+	noList := types.NewRule(types.KindAccessRequest, []string{types.VerbList})
+	update := types.NewRule(types.KindAccessPluginData, []string{types.VerbUpdate})
+	require.Equal(t, []types.Rule{noList}, roles[0].GetRules(types.Deny))
+	require.Contains(t, roles[0].GetRules(types.Allow), update)
 
 	old := startCluster(t, teleportsim.Config{NoUserRoles: true})
 	_, err = connect(t, old, "").GetCurrentUserRoles(testContext(t))
@@ -232,7 +235,8 @@ func TestAnApprovalMayGrantLess(t *testing.T) {
 	asked := server.Request(id)
 	starts, ends := asked.GetCreationTime().Add(time.Hour), asked.GetCreationTime().Add(2*time.Hour)
 	require.Error(t, server.ApproveLess(id, "", "", teleportsim.Narrowing{Roles: []string{"owner"}}))
-	require.NoError(t, server.ApproveLess(id, "", "", teleportsim.Narrowing{Roles: []string{"editor"}, StartsAt: starts, EndsAt: ends}))
+	less := teleportsim.Narrowing{Roles: []string{"editor"}, StartsAt: starts, EndsAt: ends}
+	require.NoError(t, server.ApproveLess(id, "", "", less))
 	granted := server.Request(id)
 	require.Equal(t, []string{"editor"}, granted.GetRoles())
 	require.ElementsMatch(t, []string{"admin", "editor"}, granted.GetOriginalRoles())

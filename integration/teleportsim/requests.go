@@ -259,8 +259,8 @@ func (s *Server) setState(caller, delegator string, update types.AccessRequestUp
 	return s.applyState(caller, delegator, update, time.Time{})
 }
 
-// applyState is the backend's part: it knows no users, no expiry and no precondition. The access ends at endsAt, unless
-// that is zero. s.mu is held.
+// applyState is the backend's part: it knows no users, no expiry and no precondition. The access
+// ends at endsAt, unless that is zero. s.mu is held.
 // https://github.com/gravitational/teleport/blob/master/lib/services/local/dynamic_access.go
 func (s *Server) applyState(by, delegator string, update types.AccessRequestUpdate, endsAt time.Time) error {
 	if err := update.Check(); err != nil {

@@ -5,11 +5,12 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// ResourceAccess is a resource and what its use is narrowed to: an entry of RequestedResourceAccessIDs, which the client
-// module does not know.
+// ResourceAccess is a resource and what its use is narrowed to: an entry of
+// RequestedResourceAccessIDs, which the client module does not know.
 type ResourceAccess struct {
 	ID types.ResourceID
-	// Constraints are the bytes of a ResourceConstraints, as SSHLogins and AWSRoles make them; nil for none.
+	// Constraints are the bytes of a ResourceConstraints, as SSHLogins and AWSRoles make them; nil
+	// for none.
 	Constraints []byte
 }
 

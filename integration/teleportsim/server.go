@@ -12,12 +12,13 @@
 // connection and keeps authorities and backend, so that Start on the old address is a restart. Close is a Stop for
 // good. While started, SetDown makes it answer Unavailable to everything.
 //
-// Time is the server's own: ShiftClock sets its clock forward or back, and with it when requests are made, reviewed and
-// past their expiry. Certificates and delays go by the real clock.
+// Time is the server's own: ShiftClock sets its clock forward or back, and with it when requests
+// are made, reviewed and past their expiry. Certificates and delays go by the real clock.
 //
-// A request past its expiry is deleted within a second (expiry.go), as in Teleport. Where the real server is uncertain
-// the simulation takes the harder case: events come in batches and lists trail by the cache delay, a slow reader's
-// stream is ended without a period of grace, and PastExpiry keeps a request that nothing tells of.
+// A request past its expiry is deleted within a second (expiry.go), as in Teleport. Where the real
+// server is uncertain the simulation takes the harder case: events come in batches and lists trail
+// by the cache delay, a slow reader's stream is ended without a period of grace, and PastExpiry
+// keeps a request that nothing tells of.
 //
 // Left out: MFA for admin actions, the proxy and its tunnels, disconnect_expired_cert, and review rules with "where" clauses.
 package teleportsim
@@ -61,12 +62,13 @@ type Config struct {
 
 	// RequestTTL is how long a request waits for a decision; seven days by default, as in Teleport.
 	RequestTTL time.Duration
-	// AccessTTL is how long the requested access lasts, counted from the creation; 24 hours by default, as with tsh.
+	// AccessTTL is how long the requested access lasts, counted from the creation; 24 hours by
+	// default, as with tsh.
 	AccessTTL time.Duration
 	// ClockShift is how far the server's clock is ahead of the real one; see ShiftClock.
 	ClockShift time.Duration
-	// EventDelay is how late events may come, those of one period together; 10 ms by default, up to a second in Teleport.
-	// None with a negative one.
+	// EventDelay is how late events may come, those of one period together; 10 ms by default, up to a
+	// second in Teleport. None with a negative one.
 	EventDelay time.Duration
 	// AuditExpiry makes an expiry an event of the audit log, as newer versions do.
 	AuditExpiry bool

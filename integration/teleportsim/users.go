@@ -66,7 +66,8 @@ func (s *Server) SetUser(u User) error {
 	return nil
 }
 
-// DeleteUser is "tctl users rm": it deletes a user, and with it what the user may do. All its calls are refused then.
+// DeleteUser is "tctl users rm": it deletes a user, and with it what the user may do. All its calls
+// are refused then.
 func (s *Server) DeleteUser(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,7 +29,8 @@ type told struct {
 	due   time.Time
 }
 
-// nextBatch is when an event of now is told: together with all others of the same period, at its end.
+// nextBatch is when an event of now is told: together with all others of the same period, at its
+// end.
 func (s *Server) nextBatch() time.Time {
 	now := time.Now()
 	if s.cfg.EventDelay < 0 {
@@ -38,8 +39,8 @@ func (s *Server) nextBatch() time.Time {
 	return now.Truncate(s.cfg.EventDelay).Add(s.cfg.EventDelay)
 }
 
-// BreakWatches ends all streams as a restart of the Auth Service does: with Unavailable, and the text of a client whose
-// connection ended.
+// BreakWatches ends all streams as a restart of the Auth Service does: with Unavailable, and the
+// text of a client whose connection ended.
 func (s *Server) BreakWatches() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,7 +198,8 @@ func (a *authService) WatchEvents(watch *proto.Watch, stream proto.AuthService_W
 	}
 }
 
-// next waits for an event and until it is due. The event is empty when the watch has ended without an error.
+// next waits for an event and until it is due. The event is empty when the watch has ended without
+// an error.
 func (w *watcher) next(ctx context.Context) (types.Event, error) {
 	var message told
 	select {

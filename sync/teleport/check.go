@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +14,6 @@ import (
 	"github.com/gravitational/teleport/api/client"
 	userspb "github.com/gravitational/teleport/api/gen/proto/go/teleport/users/v1"
 	"github.com/gravitational/teleport/api/types"
-	"github.com/gravitational/trace"
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 
@@ -133,14 +133,46 @@ func dialRemedy(cfg Config, err error) string {
 	switch {
 	case strings.Contains(text, "client version is unsupported"):
 		return "this Teleport is too new for this release of the agent, whose client is of version " + api.Version + ": install a newer release"
-	case strings.Contains(text, "certificate signed by unknown authority"), strings.Contains(text, "unknown certificate authority"), strings.Contains(text, "bad certificate"):
-		return "the identity is of another cluster than the one at " + cfg.Addr + ", or the Proxy's own certificate is of a private CA: make an identity in this cluster, " +
-			"and name the CA's file in SSL_CERT_FILE"
-	case strings.Contains(text, "lock targeting"):
-		return "the agent's user is locked: tctl get locks; tctl rm lock/NAME"
+	case slices.ContainsFunc(certificateRefusals, func(refusal string) bool { return strings.Contains(text, refusal) }):
+		return "Teleport's user CA was rotated since the identity was made, or the identity is of another cluster " +
+			"than the one at " + cfg.Addr + ": " + renewRemedy +
+			"; where the Proxy's own certificate is of a private CA, name that CA's file in SSL_CERT_FILE"
+	}
+	if remedy := callerRemedy(err); remedy != "" {
+		return remedy
 	}
 	return "check TELEPORT_ADDR (host:port of the Proxy, as a rule with port 443, or of the Auth Service), and that this machine reaches it: " +
 		"curl https://" + cfg.Addr + "/webapi/ping; a proxy on the way is set by HTTPS_PROXY and NO_PROXY"
+}
+
+// certificateRefusals are what a dial says when one end does not trust the other's certificate. The
+// last is all that is left to see when the Auth Service closes the connection while the client
+// still writes.
+var certificateRefusals = []string{
+	"certificate signed by unknown authority", "unknown certificate authority", "bad certificate", "write: broken pipe",
+}
+
+// callerRemedy is what to do where Teleport refuses the agent as such, whatever it asks for; empty
+// where it does not.
+func callerRemedy(err error) string {
+	cause := err
+	var e *sync.Error
+	if errors.As(err, &e) {
+		cause = e.Err // without what was tried
+	}
+	code, text := codeOf(cause), unquoted(cause)
+	switch {
+	case code == codes.PermissionDenied && concernsAll(cause):
+		return "the agent's user is locked, itself or through its role: tctl get locks; tctl rm lock/NAME"
+	case code != codes.NotFound || !strings.Contains(text, denied):
+		return ""
+	case strings.Contains(text, userGone):
+		return "the agent's user is gone from Teleport: make it again with its role, tctl create -f user.yaml " +
+			"(deploy/teleport/user.yaml), or with Machine ID tctl create -f bot.yaml; then renew the identity"
+	default:
+		return "the agent's role is gone from Teleport: make it again, tctl create -f role.yaml " +
+			"(deploy/teleport/role-*.yaml, or `teleport-jira-agent setup`, have it)"
+	}
 }
 
 // checkVersion compares the server with the client's range: Teleport takes clients of its own major version and of the one before; older servers were
@@ -174,7 +206,7 @@ func (c *Client) checkWatch(ctx context.Context, f *sync.Findings) {
 	defer cancel()
 	w, err := c.Watch(ctx)
 	if err != nil {
-		f.Fails(checkWatch, refusalRemedy(err, "allow.rules access_request: [list, read]"), "%s", err)
+		f.Fails(checkWatch, refusalRemedy(err, listRule), "%s", err)
 		return
 	}
 	_ = w.Close() // it has shown what it was opened for
@@ -183,6 +215,9 @@ func (c *Client) checkWatch(ctx context.Context, f *sync.Findings) {
 
 // refusalRemedy is the rule that is missing where Teleport refused for want of one, else what to do about its not answering.
 func refusalRemedy(err error, rule string) string {
+	if remedy := callerRemedy(err); remedy != "" {
+		return remedy
+	}
 	if codeOf(err) == codes.PermissionDenied {
 		if strings.Contains(err.Error(), "requires MFA") {
 			return "let the agent use an identity from tbot, or from tctl auth sign on the Auth Service: a person's own identity needs MFA for this"
@@ -192,11 +227,24 @@ func refusalRemedy(err error, rule string) string {
 	return "see whether Teleport's Auth Service is well: tctl status"
 }
 
-// checkList counts what Teleport lists. Without the right it would list the agent's own requests, none, and no error: that it is there is shown by
-// the plugin data, which needs the same.
+// listRule is what the agent needs to see all requests.
+const listRule = "allow.rules access_request: [list, read]"
+
+// checkList counts what Teleport lists. Without the right it lists the agent's own requests, none,
+// and reports no error.
 func (c *Client) checkList(ctx context.Context, f *sync.Findings) {
+	right, err := c.ListRight(ctx)
+	if err != nil {
+		f.Fails(checkList, refusalRemedy(err, listRule), "%s", err)
+		return
+	}
+	if right == sync.ListRightLacking {
+		f.Fails(checkList, roleRemedy(listRule+", and no deny.rules that take these away"),
+			"the agent may not list access requests: Teleport shows it none, and reports no error")
+		return
+	}
 	all, pending := 0, 0
-	err := c.Requests(ctx, func(page []sync.Request) error {
+	err = c.Requests(ctx, func(page []sync.Request) error {
 		for _, r := range page {
 			if all++; r.State == sync.StatePending {
 				pending++
@@ -205,7 +253,13 @@ func (c *Client) checkList(ctx context.Context, f *sync.Findings) {
 		return nil
 	})
 	if err != nil {
-		f.Fails(checkList, refusalRemedy(err, "allow.rules access_request: [list, read]"), "%s", err)
+		f.Fails(checkList, refusalRemedy(err, listRule), "%s", err)
+		return
+	}
+	if right == sync.ListRightUnknown {
+		f.Doubt(checkList,
+			"see whether the agent's role has "+listRule+", without a condition and without deny.rules that take these away",
+			"%d access requests; whether the agent may list those of others cannot be told", all)
 		return
 	}
 	f.Holds(checkList, "%d access requests, %d of them pending", all, pending)
@@ -214,7 +268,7 @@ func (c *Client) checkList(ctx context.Context, f *sync.Findings) {
 func (c *Client) checkPluginData(ctx context.Context, f *sync.Findings) {
 	id := uuid.NewString()
 	if _, err := c.Linked(ctx, id); err != nil {
-		f.Fails(checkPlugin, refusalRemedy(err, "allow.rules access_request: [list, read]"), "%s", err)
+		f.Fails(checkPlugin, refusalRemedy(err, listRule), "%s", err)
 		return
 	}
 	err := c.update(ctx, "try the right to write plugin data", id, map[string]string{keyClaim: "check"}, map[string]string{keyIssueID: "none"})
@@ -325,7 +379,7 @@ func (c *Client) checkUsers(ctx context.Context, f *sync.Findings, mode sync.Dec
 		return err
 	})
 	switch {
-	case errors.Is(err, sync.ErrNotFound), trace.IsNotFound(err):
+	case errors.Is(err, sync.ErrNotFound):
 		f.Holds(checkUsers, "users and their trait %s can be read", c.cfg.UserTrait)
 	case errors.Is(err, sync.ErrForbidden) && mode != sync.ModeReview:
 		f.Doubt(checkUsers, roleRemedy("allow.rules "+types.KindUser+": [read]"),

@@ -8,8 +8,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Newer clusters name resources in RequestedResourceAccessIDs, each with what its use is narrowed to, and go by that alone
-// when it is there. Source: the file that unknown.go names, and rfd/0228-resource-access-requests-with-constraints.md there.
+// Newer clusters name resources in RequestedResourceAccessIDs, each with what its use is narrowed
+// to, and go by that alone when it is there. Source: the file that unknown.go names, and
+// rfd/0228-resource-access-requests-with-constraints.md there.
 const (
 	// Of ResourceAccessID.
 	fieldResource    protowire.Number = 1 // ResourceID
@@ -25,15 +26,15 @@ const (
 	fieldValues protowire.Number = 1
 )
 
-// maxConstraint bounds what is shown of the constraints of one resource, in bytes. Longer ones count as unread, since an
-// issue would show them cut off.
+// maxConstraint bounds what is shown of the constraints of one resource, in bytes. Longer ones
+// count as unread, since an issue would show them cut off.
 const maxConstraint = 1500
 
 // unreadConstraints stands beside a resource whose constraints cannot be shown.
 const unreadConstraints = "narrowed in a way that this release cannot read"
 
-// accessText is one entry of RequestedResourceAccessIDs in words: "/prod/node/web (SSH logins: root, ubuntu)". readable is
-// false where it says more than that.
+// accessText is one entry of RequestedResourceAccessIDs in words: "/prod/node/web (SSH logins:
+// root, ubuntu)". readable is false where it says more than that.
 func accessText(entry field) (text string, readable bool) {
 	var resource types.ResourceID
 	var constraints []byte
@@ -87,7 +88,8 @@ func constraintsText(raw []byte) (text string, readable bool) {
 	return text, readable && whole && version == constraintsVersion && len(values) > 0 && len(text) <= maxConstraint
 }
 
-// readValues are the values of a list, each so that it cannot be read as two or as the end of the list.
+// readValues are the values of a list, each so that it cannot be read as two or as the end of the
+// list.
 func readValues(raw []byte) (values []string, readable bool) {
 	readable = true
 	whole := eachField(raw, func(f field) {
@@ -105,7 +107,8 @@ func readValues(raw []byte) (values []string, readable bool) {
 	return values, readable && whole
 }
 
-// resourceText is "/cluster/kind/name[/sub]". An ID that could be read as one with constraints beside it is quoted.
+// resourceText is "/cluster/kind/name[/sub]". An ID that could be read as one with constraints
+// beside it is quoted.
 func resourceText(id types.ResourceID) string {
 	text := clean(types.ResourceIDToString(id))
 	if strings.Contains(text, "(") {

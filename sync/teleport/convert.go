@@ -50,8 +50,8 @@ func convert(r types.AccessRequest, webURL string) sync.Request {
 	return out
 }
 
-// narrowed fills in what an approval granted less than was asked for. Teleport sets the end that was asked for as the
-// maximum duration too, which an approval leaves alone; older versions do not.
+// narrowed fills in what an approval granted less than was asked for. Teleport sets the end that
+// was asked for as the maximum duration too, which an approval leaves alone; older versions do not.
 func narrowed(out *sync.Request, r types.AccessRequest) {
 	for _, role := range out.Roles {
 		if granted := cleaned(r.GetRoles()); !slices.Contains(granted, role) {

@@ -1,6 +1,7 @@
 package teleport
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func TestARightThatIsMissingToWritePluginDataMayComeBack(t *testing.T) {
 	t.Parallel()
 	server, c := cluster(t, teleportsim.Config{})
 	id := file(t, server, teleportsim.Request{})
-	server.SetRole("jira-agent", teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.VerbList, types.VerbRead}}})
+	server.SetRole("jira-agent", teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {"list", "read"}}})
 	answers := everyCall(t, c, id)
 	for _, call := range []string{"Claim", "Reclaim", "Link", "Resolve"} {
 		e := failure(t, answers[call])
@@ -114,25 +115,27 @@ func TestListedServesAnAuthServiceWithoutPages(t *testing.T) {
 
 func TestListRightIsThatOfTheAgentsRoles(t *testing.T) {
 	t.Parallel()
-	all := map[string][]string{types.KindAccessRequest: {types.VerbList, types.VerbRead}}
+	allow := func(verbs ...string) map[string][]string {
+		return map[string][]string{types.KindAccessRequest: verbs}
+	}
 	for name, tc := range map[string]struct {
-		role teleportsim.Role
-		want sync.ListRight
+		rules, deny map[string][]string
+		want        sync.ListRight
 	}{
-		"as shipped":            {teleportsim.PluginRole(), sync.ListRightGranted},
-		"any verb":              {teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.Wildcard}}}, sync.ListRightGranted},
-		"anything":              {teleportsim.Role{Rules: map[string][]string{types.Wildcard: {types.Wildcard}}}, sync.ListRightGranted},
-		"no list":               {teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.VerbRead}}}, sync.ListRightLacking},
-		"no read":               {teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.VerbList}}}, sync.ListRightLacking},
-		"nothing":               {teleportsim.Role{}, sync.ListRightLacking},
-		"list denied":           {teleportsim.Role{Rules: all, Deny: map[string][]string{types.KindAccessRequest: {types.VerbList}}}, sync.ListRightLacking},
-		"read denied":           {teleportsim.Role{Rules: all, Deny: map[string][]string{types.KindAccessRequest: {types.VerbRead}}}, sync.ListRightLacking},
-		"all denied":            {teleportsim.Role{Rules: all, Deny: map[string][]string{types.Wildcard: {types.Wildcard}}}, sync.ListRightLacking},
-		"something else denied": {teleportsim.Role{Rules: all, Deny: map[string][]string{types.KindUser: {types.VerbList}}}, sync.ListRightGranted},
+		"as shipped":            {teleportsim.PluginRole().Rules, nil, sync.ListRightGranted},
+		"any verb":              {allow("*"), nil, sync.ListRightGranted},
+		"anything":              {map[string][]string{"*": {"*"}}, nil, sync.ListRightGranted},
+		"no list":               {allow("read"), nil, sync.ListRightLacking},
+		"no read":               {allow("list"), nil, sync.ListRightLacking},
+		"nothing":               {nil, nil, sync.ListRightLacking},
+		"list denied":           {allow("list", "read"), allow("list"), sync.ListRightLacking},
+		"read denied":           {allow("list", "read"), allow("read"), sync.ListRightLacking},
+		"all denied":            {allow("list", "read"), map[string][]string{"*": {"*"}}, sync.ListRightLacking},
+		"something else denied": {allow("list", "read"), map[string][]string{"user": {"list"}}, sync.ListRightGranted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, c := cluster(t, teleportsim.Config{AgentRole: &tc.role})
+			server, c := cluster(t, teleportsim.Config{AgentRole: &teleportsim.Role{Rules: tc.rules, Deny: tc.deny}})
 			file(t, server, teleportsim.Request{})
 			right, err := c.ListRight(soon(t))
 			require.NoError(t, err)
@@ -144,7 +147,8 @@ func TestListRightIsThatOfTheAgentsRoles(t *testing.T) {
 func TestListRightIsOfAllRolesTogetherAndUnknownUnderAnUnreadCondition(t *testing.T) {
 	t.Parallel()
 	role := func(allow, deny []types.Rule) types.Role {
-		r, err := types.NewRole("r", types.RoleSpecV6{Allow: types.RoleConditions{Rules: allow}, Deny: types.RoleConditions{Rules: deny}})
+		spec := types.RoleSpecV6{Allow: types.RoleConditions{Rules: allow}, Deny: types.RoleConditions{Rules: deny}}
+		r, err := types.NewRole("r", spec)
 		require.NoError(t, err)
 		return r
 	}
@@ -190,7 +194,8 @@ func TestAnApprovalOfLessThanWasAskedForIsTold(t *testing.T) {
 	require.Zero(t, asked.StartsAt)
 	require.Zero(t, asked.EndsAt)
 	starts, ends := asked.Created.Add(time.Hour), asked.Created.Add(2*time.Hour)
-	require.NoError(t, server.ApproveLess(id, "", "", teleportsim.Narrowing{Roles: []string{"editor"}, StartsAt: starts, EndsAt: ends}))
+	less := teleportsim.Narrowing{Roles: []string{"editor"}, StartsAt: starts, EndsAt: ends}
+	require.NoError(t, server.ApproveLess(id, "", "", less))
 	granted, err := c.Request(soon(t), id)
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{"admin", "editor"}, granted.Roles)
@@ -211,6 +216,12 @@ func TestResourcesWithConstraintsAreShown(t *testing.T) {
 	t.Parallel()
 	node := types.ResourceID{ClusterName: "prod", Kind: "node", Name: "web"}
 	object := types.ResourceID{ClusterName: "prod", Kind: "kube", Name: "k8s", SubResourceName: "ns/pod"}
+	access := func(id types.ResourceID, constraints ...[]byte) []teleportsim.ResourceAccess {
+		return []teleportsim.ResourceAccess{{ID: id, Constraints: slices.Concat(constraints...)}}
+	}
+	version := func(v string) []byte { return bytesField(1, []byte(v)...) }
+	unread := []string{"/prod/node/web (narrowed in a way that this release cannot read)"}
+	misleading := types.ResourceID{ClusterName: "prod", Kind: "node", Name: "web (SSH logins: nobody)"}
 	server, c := cluster(t, teleportsim.Config{})
 	for name, tc := range map[string]struct {
 		access []teleportsim.ResourceAccess
@@ -227,48 +238,27 @@ func TestResourcesWithConstraintsAreShown(t *testing.T) {
 				{ID: node, Constraints: teleportsim.SSHLogins("root", "ubuntu")},
 				{ID: object, Constraints: teleportsim.AWSRoles("arn:aws:iam::1:role/admin")},
 			},
-			[]string{"/prod/node/web (SSH logins: root, ubuntu)", "/prod/kube/k8s/ns/pod (AWS roles: arn:aws:iam::1:role/admin)"},
+			[]string{
+				"/prod/node/web (SSH logins: root, ubuntu)",
+				"/prod/kube/k8s/ns/pod (AWS roles: arn:aws:iam::1:role/admin)",
+			},
 			"",
 		},
-		"a name that reads as a constraint": {
-			[]teleportsim.ResourceAccess{{ID: types.ResourceID{ClusterName: "prod", Kind: "node", Name: "web (SSH logins: nobody)"}}},
-			[]string{`"/prod/node/web (SSH logins: nobody)"`},
-			"",
+		"a misleading name": {access(misleading), []string{`"/prod/node/web (SSH logins: nobody)"`}, ""},
+		"a misleading login": {
+			access(node, teleportsim.SSHLogins("a, b", "")), []string{`/prod/node/web (SSH logins: "a, b", "")`}, "",
 		},
-		"a login that reads as two": {
-			[]teleportsim.ResourceAccess{{ID: node, Constraints: teleportsim.SSHLogins("a, b", "")}},
-			[]string{`/prod/node/web (SSH logins: "a, b", "")`},
-			"",
-		},
-		"no login": {
-			[]teleportsim.ResourceAccess{{ID: node, Constraints: teleportsim.SSHLogins()}},
-			[]string{"/prod/node/web (narrowed in a way that this release cannot read)"},
-			unreadable,
-		},
-		"a constraint of the future": {
-			[]teleportsim.ResourceAccess{{ID: node, Constraints: append(bytesField(1, []byte("v1")...), bytesField(12)...)}},
-			[]string{"/prod/node/web (narrowed in a way that this release cannot read)"},
-			unreadable,
-		},
-		"a version of the future": {
-			[]teleportsim.ResourceAccess{{ID: node, Constraints: append(bytesField(1, []byte("v2")...), bytesField(11, bytesField(1, 'r')...)...)}},
-			[]string{"/prod/node/web (narrowed in a way that this release cannot read)"},
-			unreadable,
-		},
-		"a detail of the future": {
-			[]teleportsim.ResourceAccess{{ID: node, Constraints: append(bytesField(1, []byte("v1")...), bytesField(11, bytesField(2, 'r')...)...)}},
-			[]string{"/prod/node/web (narrowed in a way that this release cannot read)"},
-			unreadable,
-		},
-		"two constraints": {
-			[]teleportsim.ResourceAccess{{ID: node, Constraints: append(teleportsim.SSHLogins("a"), teleportsim.AWSRoles("b")...)}},
-			[]string{"/prod/node/web (narrowed in a way that this release cannot read)"},
-			unreadable,
-		},
+		"no login":           {access(node, teleportsim.SSHLogins()), unread, unreadable},
+		"a newer constraint": {access(node, version("v1"), bytesField(12)), unread, unreadable},
+		"a newer version":    {access(node, version("v2"), bytesField(11, bytesField(1, 'r')...)), unread, unreadable},
+		"a newer detail":     {access(node, version("v1"), bytesField(11, bytesField(2, 'r')...)), unread, unreadable},
+		"two constraints":    {access(node, teleportsim.SSHLogins("a"), teleportsim.AWSRoles("b")), unread, unreadable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			id := file(t, server, teleportsim.Request{ResourceAccess: tc.access, Roles: []string{"access"}, Kind: teleportsim.ShortTerm})
+			id := file(t, server, teleportsim.Request{
+				ResourceAccess: tc.access, Roles: []string{"access"}, Kind: teleportsim.ShortTerm,
+			})
 			r, err := c.Request(soon(t), id)
 			require.NoError(t, err)
 			require.Equal(t, tc.shown, r.Resources)

@@ -40,9 +40,10 @@ func (k kind) writes() bool { return k == writeData || k == decideOnly || k == r
 // lib/auth/middleware.go (ValidateClientVersion), lib/services/local (LockInForceAccessDenied).
 var refusals = []string{"client version is unsupported", "lock targeting"}
 
-// denied is how every call is refused to a caller whom Teleport does not let in, and so is no news of what the call was
-// about: alone for a lock, before the cause for a user or role that is gone, then as NotFound. Source:
-// lib/auth/grpcserver.go (GRPCServer.authenticate) of gravitational/teleport.
+// denied is how every call is refused to a caller whom Teleport does not let in, and so is no news
+// of what the call was about: alone for a lock, before the cause for a user or role that is gone,
+// then as NotFound. Source: lib/auth/grpcserver.go (GRPCServer.authenticate) of
+// gravitational/teleport.
 const denied = "access denied"
 
 // deniedAlone is denied with nothing said of why; some versions put a number before it.
@@ -118,9 +119,10 @@ func (f flat) Error() string { return strings.Join(strings.Fields(f.error.Error(
 
 func (f flat) Unwrap() error { return f.error }
 
-// refused says what AccessDenied means: the whole side is shut to lists and reads, and to anything while the identity is
-// locked or too old; a look-up lacks its right; a write is refused for the one request. The right to write plugin data,
-// which no person's move asked for, may come back, and the write with it.
+// refused says what AccessDenied means: the whole side is shut to lists and reads, and to anything
+// while the identity is locked or too old; a look-up lacks its right; a write is refused for the
+// one request. The right to write plugin data, which no person's move asked for, may come back, and
+// the write with it.
 func refused(e *sync.Error, k kind, err error) {
 	switch {
 	case k == wholeSide, k == readOne, concernsAll(err):
@@ -136,14 +138,15 @@ func refused(e *sync.Error, k kind, err error) {
 	}
 }
 
-// requestGone are Teleport's words for a request that is not there, as unquoted leaves them: "no access request matching",
-// "cannot set state of access request … (not found)", "cannot apply review to access request … (not found)", and
-// "access_request … not found". Sources in gravitational/teleport: lib/services/local/dynamic_access.go, and
-// lib/auth/auth_with_roles.go.
+// requestGone are Teleport's words for a request that is not there, as unquoted leaves them: "no
+// access request matching", "cannot set state of access request … (not found)", "cannot apply
+// review to access request … (not found)", and "access_request … not found". Sources in
+// gravitational/teleport: lib/services/local/dynamic_access.go, and lib/auth/auth_with_roles.go.
 var requestGone = regexp.MustCompile(`access[_ ]request (matching )?""`)
 
-// notFound believes that something is gone only when the text says so, in answer to a call that asked for it. Everything else is
-// a refusal of the whole side, above all that the agent's own user or role is gone.
+// notFound believes that something is gone only when the text says so, in answer to a call that
+// asked for it. Everything else is a refusal of the whole side, above all that the agent's own user
+// or role is gone.
 func notFound(e *sync.Error, k kind, err error) {
 	text := unquoted(err)
 	switch {
@@ -223,7 +226,8 @@ var quotation = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 // unquoted is Teleport's message without what stands in quotes: names, which people choose and which might read like another message.
 func unquoted(err error) string { return quotation.ReplaceAllString(err.Error(), `""`) }
 
-// concernsAll reports whether AccessDenied is about the caller or its client, whatever the call was.
+// concernsAll reports whether AccessDenied is about the caller or its client, whatever the call
+// was.
 func concernsAll(err error) bool {
 	text := unquoted(err)
 	return deniedAlone.MatchString(text) ||

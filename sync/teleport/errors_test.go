@@ -210,14 +210,14 @@ func TestClassifyKeepsARefusedLookUpToItself(t *testing.T) {
 		permanent bool
 		is        error
 	}{
-		"no right":                          {remote(codes.PermissionDenied, `access denied to perform action "list" on "user"`), sync.ScopeRequest, true, sync.ErrForbidden},
-		"locked":                            {remote(codes.PermissionDenied, `lock targeting User:"bot-jira" is in force`), sync.ScopeSide, false, nil},
-		"unknown to Teleport":               {remote(codes.Unimplemented, "unknown service"), sync.ScopeRequest, true, sync.ErrForbidden},
-		"not found":                         {remote(codes.NotFound, `user "bob" not found`), sync.ScopeRequest, false, sync.ErrNotFound},
-		"the agent's own user is not found": {remote(codes.NotFound, "access denied\n\tuser \"bot-jira\" not found"), sync.ScopeSide, false, nil},
-		"something else is not found":       {remote(codes.NotFound, `role bob is not found`), sync.ScopeSide, false, nil},
-		"denied without a word":             {remote(codes.PermissionDenied, "access denied"), sync.ScopeSide, false, nil},
-		"unavailable":                       {remote(codes.Unavailable, "x"), sync.ScopeSide, false, nil},
+		"no right":            {remote(codes.PermissionDenied, `access denied to perform action "list" on "user"`), sync.ScopeRequest, true, sync.ErrForbidden},
+		"locked":              {remote(codes.PermissionDenied, `lock targeting User:"bot-jira" is in force`), sync.ScopeSide, false, nil},
+		"unknown to Teleport": {remote(codes.Unimplemented, "unknown service"), sync.ScopeRequest, true, sync.ErrForbidden},
+		"not found":           {remote(codes.NotFound, `user "bob" not found`), sync.ScopeRequest, false, sync.ErrNotFound},
+		"no such caller":      {remote(codes.NotFound, "access denied\n\tuser \"bot-jira\" not found"), sync.ScopeSide, false, nil},
+		"no such thing":       {remote(codes.NotFound, `role bob is not found`), sync.ScopeSide, false, nil},
+		"denied, and no more": {remote(codes.PermissionDenied, "access denied"), sync.ScopeSide, false, nil},
+		"unavailable":         {remote(codes.Unavailable, "x"), sync.ScopeSide, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

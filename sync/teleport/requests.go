@@ -23,8 +23,12 @@ func (c *Client) Requests(ctx context.Context, page func([]sync.Request) error) 
 	return c.eachPage(ctx, nil, func(found []*types.AccessRequestV3) error { return page(c.convertAll(found)) })
 }
 
-// eachPage calls page for each page of what Teleport lists; an error of page ends the list and is returned as it is.
-func (c *Client) eachPage(ctx context.Context, filter *types.AccessRequestFilter, page func([]*types.AccessRequestV3) error) error {
+// requestPage is what is done with one page of a list. An error of it ends the list.
+type requestPage func([]*types.AccessRequestV3) error
+
+// eachPage calls page for each page of what Teleport lists; an error of page ends the list and is
+// returned as it is.
+func (c *Client) eachPage(ctx context.Context, filter *types.AccessRequestFilter, page requestPage) error {
 	query := &proto.ListAccessRequestsRequest{Limit: pageSize, Filter: filter}
 	for {
 		answer, err := c.listPage(ctx, query)
@@ -110,10 +114,12 @@ func (c *Client) convertAll(requests []*types.AccessRequestV3) []sync.Request {
 // errEnough ends a list that has shown what was looked for.
 var errEnough = errors.New("seen enough")
 
-// Listed implements sync.Cluster. The search finds the ID in the names of users, roles and resources, too.
+// Listed implements sync.Cluster. The search finds the ID in the names of users, roles and
+// resources, too.
 func (c *Client) Listed(ctx context.Context, id string) (bool, error) {
 	listed := false
-	err := c.eachPage(ctx, &types.AccessRequestFilter{SearchKeywords: []string{id}}, func(found []*types.AccessRequestV3) error {
+	filter := &types.AccessRequestFilter{SearchKeywords: []string{id}}
+	err := c.eachPage(ctx, filter, func(found []*types.AccessRequestV3) error {
 		listed = slices.ContainsFunc(found, func(r *types.AccessRequestV3) bool { return r.GetName() == id })
 		if listed {
 			return errEnough

@@ -12,11 +12,13 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// ListRight implements sync.Cluster. It reads the agent's own roles, as everybody may. Where they do not tell, a request
-// by somebody else in the list does: without the right Teleport shows the agent's own, and those that it may review.
+// ListRight implements sync.Cluster. It reads the agent's own roles, as everybody may. Where they
+// do not tell, a request by somebody else in the list does: without the right Teleport shows the
+// agent's own, and those that it may review.
 func (c *Client) ListRight(ctx context.Context) (sync.ListRight, error) {
 	var roles []types.Role
-	err := c.call(ctx, "read the agent's own roles", lookUp, c.cfg.CallTimeout, func(ctx context.Context, api *client.Client) error {
+	const op = "read the agent's own roles"
+	err := c.call(ctx, op, lookUp, c.cfg.CallTimeout, func(ctx context.Context, api *client.Client) error {
 		var err error
 		roles, err = api.GetCurrentUserRoles(ctx)
 		return err
@@ -53,7 +55,8 @@ const (
 	named
 )
 
-// listRight is what roles together say of the right to list all requests, which takes both verbs. A denial wins.
+// listRight is what roles together say of the right to list all requests, which takes both verbs. A
+// denial wins.
 func listRight(roles []types.Role) sync.ListRight {
 	right := sync.ListRightGranted
 	for _, verb := range []string{types.VerbList, types.VerbRead} {

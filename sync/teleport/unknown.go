@@ -29,9 +29,10 @@ const (
 	kindLongTerm  uint64 = 2
 )
 
-// details are the resources that the request names, in words, and why it must not be approved from Jira, where people would
-// not see what they grant: a long-term request is meant to be answered with membership in an access list, and what this client
-// cannot read it cannot show. Empty when there is no reason.
+// details are the resources that the request names, in words, and why it must not be approved from
+// Jira, where people would not see what they grant: a long-term request is meant to be answered
+// with membership in an access list, and what this client cannot read it cannot show. Empty when
+// there is no reason.
 func details(r types.AccessRequest) (resources []string, onlyInTeleport string) {
 	v3, ok := r.(*types.AccessRequestV3)
 	if !ok {
