@@ -235,15 +235,20 @@ func (s *store) RecoverIssues(ctx context.Context, issues []sync.Issue, due time
 			INSERT INTO links (scope, request_id, seq, request, state, due, due_set, begun, begun_at, suspect_request)
 			SELECT DISTINCT ON (c.id) $1, c.id, 1, c.request::json, '', now() + c.due, now(), $3, now(), true
 			FROM unnest($4::text[], $5::text[], $6::interval[], $7::text[]) AS c (id, request, due, issue_id)
-			WHERE NOT EXISTS (SELECT 1 FROM links WHERE scope = $1 AND links.issue_id = c.issue_id) AND `+held+`
+			WHERE NOT `+namedBySome+` AND `+held+`
 			ORDER BY c.id, c.due
 			ON CONFLICT DO NOTHING RETURNING 1)`, sync.EffectCreate, lost.ids, lost.contents, dues, issueIDs)
 	return err
 }
 
+// namedBySome tells whether a row names the issue c.issue_id, be it of another scope: two clusters may share a project, and
+// neither agent takes up what is the other's.
+const namedBySome = `EXISTS (
+	SELECT FROM links AS o WHERE o.scope = ANY(ARRAY(SELECT name FROM leadership)) AND o.issue_id = c.issue_id)`
+
 // anyRowlessQuery tells whether one of the issues ($2) that name requests ($3, in the same order) has no row.
 const anyRowlessQuery = `
 	SELECT EXISTS (
 		SELECT FROM unnest($2::text[], $3::text[]) AS c (issue_id, request_id)
-		WHERE NOT EXISTS (SELECT FROM links WHERE scope = $1 AND links.issue_id = c.issue_id)
+		WHERE NOT ` + namedBySome + `
 			AND NOT EXISTS (SELECT FROM links WHERE scope = $1 AND links.request_id = c.request_id))`

@@ -307,6 +307,17 @@ jira: status "Pending"; issue OPS-200 holds the request's ID, too
 teleport: gone`, scalar[string](t, d, `SELECT string_agg(cause || ': ' || outcome, E'\n' ORDER BY id) FROM activity WHERE action = 'observe'`))
 }
 
+func TestRecoverIssues_LeavesTheIssuesOfAnotherClusterAlone(t *testing.T) {
+	t.Parallel()
+	d, s := newStore(t)
+	bind(t, s, observe(t, s, request("a"))[0], "100")
+	second := leading(t, d, Scope{Cluster: "second.example.com", Project: board.Project}, 1)
+	require.NoError(t, second.RecoverIssues(t.Context(), []sync.Issue{issue("100", "a", t0)}, time.Now(), 0))
+	open, err := second.Open(t.Context(), "", 10)
+	require.NoError(t, err)
+	require.Empty(t, open)
+}
+
 func TestRecoverIssues_MakesRowsThatLookForBothSides(t *testing.T) {
 	t.Parallel()
 	d, s := newStore(t)

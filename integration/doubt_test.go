@@ -164,7 +164,7 @@ func TestTheClockOfTeleportSaysWhenARequestEnds(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"ahead": 5 * time.Hour, "behind": -5 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, _ := leading(t, on{}, often)
+			s, _ := leading(t, on{deployment: jirasim.Cloud}, often)
 			s.teleport.ShiftClock(ahead)
 			lasting := s.request(func(r *teleportsim.Request) { r.TTL = time.Hour })
 			issue := s.issueIn(lasting, "Pending")

@@ -168,16 +168,15 @@ func TestAnIssueOfAnotherTypeDecidesAllTheSame(t *testing.T) {
 		require.Equal(t, types.RequestState_PENDING, s.teleport.State(moved), "the type decides nothing")
 		require.NoError(t, s.jira.Move(issue.ID, "bob", "Approved"))
 		s.settled(moved, "approved")
-		// Who is asked for another status with the type, and chooses a verdict, gives it.
-		s.typeIs(r, mapped, other.ID, "Bug", "Denied")
-		s.settled(mapped, "denied")
 		s.polls(d, 2)
-		for id, status := range map[string]string{moved: "Approved", mapped: "Denied"} {
-			require.Equal(t, story{
-				State: state(status), Verdicts: byBob(state(status)),
-				Moves: []string{placed, "bob: Pending → " + status}, Marks: []string{"resolution:" + map[string]string{"Approved": "approved", "Denied": "denied"}[status]},
-			}, s.story(id))
-		}
+		require.Equal(t, story{
+			State: state("Approved"), Verdicts: byBob(state("Approved")), Moves: []string{placed, "bob: Pending → Approved"},
+			Marks: []string{"resolution:approved"},
+		}, s.story(moved))
+		// A status that came with the type was decided by nobody, for Jira maps many issues at once like this.
+		s.typeIs(r, mapped, other.ID, "Bug", "Denied")
+		s.putBack(mapped, "the same change was of its issuetype")
+		s.untouched(mapped)
 		require.Len(t, s.jira.Issues(), 2)
 	})
 }

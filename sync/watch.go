@@ -49,7 +49,7 @@ func (e *Engine) watch(ctx context.Context) (opened bool, err error) {
 	var beside stdsync.WaitGroup
 	beside.Go(func() {
 		defer told.forget()
-		if err := e.list(ctx, told); err != nil {
+		if err := e.listAll(ctx, told); err != nil {
 			broken(err)
 		}
 	})
@@ -68,6 +68,17 @@ func (e *Engine) watch(ctx context.Context) (opened bool, err error) {
 		if err := e.observe(ctx, some); err != nil {
 			return true, cmp.Or(context.Cause(ctx), err)
 		}
+	}
+}
+
+// listAll lists until a list says something. Without the right to list none does, and the watch goes on all the same.
+func (e *Engine) listAll(ctx context.Context, told *toldResolved) error {
+	for {
+		err := e.list(ctx, told)
+		if !errors.Is(err, ErrForbidden) || ctx.Err() != nil {
+			return err
+		}
+		pause(ctx, doubtAgain)
 	}
 }
 
