@@ -52,7 +52,9 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 			plan := explain(t, d, mode, "EXPLAIN "+test.query, test.args...)
 			require.Contains(t, plan, test.index, "%s, %s:\n%s", name, mode, plan)
-			require.NotContains(t, plan, "Seq Scan", "%s, %s:\n%s", name, mode, plan)
+			// Of leadership there is one row for each scope.
+			others := strings.ReplaceAll(plan, "Seq Scan on leadership", "")
+			require.NotContains(t, others, "Seq Scan", "%s, %s:\n%s", name, mode, plan)
 		}
 	}
 }
