@@ -44,7 +44,8 @@ type Comment struct {
 	Properties        map[string]json.RawMessage
 	// JSDPublic: the customers of a service desk see it, once its issue is in one. So does every comment that was not made internal.
 	JSDPublic bool
-	// Visibility are the group or role to which the comment shows; nil: to everybody who sees the issue.
+	// Visibility are the group or role to which the comment shows; nil: to everybody who sees the
+	// issue.
 	Visibility map[string]any
 }
 

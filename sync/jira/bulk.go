@@ -72,8 +72,8 @@ func (c *Client) issues(ctx context.Context, ids []string, size int, bulk bulk) 
 	return all, nil
 }
 
-// bulkCloud reads up to 100 issues. All are left to be read one by one where Jira does not offer the call, or
-// not to this token.
+// bulkCloud reads up to 100 issues. All are left to be read one by one where Jira does not offer
+// the call, or not to this token.
 func (c *Client) bulkCloud(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
 	var answer struct {
 		Issues []json.RawMessage `json:"issues"`
@@ -83,7 +83,8 @@ func (c *Client) bulkCloud(ctx context.Context, ids []string) (found []sync.Issu
 		body: map[string]any{"issueIdsOrKeys": ids, "fields": c.searchFields()},
 	}, &answer)
 	switch code := codeOf(err); {
-	case code == http.StatusNotFound, code == http.StatusMethodNotAllowed, code == http.StatusGone, errors.Is(err, sync.ErrForbidden):
+	case code == http.StatusNotFound, code == http.StatusMethodNotAllowed, code == http.StatusGone,
+		errors.Is(err, sync.ErrForbidden):
 		return nil, ids, nil
 	case err != nil:
 		return nil, nil, err

@@ -136,8 +136,9 @@ func (c *Client) issue(in issueJSON) (sync.Issue, error) {
 	return out, nil
 }
 
-// property is the issue property that holds the request ID. Data Center's document nests properties within properties, Jira's
-// answers have been seen flat. A property that is not a string is not the agent's.
+// property is the issue property that holds the request ID. Data Center's document nests properties
+// within properties, Jira's answers have been seen flat. A property that is not a string is not the
+// agent's.
 func (in issueJSON) property() (value string) {
 	properties := in.Properties
 	var nested map[string]json.RawMessage

@@ -67,7 +67,8 @@ func (c *Client) creationFields(d sync.Draft) map[string]any {
 	return fields
 }
 
-// explainField adds the remedy where Jira refuses the custom field by its number. screen is the one that the call asks.
+// explainField adds the remedy where Jira refuses the custom field by its number. screen is the one
+// that the call asks.
 func (c *Client) explainField(err error, screen string) error {
 	var e *sync.Error
 	var answer *answerError
