@@ -158,7 +158,8 @@ func (l *loader) checkStatuses() {
 			}
 			for _, status := range set.statuses {
 				if slices.ContainsFunc(other.statuses, func(s string) bool { return strings.EqualFold(s, status) }) {
-					l.complainWith(set.name, "has "+quote(status)+", and so has "+other.name+": a status can mean one of them only", l.unlike(set.name, status))
+					problem := "has " + quote(status) + ", and so has " + other.name + ": a status can mean one of them only"
+					l.complainWith(set.name, problem, l.unlike(set.name, status))
 				}
 			}
 		}
@@ -175,8 +176,9 @@ func (l *loader) checkSync() {
 	s := &l.cfg.Sync
 	l.complain("SYNC_LOOKBACK", moreThanNothing(s.Lookback))
 	if poll, ok := s.PollSchedule.Interval(); ok && s.Lookback < lookbackPolls*poll {
-		l.complainWith("SYNC_LOOKBACK", fmt.Sprintf("must be at least %d times the interval of SYNC_POLL_SCHEDULE (%v), is %v", lookbackPolls, poll, s.Lookback),
-			(lookbackPolls * poll).String())
+		problem := fmt.Sprintf("must be at least %d times the interval of SYNC_POLL_SCHEDULE (%v), is %v",
+			lookbackPolls, poll, s.Lookback)
+		l.complainWith("SYNC_LOOKBACK", problem, (lookbackPolls * poll).String())
 	}
 	if s.Concurrency < 1 || s.Concurrency > maxConcurrency {
 		l.complain("SYNC_CONCURRENCY", fmt.Sprintf("must be from 1 to %d, is %d", maxConcurrency, s.Concurrency))

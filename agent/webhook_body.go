@@ -31,7 +31,8 @@ const (
 // signature is a SHA-256 HMAC, as it came.
 type signature []byte
 
-// signatureIn takes the one signature of a request out of its header, which may come twice if both are equal. Jira's is the method of WebSub, of which no other than sha256 is taken:
+// signatureIn takes the one signature of a request out of its header, which may come twice if both
+// are equal. Jira's is the method of WebSub, of which no other than sha256 is taken:
 // https://www.w3.org/TR/websub/#signing-content
 func signatureIn(header http.Header) (signature, bool) {
 	var one signature
@@ -163,8 +164,9 @@ type hint struct {
 // about that is not heard.
 func (h hint) by(p sync.Person) bool { return h.author.ID() != "" && h.author.ID() == p.ID() }
 
-// besideTheIssue matches the events that are not changes of the issue itself. The issue within their bodies is seconds to minutes
-// older than the event, so that its time of change says nothing about it.
+// besideTheIssue matches the events that are not changes of the issue itself. The issue within
+// their bodies is seconds to minutes older than the event, so that its time of change says nothing
+// about it.
 var besideTheIssue = regexp.MustCompile(`comment|delete|worklog|attachment|link`)
 
 // maxDigits are those of the largest id that fits into 64 bits.
@@ -197,7 +199,8 @@ func hintIn(body []byte) (h hint, ok bool) {
 		return hint{}, true
 	}
 	h.author = sync.Person{AccountID: event.User.AccountID, Name: event.User.Name, Key: event.User.Key}
-	if at, err := time.Parse("2006-01-02T15:04:05Z0700", event.Issue.Fields.Updated); err == nil && !besideTheIssue.MatchString(event.Event+" "+event.Type) {
+	at, err := time.Parse("2006-01-02T15:04:05Z0700", event.Issue.Fields.Updated)
+	if err == nil && !besideTheIssue.MatchString(event.Event+" "+event.Type) {
 		h.claimed = at.UTC()
 	}
 	return h, true

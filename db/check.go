@@ -349,7 +349,7 @@ func (c checking) clock(ctx context.Context) error {
 	if skew > clockSlack || skew < -clockSlack {
 		c.Doubt(checkClock, "set both clocks by NTP: chronyc tracking",
 			"the server's clock differs from this machine's by %s; "+
-			"the agents go by the server's, and nothing depends on it but the times that people are told", skew)
+				"the agents go by the server's, and nothing depends on it but the times that people are told", skew)
 		return nil
 	}
 	c.Holds(checkClock, "the server's clock agrees")

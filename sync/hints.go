@@ -49,8 +49,9 @@ const (
 // first; what shows later is for the polls, and what never shows (a forged time in the future) is forgotten.
 var lookAgain = []time.Duration{time.Second, 4 * time.Second, 10 * time.Second, 15 * time.Second}
 
-// answered reports whether the row knows of something later than the webhook tells of, so that it is an old one, or one that
-// was sent again; or of just that, and the issue was read since. A time that is yet to come says nothing: Jira's clock ran ahead.
+// answered reports whether the row knows of something later than the webhook tells of, so that it
+// is an old one, or one that was sent again; or of just that, and the issue was read since. A time
+// that is yet to come says nothing: Jira's clock ran ahead.
 func (h Hint) answered(now time.Time) bool {
 	if h.Claimed.IsZero() || h.Recorded.After(now) {
 		return false

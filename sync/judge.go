@@ -171,9 +171,10 @@ func called(p Person) string {
 	return name(p.ID())
 }
 
-// reasonFrom is the text that a person gave for the move: out of the newest of that person's comments with a line
-// "Reason: …" or "Resolution: …", the rest of the line, or the text below it where the line ends there. A comment that not
-// everybody sees is not quoted into Teleport, nor from there into the open.
+// reasonFrom is the text that a person gave for the move: out of the newest of that person's
+// comments with a line "Reason: …" or "Resolution: …", the rest of the line, or the text below it
+// where the line ends there. A comment that not everybody sees is not quoted into Teleport, nor
+// from there into the open.
 func reasonFrom(newestFirst []Comment, author Person) string {
 	for _, c := range newestFirst {
 		if c.Author.ID() != author.ID() || c.Edited || c.Restricted || c.Key != "" {

@@ -635,7 +635,8 @@ func (t *memTracker) Comment(ctx context.Context, id, key, body string, commit f
 	return t.leave("jira", "comment")
 }
 
-// storable fails, as Jira does with a 500 while it answers all else, for a text that it does not take.
+// storable fails, as Jira does with a 500 while it answers all else, for a text that it does not
+// take.
 func (t *memTracker) storable(op, text string) error {
 	if t.poison == "" || !strings.Contains(text, t.poison) {
 		return nil

@@ -5,20 +5,23 @@ import (
 	stdsync "sync"
 )
 
-// maxTextTries is how often a text is sent that Jira fails to store while it answers other calls. Then the issue or the
-// comment is made without it: a database may lack a character, a filter before Jira may take the text for an attack.
+// maxTextTries is how often a text is sent that Jira fails to store while it answers other calls.
+// Then the issue or the comment is made without it: a database may lack a character, a filter
+// before Jira may take the text for an attack.
 const maxTextTries = 3
 
 // untold stands for such a text.
 const untold = "The text that belongs here cannot be stored in Jira. It is in Teleport."
 
-// textRefused reports whether a create or a comment failed, without a clear refusal, in a way that concerns this request alone.
+// textRefused reports whether a create or a comment failed, without a clear refusal, in a way that
+// concerns this request alone.
 func textRefused(err error) bool {
 	e := asError(err)
 	return e.Side == "jira" && e.Scope == ScopeRequest && e.Uncertain
 }
 
-// unstored counts such failures in a row, by request. What is counted is forgotten at the end of the term.
+// unstored counts such failures in a row, by request. What is counted is forgotten at the end of
+// the term.
 type unstored struct {
 	tries stdsync.Map
 }

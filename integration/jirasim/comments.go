@@ -101,7 +101,8 @@ func (s *Server) checkText(field, text string) error {
 
 func (s *Server) addComment(author *User, r *record, m remark, properties map[string]json.RawMessage) (Comment, error) {
 	if !can(author, AddComments) {
-		return Comment{}, refuseField("comment", "%s, you do not have the permission to comment on this issue.", author.DisplayName)
+		return Comment{}, refuseField("comment",
+			"%s, you do not have the permission to comment on this issue.", author.DisplayName)
 	}
 	if err := s.checkText("comment", *m.Body); err != nil {
 		return Comment{}, err

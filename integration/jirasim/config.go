@@ -73,14 +73,17 @@ type Config struct {
 	TimePrecision time.Duration
 	// IndexLag tells, for each change, how long searches do not see it; nil: no lag.
 	IndexLag func() time.Duration
-	// MaxText is the length of a description or comment that is refused above, in UTF-16 units; zero: 32,767. Some
-	// instances have a lower jira.text.field.character.limit.
+	// MaxText is the length of a description or comment that is refused above, in UTF-16 units;
+	// zero: 32,767. Some instances have a lower jira.text.field.character.limit.
 	MaxText int
-	// Unstorable is a text that the database does not take: a write that holds it is answered with 500, and has no effect.
+	// Unstorable is a text that the database does not take: a write that holds it is answered with
+	// 500, and has no effect.
 	Unstorable string
-	// FieldSchemes: field schemes say where custom fields are, beside contexts (newer Clouds). At first they hold none.
+	// FieldSchemes: field schemes say where custom fields are, beside contexts (newer Clouds). At
+	// first they hold none.
 	FieldSchemes bool
-	// NestedProperties shows the properties of an issue within another "properties", as Data Center's document has it.
+	// NestedProperties shows the properties of an issue within another "properties", as Data
+	// Center's document has it.
 	NestedProperties bool
 	// Caps bound pages; zero values become the deployment's own.
 	Caps Caps
@@ -183,7 +186,8 @@ type Group struct {
 // Credential lets a client in as User. With a Username it is basic authentication, without one a bearer token.
 type Credential struct {
 	User, Username, Token string
-	// Scopes are what the token may be used for, such as read:jira-work; nil: for all that the account may do.
+	// Scopes are what the token may be used for, such as read:jira-work; nil: for all that the
+	// account may do.
 	Scopes []string
 	// Expires is when it lets nobody in any more; the zero time: never.
 	Expires time.Time

@@ -293,7 +293,8 @@ func (s *Server) isSomewhere(f field) bool {
 	})
 }
 
-// isPlaced reports whether Cloud counts the field as in use: GET field leaves out those on no screen.
+// isPlaced reports whether Cloud counts the field as in use: GET field leaves out those on no
+// screen.
 // https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-fields/
 func (s *Server) isPlaced(f field) bool {
 	return s.cfg.Deployment == DataCenter || f.owner != "" ||

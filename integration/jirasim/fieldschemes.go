@@ -6,8 +6,9 @@ import (
 	"strconv"
 )
 
-// This file is Cloud's API of field schemes, which say in which projects, and for which types, a custom field is. A site
-// without them answers 404: https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-field-schemes/
+// This file is Cloud's API of field schemes, which say in which projects, and for which types, a
+// custom field is. A site without them answers 404:
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-field-schemes/
 
 // association is a field's place in a scheme: for these issue types (by id), or for all.
 type association struct{ types []int }

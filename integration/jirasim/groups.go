@@ -84,8 +84,8 @@ func (d *site) user(is func(*User) bool) *User {
 // maxPicked bounds the answer of groups/picker, whatever the call asks for.
 const maxPicked = 20
 
-// pickGroups finds groups by a part of their names, which Cloud compares with case unless it is told
-// otherwise. Who may not browse groups sees none.
+// pickGroups finds groups by a part of their names, which Cloud compares with case unless it is
+// told otherwise. Who may not browse groups sees none.
 // https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-groups/
 func (s *Server) pickGroups(q *request) (answer, error) {
 	limit, err := strconv.Atoi(q.query.Get("maxResults"))

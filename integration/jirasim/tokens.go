@@ -23,7 +23,8 @@ func (s *Server) getTokens(q *request) (answer, error) {
 	return answer{status: http.StatusOK, body: tokens}, nil
 }
 
-// The scopes of tokens, and of OAuth apps: https://developer.atlassian.com/cloud/jira/platform/scopes-for-oauth-2-3LO-and-forge-apps/
+// The scopes of tokens, and of OAuth apps:
+// https://developer.atlassian.com/cloud/jira/platform/scopes-for-oauth-2-3LO-and-forge-apps/
 const (
 	ReadWork       = "read:jira-work"
 	WriteWork      = "write:jira-work"

@@ -176,8 +176,9 @@ func (k *checking) all(ctx context.Context) {
 	k.token(ctx)
 	project, err := k.findProject(ctx)
 	if err != nil {
-		k.Fails(checkProject, remedyFor(err, "set JIRA_PROJECT to the key before the number of its issues, and let the account "+k.self.ID()+
-			" browse it: Project settings → People, or Permissions"), "%s", err)
+		remedy := "set JIRA_PROJECT to the key before the number of its issues, and let the account " + k.self.ID() +
+			" browse it: Project settings → People, or Permissions"
+		k.Fails(checkProject, remedyFor(err, remedy), "%s", err)
 		k.Skipped("there is no project to look at", ofProject...)
 		return
 	}
@@ -340,8 +341,9 @@ func (k *checking) groupsReadable(ctx context.Context) {
 		return
 	}
 	if _, err := k.Groups(ctx, k.self); err != nil {
-		k.Fails(checkGroups, remedyFor(err, `grant the account the global permission "Browse users and groups": Jira settings → System → Global permissions`),
-			"who is in the groups of POLICY_APPROVER_GROUPS cannot be read, so that nobody can decide by them: %s", err)
+		remedy := `grant the account the global permission "Browse users and groups": ` +
+			"Jira settings → System → Global permissions"
+		k.Fails(checkGroups, remedyFor(err, remedy), "who is in the groups of POLICY_APPROVER_GROUPS cannot be read, so that nobody can decide by them: %s", err)
 		return
 	}
 	var absent []string
@@ -383,7 +385,8 @@ func (k *checking) groupExists(ctx context.Context, nameOrID string) (bool, erro
 	}
 	there := slices.ContainsFunc(found.Groups, func(g groupJSON) bool { return strings.EqualFold(g.Name, nameOrID) })
 	if shown := len(found.Groups); !there && shown < found.Total {
-		return false, failure(r, fmt.Errorf("Jira shows %d of the %d groups with this in their names, and it is not among them", shown, found.Total))
+		return false, failure(r, fmt.Errorf("Jira shows %d of the %d groups with this in their names, and it is not among them",
+			shown, found.Total))
 	}
 	return there, nil
 }

@@ -70,8 +70,9 @@ func TestAMissingScopeIsAMissingRightOfThatCall(t *testing.T) {
 func TestIssuesAreReadOneByOneWhereTheTokenMayNotReadInBulk(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, routes{
-		"POST /issue/bulkfetch": always(401, wrongScopeBody), "POST /search/jql": always(200, map[string]any{"issues": []any{}, "isLast": true}),
-		"GET /issue/7": always(200, issueBody(7)),
+		"POST /issue/bulkfetch": always(401, wrongScopeBody),
+		"POST /search/jql":      always(200, map[string]any{"issues": []any{}, "isLast": true}),
+		"GET /issue/7":          always(200, issueBody(7)),
 	})
 	c, _ := connected(t, f, Cloud)
 	found, err := c.Issues(testContext(t), []string{"7"})
@@ -81,9 +82,11 @@ func TestIssuesAreReadOneByOneWhereTheTokenMayNotReadInBulk(t *testing.T) {
 
 func TestHistoryWithinTheIssueServesWhereTheTokenMayNotReadTheLog(t *testing.T) {
 	t.Parallel()
-	log := map[string]any{"startAt": 0, "total": 200, "histories": []any{history("1", "2026-11-22T10:00:00.000+0000", "acc-bob", "1", "Pending", "2", "Approved")}}
+	newest := history("1", "2026-11-22T10:00:00.000+0000", "acc-bob", "1", "Pending", "2", "Approved")
+	log := with("changelog", map[string]any{"startAt": 0, "total": 200, "histories": []any{newest}})
+	none := withField("comment", map[string]any{"total": 0, "comments": []any{}})
 	f := newFake(t, routes{
-		"GET /issue/7":           always(200, issueBody(7, inStatus("2", "Approved"), with("changelog", log), withField("comment", map[string]any{"total": 0, "comments": []any{}}))),
+		"GET /issue/7":           always(200, issueBody(7, inStatus("2", "Approved"), log, none)),
 		"GET /issue/7/changelog": always(401, wrongScopeBody),
 	})
 	c, _ := connected(t, f, Cloud)
@@ -95,7 +98,9 @@ func TestHistoryWithinTheIssueServesWhereTheTokenMayNotReadTheLog(t *testing.T) 
 func history(id, at, author, from, fromName, to, toName string) map[string]any {
 	return map[string]any{
 		"id": id, "created": at, "author": map[string]any{"accountId": author},
-		"items": []any{map[string]any{"field": "status", "fieldId": "status", "from": from, "fromString": fromName, "to": to, "toString": toName}},
+		"items": []any{map[string]any{
+			"field": "status", "fieldId": "status", "from": from, "fromString": fromName, "to": to, "toString": toName,
+		}},
 	}
 }
 
@@ -193,12 +198,14 @@ func TestARefusedEditNamesTheEditScreen(t *testing.T) {
 	_, err = apply(testContext(t), s)
 	require.NoError(t, err)
 	require.NoError(t, c.SetRequestID(testContext(t), issue.ID, "r2", commitNothing))
-	require.Equal(t, []string{"POST screens/{screen}/tabs/{tab}/fields"}, slices.DeleteFunc(writes(server), func(w string) bool { return strings.Contains(w, "issue") }))
+	setup := slices.DeleteFunc(writes(server), func(w string) bool { return strings.Contains(w, "issue") })
+	require.Equal(t, []string{"POST screens/{screen}/tabs/{tab}/fields"}, setup)
 }
 
 func TestCheckAsksNoQuestionAboutAFieldThatCannotBeSearched(t *testing.T) {
 	t.Parallel()
-	server := jirasim.New(administeredJira(jirasim.Cloud, withFields(changed(textLine, func(f *jirasim.Field) { f.Unsearchable = true }))))
+	unsearchable := changed(textLine, func(f *jirasim.Field) { f.Unsearchable = true })
+	server := jirasim.New(administeredJira(jirasim.Cloud, withFields(unsearchable)))
 	url, stop := server.Start()
 	t.Cleanup(stop)
 	for _, f := range Check(testContext(t), simulatedConfig(url), CheckFor{Statuses: testStatuses}, zap.NewNop()) {
@@ -326,7 +333,9 @@ func TestATextThatJiraCannotStoreIsTheTroubleOfItsRequestAlone(t *testing.T) {
 func TestSetupPutsTheFieldIntoTheFieldScheme(t *testing.T) {
 	t.Parallel()
 	schemes := func(c *jirasim.Config) { c.FieldSchemes = true }
-	for name, change := range map[string]func(*jirasim.Config){"new field": func(*jirasim.Config) {}, "field that is there": withFields(textLine)} {
+	for name, change := range map[string]func(*jirasim.Config){
+		"new field": func(*jirasim.Config) {}, "field that is there": withFields(textLine),
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server, s := planned(t, administeredJira(jirasim.Cloud, schemes, change))
@@ -344,9 +353,10 @@ func TestAFieldSchemeThatLeavesTheTypeOutKeepsTheOthers(t *testing.T) {
 	t.Parallel()
 	_, s := planned(t, administeredJira(jirasim.Cloud, withFields(textLine), func(c *jirasim.Config) { c.FieldSchemes = true }))
 	restricted := func(types ...int) {
+		item := map[string]any{"schemeIds": []int{30_000}, "restrictedToWorkTypes": types}
 		_, err := s.c.do(testContext(t), request{
 			method: http.MethodPut, endpoint: "config/fieldschemes/fields",
-			body: map[string]any{"customfield_10042": []any{map[string]any{"schemeIds": []int{30_000}, "restrictedToWorkTypes": types}}},
+			body: map[string]any{"customfield_10042": []any{item}},
 		}, nil)
 		require.NoError(t, err)
 		require.NoError(t, s.look(testContext(t)))

@@ -142,7 +142,8 @@ func answered(r request, err *answerError) *sync.Error {
 	return e
 }
 
-// refusal is what is wrong with the answer to r; nil when nothing is. decodeErr is what go-jira made of it.
+// refusal is what is wrong with the answer to r; nil when nothing is. decodeErr is what go-jira
+// made of it.
 func refusal(r request, resp *http.Response, decodeErr error) *answerError {
 	e := &answerError{
 		code:       resp.StatusCode,
@@ -261,8 +262,8 @@ func bounded(s string, n int) string {
 	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
-// codeOf is the HTTP status of the answer that led to err; 0 when there was none. A token without the scope of the call
-// counts as forbidden.
+// codeOf is the HTTP status of the answer that led to err; 0 when there was none. A token without
+// the scope of the call counts as forbidden.
 func codeOf(err error) int {
 	var e *answerError
 	if errors.As(err, &e) {

@@ -139,6 +139,7 @@ func mayNotLook(err error) error {
 		return err
 	}
 	e.Scope, e.Permanent = sync.ScopeRequest, true
-	e.Err = fmt.Errorf(`%w: %w; grant the agent's account the global permission "Browse users and groups"`, sync.ErrForbidden, e.Err)
+	e.Err = fmt.Errorf(`%w: %w; grant the agent's account the global permission "Browse users and groups"`,
+		sync.ErrForbidden, e.Err)
 	return e
 }

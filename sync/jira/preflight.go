@@ -250,8 +250,9 @@ func chooseField(all []fieldJSON, nameOrID, projectID string) (requestIDField, e
 	}
 	switch len(found) {
 	case 0:
-		return requestIDField{}, fmt.Errorf("no custom field %q is visible to the agent's account; it may exist on no screen, where only Jira's administrators "+
-			"see it: put it on the project's screens, or if there is none, create a text field (single line) of this name", nameOrID)
+		return requestIDField{}, fmt.Errorf("no custom field %q is visible to the agent's account; "+
+			"it may exist on no screen, where only Jira's administrators see it: put it on the project's screens, "+
+			"or if there is none, create a text field (single line) of this name", nameOrID)
 	case 1:
 	default:
 		var ids []string

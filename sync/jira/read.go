@@ -150,9 +150,9 @@ func (c *Client) moves(histories []historyJSON) []sync.Move {
 	return moves
 }
 
-// commentsOf takes the comments that came with an issue if they are all there. Their properties do not come with an
-// issue, so that they are read again for the keys of the agent's own and, on Data Center, which has no jsdPublic, for those
-// that are internal.
+// commentsOf takes the comments that came with an issue if they are all there. Their properties do
+// not come with an issue, so that they are read again for the keys of the agent's own and, on Data
+// Center, which has no jsdPublic, for those that are internal.
 func (c *Client) commentsOf(ctx context.Context, r request, in issueJSON) ([]sync.Comment, error) {
 	var came *commentsJSON
 	if err := field(in, "comment", &came); err != nil {
@@ -214,8 +214,8 @@ func (c *Client) edited(comment commentJSON, author sync.Person) bool {
 	return c.person(comment.UpdateAuthor).ID() != author.ID()
 }
 
-// restricted reports whether the comment is for a group, a role, or a service desk's own people alone. Where neither
-// jsdPublic nor the properties came, an internal one cannot be told.
+// restricted reports whether the comment is for a group, a role, or a service desk's own people
+// alone. Where neither jsdPublic nor the properties came, an internal one cannot be told.
 func (c commentJSON) restricted() bool {
 	if len(c.Visibility) > 0 || c.JSDPublic != nil && !*c.JSDPublic {
 		return true

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// wrongScope is how Atlassian's gateway refuses, with status 401, a token that is good for other calls:
-// {"code":401,"message":"Unauthorized; scope does not match"}. As in
+// wrongScope is how Atlassian's gateway refuses, with status 401, a token that is good for other
+// calls: {"code":401,"message":"Unauthorized; scope does not match"}. As in
 // https://github.com/shridhar-tl/jira-assistant/pull/435
 const wrongScope = "scope does not match"
 
@@ -38,8 +38,8 @@ func (r *request) tokenScope() string {
 func remedyFor(err error, otherwise string) string {
 	var answer *answerError
 	if errors.As(err, &answer) && answer.lacksScope != "" {
-		return "give the agent's token the scope " + answer.lacksScope + ", or make another that has it, with read:jira-work, write:jira-work and " +
-			"read:jira-user, and put it into JIRA_API_TOKEN"
+		return "give the agent's token the scope " + answer.lacksScope + ", or make another that has it, " +
+			"with read:jira-work, write:jira-work and read:jira-user, and put it into JIRA_API_TOKEN"
 	}
 	return otherwise
 }

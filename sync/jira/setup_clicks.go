@@ -59,10 +59,11 @@ func (k clicks) createField() string {
 		"Searcher and a global context", k.fieldsPage(), k.field, k.project)
 }
 
-// lookForField is for who cannot see fields that are on no screen: GET field leaves them out, and Jira makes another of the
-// same name without a word.
+// lookForField is for who cannot see fields that are on no screen: GET field leaves them out, and
+// Jira makes another of the same name without a word.
 func (k clicks) lookForField() string {
-	return fmt.Sprintf("first have a Jira administrator look for %q: %s; if it is there, %s; if not, ", k.field, k.fieldsPage(), k.putOnScreen(k.field))
+	return fmt.Sprintf("first have a Jira administrator look for %q: %s; if it is there, %s; if not, ",
+		k.field, k.fieldsPage(), k.putOnScreen(k.field))
 }
 
 func (k clicks) makeSearchable() string {
@@ -90,7 +91,8 @@ func (k clicks) putOnScreen(field string) string {
 	case k.dataCenter:
 		return fmt.Sprintf("%s → Screens → the screens beside Create Issue and Edit Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
 	}
-	return fmt.Sprintf("%s → Work items (Issues) → Screens → the screens beside Edit Issue and Create Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
+	return fmt.Sprintf("%s → Work items (Issues) → Screens → the screens beside Edit Issue and Create Issue of %s → "+
+		"Select Field: %q", k.projectSettings(), k.kind, field)
 }
 
 // configuration is where the project says of its fields which are hidden and which required.
@@ -105,11 +107,13 @@ func (k clicks) showInConfiguration() string {
 	if k.dataCenter {
 		return fmt.Sprintf("%s → Show beside %q", k.configuration(), k.field)
 	}
-	return fmt.Sprintf("%s → Show beside %q; or, on a site with field schemes, %s", k.configuration(), k.field, k.addToScheme())
+	return fmt.Sprintf("%s → Show beside %q; or, on a site with field schemes, %s",
+		k.configuration(), k.field, k.addToScheme())
 }
 
 func (k clicks) addToScheme() string {
-	return fmt.Sprintf("Settings (cog) → Work items (Issues) → Field schemes → the scheme of project %s → add %q for %s", k.project, k.field, k.kind)
+	return fmt.Sprintf("Settings (cog) → Work items (Issues) → Field schemes → the scheme of project %s → add %q for %s",
+		k.project, k.field, k.kind)
 }
 
 func (k clicks) makeOptional(field string) string {

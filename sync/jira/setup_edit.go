@@ -9,8 +9,9 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// editOffers reports whether the edit screen shows the field, by the newest issue of the type: all that Jira tells of it to
-// those who do not administer it. An issue that the account may not edit shows no field, and tells nothing.
+// editOffers reports whether the edit screen shows the field, by the newest issue of the type: all
+// that Jira tells of it to those who do not administer it. An issue that the account may not edit
+// shows no field, and tells nothing.
 func (c *Client) editOffers(ctx context.Context, fieldID, typeID string) (answerOf, error) {
 	r := request{
 		op: "find an issue of project " + c.cfg.Project, method: http.MethodPost, endpoint: "search", scope: sync.ScopeSide,
@@ -38,7 +39,9 @@ func (c *Client) editOffers(ctx context.Context, fieldID, typeID string) (answer
 		Fields map[string]json.RawMessage `json:"fields"`
 	}
 	id := newest.Issues[0].ID
-	_, err = c.do(ctx, request{op: "read the edit screen of issue " + id, method: http.MethodGet, endpoint: "issue/{id}/editmeta", issue: id}, &meta)
+	_, err = c.do(ctx, request{
+		op: "read the edit screen of issue " + id, method: http.MethodGet, endpoint: "issue/{id}/editmeta", issue: id,
+	}, &meta)
 	_, shown := meta.Fields[fieldID]
 	switch {
 	case notTold(err), err == nil && len(meta.Fields) == 0:

@@ -36,8 +36,8 @@ func (s *Setup) remedied(f sync.Finding) sync.Finding {
 	case byToken:
 		f.Remedy = "teleport-jira-agent setup --apply; or by hand: " + f.Remedy
 	case !s.seen.admin && !s.seen.project.Simplified && f.Check != checkStatuses && f.Check != checkTransitions:
-		f.Remedy += " (setup --apply cannot: the agent's account, or its token, lacks the global permission Administer Jira; a scoped token " +
-			"needs manage:jira-configuration and manage:jira-project for it)"
+		f.Remedy += " (setup --apply cannot: the agent's account, or its token, lacks the global permission " +
+			"Administer Jira; a scoped token needs manage:jira-configuration and manage:jira-project for it)"
 	}
 	return f
 }
@@ -49,7 +49,8 @@ func (s *Setup) fieldFinding() sync.Finding {
 	case found:
 		return finding(checkField, sync.Holds, fmt.Sprintf("%q is %s", field.Name, field.ID))
 	case len(s.seen.fields) == 0:
-		return s.remedied(finding(checkField, sync.Fails, fmt.Sprintf("no custom field %q shows to the agent's account%s", name, s.unplaced())))
+		words := fmt.Sprintf("no custom field %q shows to the agent's account%s", name, s.unplaced())
+		return s.remedied(finding(checkField, sync.Fails, words))
 	case len(s.seen.fields) == 1:
 		field = s.seen.fields[0]
 		return s.remedied(finding(checkField, sync.Fails, fmt.Sprintf("%s (%q) holds %s, not a line of text", field.ID, field.Name, field.misfit())))
@@ -107,7 +108,8 @@ func (s *Setup) contextFinding() sync.Finding {
 	case !found:
 		return s.skipped(checkContext)
 	case s.seen.scheme.covers == no:
-		return s.remedied(finding(checkContext, sync.Fails, fmt.Sprintf("the field scheme of project %s does not hold %s for issue type %q", k.project, field.ID, k.kind)))
+		words := fmt.Sprintf("the field scheme of project %s does not hold %s for issue type %q", k.project, field.ID, k.kind)
+		return s.remedied(finding(checkContext, sync.Fails, words))
 	case s.seen.offered == yes || s.seen.context.covers == yes:
 		return finding(checkContext, sync.Holds, fmt.Sprintf("%s applies to %s", field.ID, where))
 	case s.seen.context.covers == no:
@@ -137,8 +139,8 @@ func (s *Setup) screenFinding() sync.Finding {
 	case s.seen.offered == yes && lacking != "":
 		return s.remedied(finding(checkScreen, sync.Doubt, fmt.Sprintf("%s is offered on creation, but is not on %s, which the project may edit issues on", field.ID, lacking)))
 	case s.seen.edited == no:
-		return s.remedied(finding(checkScreen, sync.Doubt, fmt.Sprintf("%s is offered on creation, but not when issues are edited: a request ID that somebody takes out of "+
-			"its issue cannot be put back", field.ID)))
+		return s.remedied(finding(checkScreen, sync.Doubt, field.ID+" is offered on creation, but not when issues are edited: "+
+			"a request ID that somebody takes out of its issue cannot be put back"))
 	case s.seen.offered == yes:
 		return finding(checkScreen, sync.Holds, fmt.Sprintf("%s is offered when issues of type %q are created in project %s", field.ID, k.kind, k.project))
 	case lacking != "":

@@ -11,8 +11,9 @@ import (
 	"strings"
 )
 
-// This file is about field schemes, by which newer Cloud sites say in which projects, and for which issue types, a field is.
-// A site that has none answers 404. https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-field-schemes/
+// This file is about field schemes, by which newer Cloud sites say in which projects, and for which
+// issue types, a field is. A site that has none answers 404.
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-field-schemes/
 
 // schemeSight is whether the project's field scheme holds the field, for the issue type.
 type schemeSight struct {
@@ -22,8 +23,10 @@ type schemeSight struct {
 }
 
 func (c *Client) schemeOf(ctx context.Context, fieldID string, seen sight) (schemeSight, error) {
-	r := request{op: "read the field scheme of project " + c.cfg.Project, method: http.MethodGet, endpoint: "config/fieldschemes/projects"}
-	r.query = url.Values{"projectId": {seen.project.ID}}
+	r := request{
+		op: "read the field scheme of project " + c.cfg.Project, method: http.MethodGet,
+		endpoint: "config/fieldschemes/projects", query: url.Values{"projectId": {seen.project.ID}},
+	}
 	schemes, err := readPages[struct {
 		ID int64 `json:"schemeId"`
 	}](ctx, c, r)
@@ -57,8 +60,8 @@ func (c *Client) schemeOf(ctx context.Context, fieldID string, seen sight) (sche
 	return s, err
 }
 
-// schemeSteps let the project's field scheme hold the field: for all issue types, or for this one beside those that it is
-// limited to.
+// schemeSteps let the project's field scheme hold the field: for all issue types, or for this one
+// beside those that it is limited to.
 func (s *Setup) schemeSteps(field fieldJSON) []Step {
 	scheme := s.seen.scheme
 	if scheme.covers != no {

@@ -45,8 +45,8 @@ func (c *Client) screensFor(ctx context.Context, fieldID string, seen sight) ([]
 	return all, nil
 }
 
-// projectScreens goes Cloud's way from a project and an issue type to the screens on which issues are created and edited.
-// Zero: it does not tell.
+// projectScreens goes Cloud's way from a project and an issue type to the screens on which issues
+// are created and edited. Zero: it does not tell.
 func (c *Client) projectScreens(ctx context.Context, projectID, typeID string) (create, edit int64, err error) {
 	r := request{op: "find the screens of project " + c.cfg.Project, method: http.MethodGet, scope: sync.ScopeSide}
 	r.endpoint, r.query = "issuetypescreenscheme/project", url.Values{"projectId": {projectID}}
@@ -91,7 +91,8 @@ func (c *Client) namedScreens(ctx context.Context, ids ...int64) ([]namedJSON, e
 			continue
 		}
 		text := strconv.FormatInt(id, 10)
-		r := request{op: "read screen " + text, method: http.MethodGet, endpoint: "screens", query: url.Values{"id": {text}}, scope: sync.ScopeSide}
+		r := request{op: "read screen " + text, method: http.MethodGet, endpoint: "screens", scope: sync.ScopeSide}
+		r.query = url.Values{"id": {text}}
 		named, err := readPages[namedJSON](ctx, c, r)
 		if err != nil {
 			return nil, err

@@ -147,10 +147,12 @@ func (s *Setup) screenSteps(fieldID string) []Step {
 		})
 	}
 	if s.seen.edited == no {
-		what := fmt.Sprintf("show the custom field %s when issues of type %q are edited in project %s", fieldID, k.kind, k.project)
+		what := fmt.Sprintf("show the custom field %s when issues of type %q are edited in project %s",
+			fieldID, k.kind, k.project)
 		steps = append(steps, Step{Check: checkScreen, What: what, ByHand: k.putOnScreen(k.field)})
 	}
-	if len(steps) > 0 || fieldID == "" || s.seen.offered != no || s.seen.context.covers == no || s.seen.scheme.covers == no || s.seen.kind.ID == "" {
+	outside := s.seen.context.covers == no || s.seen.scheme.covers == no
+	if len(steps) > 0 || fieldID == "" || s.seen.offered != no || outside || s.seen.kind.ID == "" {
 		return steps
 	}
 	where := fmt.Sprintf("show the custom field %s when issues of type %q are created in project %s", fieldID, k.kind, k.project)

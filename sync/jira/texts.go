@@ -22,9 +22,9 @@ const (
 	shortened = "…\n\n(Jira takes no longer text here; the whole text is in Teleport.)"
 )
 
-// sendText makes a write that carries people's text in the named field. A text that Jira refuses is shortened and sent again:
-// the limit is the instance's own (jira.text.field.character.limit), and how it counts, too. An answer 5xx concerns this
-// text alone while Jira answers another call.
+// sendText makes a write that carries people's text in the named field. A text that Jira refuses is
+// shortened and sent again: the limit is the instance's own (jira.text.field.character.limit), and
+// how it counts, too. An answer 5xx concerns this text alone while Jira answers another call.
 // https://support.atlassian.com/jira/kb/how-to-change-the-character-limit-of-text-fields-in-jira/
 func (c *Client) sendText(ctx context.Context, field, text string, send func(text string) error) error {
 	refused := send(text)
@@ -40,7 +40,8 @@ func (c *Client) sendText(ctx context.Context, field, text string, send func(tex
 	return c.narrow(ctx, err)
 }
 
-// refusesText reports whether Jira may have refused a call for the length of the text in this field.
+// refusesText reports whether Jira may have refused a call for the length of the text in this
+// field.
 func refusesText(err error, field string) bool {
 	var answer *answerError
 	if !errors.As(err, &answer) {
@@ -71,7 +72,8 @@ func smallerLimit(err error, size int) int {
 	return limit
 }
 
-// shorten cuts a text to at most size UTF-16 units, at white space. Its last paragraph, which says what to do, stays.
+// shorten cuts a text to at most size UTF-16 units, at white space. Its last paragraph, which says
+// what to do, stays.
 func shorten(text string, size int) string {
 	head, last := text, ""
 	if at := strings.LastIndex(text, "\n\n"); at >= 0 && units(text[at:]) <= size/3 {
@@ -98,14 +100,16 @@ func units(text string) (n int) {
 	return n
 }
 
-// narrow finds out how far an answer 5xx to a write reaches: where Jira answers another call, it is the trouble of this write
-// alone, as with a text that the database does not take. The effect stays uncertain.
+// narrow finds out how far an answer 5xx to a write reaches: where Jira answers another call, it is
+// the trouble of this write alone, as with a text that the database does not take. The effect stays
+// uncertain.
 func (c *Client) narrow(ctx context.Context, err error) error {
 	var e *sync.Error
 	if code := codeOf(err); code < 500 || code == http.StatusServiceUnavailable || !errors.As(err, &e) {
 		return err
 	}
-	_, probe := c.do(ctx, request{op: "see whether Jira answers", method: http.MethodGet, endpoint: "myself", scope: sync.ScopeSide}, nil)
+	r := request{op: "see whether Jira answers", method: http.MethodGet, endpoint: "myself", scope: sync.ScopeSide}
+	_, probe := c.do(ctx, r, nil)
 	if probe == nil {
 		e.Scope = sync.ScopeRequest
 	}

@@ -196,8 +196,11 @@ func TestStatusesAreThoseOfAllWorkflowsOnce(t *testing.T) {
 		statuses, err := c.Statuses(testContext(t))
 		require.NoError(t, err)
 		require.Equal(t, []sync.Status{
-			{ID: "10300", Name: "To Do"}, {ID: "10301", Name: "Pending"}, {ID: "10302", Name: "Genehmigt"},
-			{ID: "10303", Name: "Denied"}, {ID: "10304", Name: "Expired"},
+			{ID: "10300", Name: "To Do"},
+			{ID: "10301", Name: "Pending"},
+			{ID: "10302", Name: "Genehmigt"},
+			{ID: "10303", Name: "Denied"},
+			{ID: "10304", Name: "Expired"},
 		}, statuses)
 		down := jirasim.Respond(http.StatusServiceUnavailable, "")
 		s.Inject(jirasim.Fault{Endpoint: "project/{project}/statuses", Times: 1, Effect: down})
