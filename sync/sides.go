@@ -15,7 +15,8 @@ type Cluster interface {
 	// Requests calls page for each page of all requests that Teleport lists: those that are not past their Expires.
 	Requests(ctx context.Context, page func([]Request) error) error
 
-	// Request reads one request from Teleport's backend, past any cache. ErrNotFound when it is gone.
+	// Request reads one request from Teleport's backend, past any cache. ErrNotFound when it is gone, and without the right
+	// to list: see ListRight.
 	Request(ctx context.Context, id string) (Request, error)
 
 	// Listed reports whether Teleport lists the request, which it does until the request is past its expiry by
