@@ -158,22 +158,29 @@ func (w *worker) searchMade(ctx context.Context, data PluginData) (issues []Issu
 	return slices.DeleteFunc(issues, func(i Issue) bool { return !w.madeFor(i) }), sure, err
 }
 
-// trace looks through the keys, where it is known since when the issue can have been made.
+// trace looks through the keys that Jira has given out since the create was begun, or since the request was claimed by
+// an agent whose database was lost.
 func (w *worker) trace(ctx context.Context, data PluginData) (issues []Issue, sure bool, err error) {
 	own := data.Mark != "" && data.Mark == w.link.Mark && !w.link.BegunAt.IsZero()
-	if !own || time.Since(w.link.BegunAt) > traceable {
+	after := data.After
+	if own {
+		after = cmp.Or(w.link.BegunAfter, data.After)
+	}
+	age := max(0, time.Since(w.link.BegunAt))
+	if after == "" && (!own || age > traceable) {
 		return nil, false, nil
 	}
 	there, err := w.Tracker.Now(ctx)
 	if err != nil {
 		return nil, false, err
 	}
-	since := there.Add(-max(0, time.Since(w.link.BegunAt)) - clockSlack)
-	issues, sure, err = w.Tracker.Trace(ctx, w.link.RequestID, w.link.BegunAfter, since)
+	issues, sure, err = w.Tracker.Trace(ctx, w.link.RequestID, after, there.Add(-age-clockSlack))
+	sure = sure && after != "" // a clock alone proves nothing: it may have been set meanwhile
 	return slices.DeleteFunc(issues, func(i Issue) bool { return !w.madeFor(i) }), sure, err
 }
 
-// traceable is up to what age a create is looked for by its key. What is older every search shows.
+// traceable is up to what age a create is looked for by its key where none is known that was given out before. What is
+// older every search shows.
 const traceable = time.Hour
 
 // begunAt is when the create that was never finished began, or somewhat later. Teleport's own plugin makes an issue as soon as it hears of the request,
@@ -197,7 +204,11 @@ func (w *worker) begunAt(data PluginData) time.Time {
 
 // reclaim takes over a claim that came to nothing, so that the issue can be made after all.
 func (w *worker) reclaim(ctx context.Context) error {
-	err := w.Cluster.Reclaim(ctx, w.link.RequestID, w.link.Mark, w.Tracker.LastKey())
+	after, err := w.Tracker.LastKey(ctx)
+	if err != nil {
+		return err
+	}
+	err = w.Cluster.Reclaim(ctx, w.link.RequestID, w.link.Mark, after)
 	if errors.Is(err, ErrNotFound) {
 		return w.suspectRequest()
 	}

@@ -12,7 +12,11 @@ import (
 // create makes the request's issue. What is about to happen is recorded before each step, so that a crash or a lost answer leaves a
 // trace: plugin data first (it outlives the database), then the row, then Jira.
 func (w *worker) create(ctx context.Context) error {
-	ref, mine, err := w.Cluster.Claim(ctx, w.link.Request, w.link.Mark, w.Tracker.LastKey())
+	after, err := w.Tracker.LastKey(ctx)
+	if err != nil {
+		return err
+	}
+	ref, mine, err := w.Cluster.Claim(ctx, w.link.Request, w.link.Mark, after)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return w.suspectRequest()
@@ -91,10 +95,7 @@ func (w *worker) begin(effect string) func(context.Context) error {
 		if err := w.Lease.Check(); err != nil {
 			return err
 		}
-		w.link.Begun, w.link.BegunAt, w.link.BegunAfter = effect, time.Now(), ""
-		if effect == EffectCreate {
-			w.link.BegunAfter = w.Tracker.LastKey()
-		}
+		w.link.Begun, w.link.BegunAt = effect, time.Now()
 		return w.record(ctx)
 	}
 }
@@ -200,15 +201,15 @@ func (w *worker) observeMoved(ctx context.Context, i Issue) error {
 	return w.observeOwn(ctx, seen)
 }
 
-// settle notes that nothing is left to do. A request that ended without an issue in its row may have one in Teleport's
-// plugin data, if the row is younger than the request.
+// settle notes that nothing is left to do. A request that ended without an issue in its row may have one all the same, if
+// Teleport's plugin data names one, or a claim of which the row, being younger, knows nothing.
 func (w *worker) settle(ctx context.Context) error {
 	if w.link.Bound.ID == "" && !w.link.Dropped && !w.looked {
 		data, err := w.Cluster.Linked(ctx, w.link.RequestID)
 		if err != nil {
 			return err
 		}
-		if data.Issue.ID != "" {
+		if data.Issue.ID != "" || data.Claimed && data.Mark != w.link.Mark {
 			w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
 			return nil
 		}
@@ -278,13 +279,27 @@ func (w *worker) readIssue(ctx context.Context) (Detail, error) {
 	if err != nil {
 		return detail, err
 	}
-	if w.link.IssueGone {
-		w.log.Info("issue there again", zap.String("issue_key", w.link.Bound.Key))
-		w.link.SettledAt = time.Time{} // while it was gone nothing could be shown on it
-	}
+	back := w.link.IssueGone
 	w.link.SuspectIssue, w.link.IssueGone, w.link.IssueDoubt = false, false, time.Time{}
 	w.noteMoves(detail.Moves)
-	return detail, w.observeIssue(ctx, detail.Issue)
+	if err := w.observeIssue(ctx, detail.Issue); err != nil || !back {
+		return detail, err
+	}
+	return detail, w.issueBack(ctx, detail)
+}
+
+// issueBack goes on with an issue that was taken for gone. While it was, nothing could be shown on it; and one that was
+// adopted so may carry comments of before.
+func (w *worker) issueBack(ctx context.Context, detail Detail) error {
+	w.log.Info("issue there again", zap.String("issue_key", w.link.Bound.Key))
+	w.link.SettledAt = time.Time{}
+	w.noteComments(detail.Comments)
+	data, err := w.Cluster.Linked(ctx, w.link.RequestID)
+	if err != nil {
+		w.link.IssueGone = true // not before all that it tells is known
+		return err
+	}
+	return w.recall(ctx, detail, data)
 }
 
 func (w *worker) observeIssue(ctx context.Context, i Issue) error {

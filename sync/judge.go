@@ -59,7 +59,7 @@ const (
 // Judge reads a freshly read issue, whose status disagrees with Teleport, for the request of its row. The person is the author of the
 // history entry that put the issue into its present status, and no one else. A verdict with a decision still has to pass Admit.
 func (p Policy) Judge(l Link, d Detail) (Verdict, error) {
-	move, found := lastMove(d.Moves)
+	move, found := lastMove(d.Moves, d.Issue.Status)
 	if found && !sameStatus(move.To, d.Issue.Status) {
 		return Verdict{}, ErrUndecided
 	}
@@ -139,12 +139,32 @@ func movedAlong(m Move) string {
 	return ""
 }
 
-// lastMove is the newest of the moves, which are sorted oldest first.
-func lastMove(moves []Move) (Move, bool) {
+// lastMove is the newest of the moves, which are sorted by their times, of an issue that is in this status. Where Jira's
+// clock was set back between two of them the numbers of the entries tell their order: if in that order each move begins
+// where the one before ended and the last one leads here, and in the order of times not.
+func lastMove(moves []Move, present Status) (last Move, found bool) {
 	if len(moves) == 0 {
 		return Move{}, false
 	}
+	leadsHere := func(order []Move) bool { return isChain(order) && sameStatus(order[len(order)-1].To, present) }
+	if !leadsHere(moves) {
+		numbered := slices.Clone(moves)
+		slices.SortStableFunc(numbered, func(a, b Move) int { return cmp.Compare(numberOf(a.ID), numberOf(b.ID)) })
+		if leadsHere(numbered) {
+			moves = numbered
+		}
+	}
 	return moves[len(moves)-1], true
+}
+
+// isChain reports whether each move begins where the one before ended.
+func isChain(moves []Move) bool {
+	for i := 1; i < len(moves); i++ {
+		if !sameStatus(moves[i-1].To, moves[i].From) {
+			return false
+		}
+	}
+	return true
 }
 
 // sameStatus compares by id; by name only where the history lacks the id.

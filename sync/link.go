@@ -214,10 +214,10 @@ func MergeRequest(old, seen Request) (merged Request, changed bool) {
 }
 
 // MergeIssue combines what is recorded of an issue with what was just said of it. An older version never overwrites a
-// newer one, unless that is of a time which Jira's clock has not reached: then the clock ran ahead when it was written.
+// newer one, unless Jira's clock was set back since.
 // Of two with the same time the later seen counts, since Data Center may keep times to the second only.
 func MergeIssue(old, seen Issue) (merged Issue, changed bool) {
-	if seen.Updated.Before(old.Updated) && !ranAhead(old.Updated, seen.AsOf) {
+	if seen.Updated.Before(old.Updated) && !wasSet(old, seen) {
 		return old, false
 	}
 	merged = seen
@@ -234,6 +234,13 @@ func MergeIssue(old, seen Issue) (merged Issue, changed bool) {
 // clockSlack is how far two readings of one side's clock may be apart without one of them being wrong, and how far Jira's
 // clock may be behind Teleport's.
 const clockSlack = 5 * time.Minute
+
+// wasSet reports whether Jira's clock was set back since what is recorded was written. Then that lies in its future; or a
+// read that asked no search index, which does not lag for so long, says otherwise.
+func wasSet(old, seen Issue) bool {
+	direct := !seen.AsOf.IsZero() && !seen.FromIndex
+	return ranAhead(old.Updated, seen.AsOf) || direct && old.Updated.Sub(seen.Updated) > clockSlack
+}
 
 // ranAhead reports whether a time that a side wrote lies in its future.
 func ranAhead(written, asOf time.Time) bool {

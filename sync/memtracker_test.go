@@ -399,8 +399,12 @@ func (t *memTracker) Read(ctx context.Context, id string) (Detail, error) {
 	}
 	d := i.Detail
 	d.Issue = t.tells(t.shown(i, t.late))
-	horizon := t.clock().Add(-t.late)
-	d.Moves = slices.DeleteFunc(slices.Clone(d.Moves), func(m Move) bool { return m.At.After(horizon) })
+	d.Moves = slices.Clone(d.Moves)
+	if t.late > 0 {
+		horizon := t.clock().Add(-t.late)
+		d.Moves = slices.DeleteFunc(d.Moves, func(m Move) bool { return m.At.After(horizon) })
+	}
+	slices.SortStableFunc(d.Moves, func(a, b Move) int { return a.At.Compare(b.At) }) // as the adapter does
 	d.Comments = slices.Clone(d.Comments)
 	slices.Reverse(d.Comments)
 	if t.memory != nil && len(d.Moves) == 0 && d.Issue.ByAgent {
@@ -435,13 +439,10 @@ func (t *memTracker) Find(ctx context.Context, requestID string) ([]Issue, error
 	return found, nil
 }
 
-func (t *memTracker) LastKey() string {
+func (t *memTracker) LastKey(context.Context) (string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lastKey == 0 {
-		return ""
-	}
-	return "ACCESS-" + strconv.Itoa(t.lastKey)
+	return "ACCESS-" + strconv.Itoa(t.lastKey), nil
 }
 
 func (t *memTracker) Trace(ctx context.Context, requestID, after string, since time.Time) ([]Issue, bool, error) {

@@ -112,6 +112,24 @@ func TestAStatusChangeThatNobodyDecidedIsNoVerdict(t *testing.T) {
 	}
 }
 
+func TestAMoveIsTheLastThoughJirasClockWasSetBackBeforeIt(t *testing.T) {
+	t.Parallel()
+	d := movedBy(eve, approvedStatus)
+	d.Moves = []Move{ // by time: bob's is of the time when the clock ran ahead
+		{ID: "506", Author: agentAccount, At: noon, From: approvedStatus, To: pendingStatus},
+		{ID: "507", Author: eve, At: noon.Add(time.Minute), From: pendingStatus, To: approvedStatus},
+		{ID: "505", Author: bob, At: noon.Add(time.Hour), From: pendingStatus, To: approvedStatus},
+	}
+	v, err := testPolicy.Judge(pendingLink(), d)
+	require.NoError(t, err)
+	require.Equal(t, "jira:eve@example.com", v.Decision.Delegator)
+
+	d.Moves[0].ID, d.Moves[2].ID = "508", "509" // numbers of several nodes tell nothing: no order fits
+	v, err = testPolicy.Judge(pendingLink(), d)
+	require.NoError(t, err)
+	require.Equal(t, bob, v.Move.Author, "times tell the order")
+}
+
 func TestATimeThatJirasClockHasNotReachedBlocksNoObservation(t *testing.T) {
 	t.Parallel()
 	old := pendingLink().Issue
@@ -124,7 +142,14 @@ func TestATimeThatJirasClockHasNotReachedBlocksNoObservation(t *testing.T) {
 	require.Equal(t, noon.Add(time.Second), merged.Updated)
 	require.Zero(t, merged.AsOf, "it belongs to one answer")
 
+	// Later the recorded time is past. A read of the issue itself still says that it was never so; an index may lag.
 	seen.AsOf = old.Updated.Add(time.Second)
 	_, changed = MergeIssue(old, seen)
+	require.True(t, changed)
+	seen.FromIndex = true
+	_, changed = MergeIssue(old, seen)
 	require.False(t, changed, "an older version")
+	seen.FromIndex, seen.Updated = false, old.Updated.Add(-time.Minute)
+	_, changed = MergeIssue(old, seen)
+	require.False(t, changed, "an older version of a node that lags")
 }

@@ -130,11 +130,13 @@ type Tracker interface {
 	// (lowest id) first. The index may lag: an empty answer proves nothing until it had time to catch up.
 	Find(ctx context.Context, requestID string) ([]Issue, error)
 
-	// LastKey is the latest issue key of the project that any answer has shown; empty before the first.
-	LastKey() string
+	// LastKey is the latest issue key of the project that any answer has shown, or, before the first, that a search shows;
+	// with the number 0 where it shows none. What is made from now on has a later one.
+	LastKey(ctx context.Context) (string, error)
 
 	// Trace looks, past the search index, for issues that the agent's account made for the request: among those whose
-	// keys Jira has given out after the key after, or, where that is empty, since the time since by Jira's clock. Property
+	// keys Jira has given out after the key after, or, where that is empty, since the time since by Jira's clock, which may
+	// have been set. Property
 	// and ByAgent are filled, oldest first. complete is false when not all of these keys could be looked at; then an
 	// issue may exist that was not found. A create that Jira has not finished yet is not found either.
 	Trace(ctx context.Context, requestID, after string, since time.Time) (found []Issue, complete bool, err error)

@@ -71,6 +71,9 @@ type simulation struct {
 	lied time.Time
 	// absent is the issue that Jira says falsely not to have, to the operation absentFor, or to all where that is empty.
 	absent, absentFor string
+	// stood: the index stood still at some time, or Jira's clock was set: no search may have shown what changed then of a
+	// settled request, or of one whose row was lost.
+	stood bool
 	// hidden are requests whose issue a search may once have missed: somebody archived it or wrote into its field.
 	hidden map[string]bool
 }
@@ -351,8 +354,8 @@ func (c checkedTracker) held(id string) {
 	issue := c.issues[id]
 	var last Move
 	var made string
-	if issue != nil {
-		last, _ = lastMove(issue.Moves)
+	if issue != nil && len(issue.Moves) > 0 {
+		last = issue.Moves[len(issue.Moves)-1]
 		made = issue.Issue.Property
 	}
 	c.mu.Unlock()
@@ -530,6 +533,7 @@ func (s *simulation) step() {
 	case 24:
 		ahead := time.Duration(s.roll(5)-2) * time.Hour
 		s.note("Jira's clock is set: ahead by %s", ahead)
+		s.stood = true
 		s.tracker.pull(func(t *memTracker) { t.ahead = ahead })
 	case 19, 20:
 		s.tell([]string{"", "", lieRight, lieBlind, lieRefused}[s.roll(5)])
@@ -555,6 +559,7 @@ func (s *simulation) jiraLies(id string) {
 		s.mu.Unlock()
 	case n == 1:
 		s.note("the index stands still")
+		s.stood = true
 		s.tracker.pull(func(t *memTracker) { t.frozen = time.Now() })
 	default:
 		s.note("Jira says what is so")
@@ -606,7 +611,7 @@ func (s *simulation) neverClosedForLong() {
 	for n := 1; n <= s.created && !lying; n++ { // what is archived nobody can open again
 		id := fmt.Sprintf("req-%d", n)
 		for _, issue := range s.tracker.madeFor(id) {
-			move, _ := lastMove(issue.Moves)
+			move, _ := lastMove(issue.Moves, issue.Issue.Status)
 			if move.Author.Agent && sameStatus(move.To, expiredStatus) && s.undecided(id) && !s.archived[id] {
 				s.violated("%s is held by Teleport, and the agent closed its issue: %+v", id, s.store.row(id))
 			}
@@ -619,10 +624,10 @@ func (s *simulation) haveIssues() {
 	for n := 1; n <= s.created; n++ {
 		id := fmt.Sprintf("req-%d", n)
 		row := s.store.row(id)
-		waits := s.lostIssues[id] || row.Attempts > 1 || row.SuspectRequest || row.Parked
+		waits := s.lostIssues[id] || row.Attempts > 1 || row.SuspectRequest || row.Parked || row.Gone
 		own := row.Request.Created.Equal(s.cluster.created(id)) // the row is not one of a lost database
 		if row.Begun == EffectCreate && s.undecided(id) && !waits && own && len(s.tracker.madeFor(id)) == 0 {
-			s.violated("%s has no issue yet: %+v", id, row.Work)
+			s.violated("%s has no issue yet: %+v; %v", id, row.Work, s.cluster.plugin[id])
 		}
 	}
 }
@@ -707,7 +712,7 @@ func (s *simulation) agreeOn(id string, row Link, issue Detail) {
 	outcome := OutcomeOf(row)
 	if row.RequestID == "" {
 		// The database was lost, Teleport has forgotten the request, and no search found the issue then.
-		if s.undecided(id) || !s.hidden[id] {
+		if s.undecided(id) || !s.hidden[id] && !s.stood {
 			s.violated("%s has an issue in %s and no row", id, issue.Issue.Status.Name)
 		}
 		return
@@ -721,7 +726,7 @@ func (s *simulation) agreeOn(id string, row Link, issue Detail) {
 		return
 	}
 	// No search shows an issue whose field was emptied, and sweeps look at open rows only.
-	unseen := settled && issue.Issue.RequestID == ""
+	unseen := settled && (issue.Issue.RequestID == "" || s.stood)
 	elsewhere := !known && (row.Placed || settled) || unseen
 	if !testPolicy.Statuses.Shows(issue.Issue.Status, outcome) && !elsewhere {
 		s.violated("%s is %s and its issue is in %s: %+v", id, outcome, issue.Issue.Status.Name, row.Work)

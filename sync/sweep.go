@@ -117,10 +117,22 @@ const (
 	indexLag = 2 * time.Minute
 )
 
-// verified is how far the issues of open requests were compared past the index.
+// verified is how far the issues of open requests were compared past the index. A sweep and a poll may do so at once.
 type verified struct {
-	mu    stdsync.Mutex // held while they are: a sweep and a poll may want to at once
-	after string        // the last request in order of ID; empty: all were
+	mu    stdsync.Mutex
+	after string // the last request in order of ID; empty: all were
+}
+
+func (v *verified) get() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.after
+}
+
+func (v *verified) set(after string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.after = after
 }
 
 // verify compares the issues of some open requests with what Jira itself says of them, where all else that is read of
@@ -132,16 +144,15 @@ func (e *Engine) verify(ctx context.Context, most int) error {
 	if e.Health.Failing(LoopIndex) {
 		most = verifyMany
 	}
-	e.verified.mu.Lock()
-	defer e.verified.mu.Unlock()
-	links, err := e.Store.Open(ctx, e.verified.after, most)
+	links, err := e.Store.Open(ctx, e.verified.get(), most)
 	if err != nil {
 		return err
 	}
-	e.verified.after = ""
+	last := ""
 	if len(links) == most {
-		e.verified.after = links[most-1].RequestID
+		last = links[most-1].RequestID
 	}
+	e.verified.set(last)
 	shown, err := e.compareIssues(WithPriority(ctx, PriorityBulk), e.Tracker.Latest, boundIssues(links))
 	if err != nil {
 		return err
@@ -157,7 +168,7 @@ func (e *Engine) verify(ctx context.Context, most int) error {
 	case behind > indexLag:
 		e.condition(ctx, LoopIndex, fmt.Errorf("it is behind by %s or more: decisions made in Jira are seen late; "+
 			"issues are read one by one meanwhile", behind.Round(time.Second)))
-	case e.verified.after == "" || behind == 0 && e.Health.Failing(LoopIndex):
+	case last == "" || behind == 0 && e.Health.Failing(LoopIndex):
 		e.condition(ctx, LoopIndex, nil)
 	}
 	return nil

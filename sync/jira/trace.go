@@ -84,12 +84,18 @@ func (c *Client) keyNumber(key string) int {
 
 func (c *Client) key(n int) string { return fmt.Sprintf("%s-%d", c.cfg.Project, n) }
 
-// LastKey is the latest issue key of the project that any answer has shown; empty before the first.
-func (c *Client) LastKey() string {
-	if n := c.lastKey(); n > 0 {
-		return c.key(n)
+// LastKey is the latest issue key of the project that any answer has shown, or, before the first, the newest that the
+// search index shows.
+func (c *Client) LastKey(ctx context.Context) (string, error) {
+	n := c.lastKey()
+	if n == 0 {
+		var err error
+		s := &scan{Client: c, traces: &c.traces, op: "find the newest issue of project " + c.cfg.Project}
+		if n, err = s.newestKey(ctx); err != nil {
+			return "", err
+		}
 	}
-	return ""
+	return c.key(n), nil
 }
 
 func (c *Client) lastKey() int {
@@ -113,7 +119,7 @@ func (c *Client) Trace(
 	if c.deployment == Cloud {
 		s.left = maxKeysCloud
 	}
-	if complete, err = s.run(ctx, c.keyNumber(after), since); err != nil {
+	if complete, err = s.run(ctx, after, since); err != nil {
 		return nil, false, err
 	}
 	if !complete {
@@ -143,7 +149,8 @@ type scan struct {
 
 // run looks at all keys after a number, or since a time where that is zero, and reports whether it
 // got to all.
-func (s *scan) run(ctx context.Context, after int, since time.Time) (complete bool, err error) {
+func (s *scan) run(ctx context.Context, afterKey string, since time.Time) (complete bool, err error) {
+	after := s.keyNumber(afterKey)
 	known := max(after, s.lastKey())
 	if known == 0 {
 		if known, err = s.newestKey(ctx); err != nil {
@@ -151,7 +158,7 @@ func (s *scan) run(ctx context.Context, after int, since time.Time) (complete bo
 		}
 	}
 	start := max(1, known) // the first key to look at, going up
-	if after > 0 {
+	if afterKey != "" {
 		start = after + 1
 	}
 	if s.missing == nil || start > s.high+keysAtOnce || s.traced > maxTraced {
@@ -163,6 +170,9 @@ func (s *scan) run(ctx context.Context, after int, since time.Time) (complete bo
 			return false, err
 		}
 		s.ended = time.Now()
+	}
+	if afterKey != "" {
+		since = time.Time{} // the key says how far down
 	}
 	return s.goDown(ctx, after, since)
 }
@@ -216,7 +226,7 @@ func (s *scan) goDown(ctx context.Context, after int, since time.Time) (complete
 		size = keysAtOnce
 	}
 	for old := 0; s.low > after+1; {
-		if after == 0 && !s.floor.IsZero() && !since.Before(s.floor) {
+		if !since.IsZero() && !s.floor.IsZero() && !since.Before(s.floor) {
 			return true, nil
 		}
 		var keys []int
@@ -236,7 +246,7 @@ func (s *scan) goDown(ctx context.Context, after int, since time.Time) (complete
 				old++
 			}
 		}
-		if old >= oldFound {
+		if old >= oldFound && !since.IsZero() {
 			s.floor = since
 		}
 	}
