@@ -213,3 +213,60 @@ func (w *world) problems() string {
 	}
 	return text
 }
+
+func TestASearchIndexThatStandsStillIsToldAndHoldsUpNoDecision(t *testing.T) {
+	t.Parallel()
+	inWorldWith(t, func(w *world) { w.tracker.dataCenter = true }, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.request("req-2")
+		w.after(11 * time.Minute) // a sweep has asked the index
+		w.tracker.pull(func(t *memTracker) { t.frozen = time.Now() })
+		w.tracker.person(w.issue("req-1").Issue.ID, bob, approvedStatus)
+		w.after(2 * time.Minute)
+		require.Equal(t, []string{"req-1 approved jira:bob@example.com"}, w.cluster.decided)
+		w.after(10 * time.Minute)
+		w.tracker.person(w.issue("req-2").Issue.ID, bob, pendingStatus)
+		w.tracker.pull(func(t *memTracker) { t.ahead = time.Hour }) // that was an hour ago
+		w.after(2 * time.Minute)
+		require.Contains(t, w.problems(), "jira search index: it is behind by 1h")
+		w.tracker.pull(func(t *memTracker) { t.frozen = time.Time{} })
+		w.after(11 * time.Minute)
+		require.Empty(t, w.problems())
+	})
+}
+
+func TestManyIssuesThatAreNotShownAtOnceAreTheProjects(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		for _, id := range []string{"req-1", "req-2", "req-3"} {
+			w.request(id)
+		}
+		w.after(time.Second)
+		w.tracker.pull(func(t *memTracker) {
+			t.absent, t.has = func(string, string) bool { return true }, nil // the account lost its right to browse
+		})
+		w.after(11 * time.Minute)
+		require.Contains(t, w.problems(), "does not see the project")
+		for _, id := range []string{"req-1", "req-2", "req-3"} {
+			require.False(t, w.store.row(id).IssueGone)
+			require.False(t, w.store.row(id).Parked)
+		}
+		w.tracker.pull(func(t *memTracker) { t.absent, t.has = nil, allStatuses })
+		w.after(11 * time.Minute)
+		require.Empty(t, w.problems())
+	})
+}
+
+func TestALockOnAnIdleAgentIsTold(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.after(time.Minute)
+		denied := &Error{Side: "teleport", Op: "any", Scope: ScopeSide, Err: ErrForbidden}
+		w.cluster.set(func(string) error { return denied }, nil)
+		w.after(2 * time.Minute)
+		require.Contains(t, w.problems(), "teleport rights")
+		w.cluster.set(nil, nil)
+		w.after(10 * time.Second)
+		require.Empty(t, w.problems())
+	})
+}

@@ -81,7 +81,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer lost(nil)
 
 	var group stdsync.WaitGroup
-	for _, loop := range []func(context.Context) error{e.follow, e.poll, e.sweep, e.heed, e.work} {
+	for _, loop := range []func(context.Context) error{e.follow, e.watchRights, e.poll, e.sweep, e.heed, e.work} {
 		group.Go(func() {
 			if err := loop(ctx); err != nil {
 				lost(err)

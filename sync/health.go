@@ -35,8 +35,9 @@ const (
 	LoopSweep = "sweep"
 	LoopHints = "webhook hints"
 	LoopWork  = "work queue"
-	// LoopStatuses is whether Jira still has the configured statuses, LoopIndex whether its search index keeps up, and
+	// LoopRights is whether Teleport lets the agent in, and list all requests. LoopStatuses is whether Jira still has the configured statuses, LoopIndex whether its search index keeps up, and
 	// LoopDoubts whether what a side says of requests can be confirmed.
+	LoopRights   = "teleport rights"
 	LoopStatuses = "jira statuses"
 	LoopIndex    = "jira search index"
 	LoopDoubts   = "confirmation"

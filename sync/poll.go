@@ -59,7 +59,7 @@ func (e *Engine) poll(ctx context.Context) error {
 		failures, pending = 0, anyPending
 		if full {
 			lastFull = last
-			if err := e.verify(ctx, verifyEach); err != nil {
+			if err := e.verifySome(ctx); err != nil {
 				e.pauseSide(err)
 			}
 		}

@@ -70,13 +70,19 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 		return err
 	}
 	progress := e.progress(LoopSweep, stats.Open)
+	var indexed []Link // of which only a search index has told so far
 	err = e.eachOpen(ctx, func(links []Link) error {
 		defer progress.add(len(links))
 		shown, err := e.compareIssues(ctx, e.Tracker.Issues, boundIssues(links))
-		for _, issue := range shown {
-			if issue.FromIndex {
-				e.indexed.Store(true)
-				break
+		for _, l := range links {
+			issue := shown[l.Bound.ID]
+			if !issue.FromIndex {
+				continue
+			}
+			e.indexed.Store(true)
+			if l.RequestID > e.verified.get() && len(indexed) < verifyMany {
+				l.Issue = issue
+				indexed = append(indexed, l)
 			}
 		}
 		return err
@@ -84,8 +90,12 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 	if err != nil {
 		return err
 	}
-	if err := e.verify(ctx, verifyMany); err != nil {
+	behind, err := e.verify(ctx, indexed, verifyMany)
+	if err != nil {
 		return err
+	}
+	if behind <= indexLag { // all that the index showed of them is new enough
+		e.condition(ctx, LoopIndex, nil)
 	}
 	_, err = e.Store.Prune(ctx, time.Now().Add(-e.Retention))
 	return err
@@ -135,12 +145,12 @@ func (v *verified) set(after string) {
 	v.after = after
 }
 
-// verify compares the issues of some open requests with what Jira itself says of them, where all else that is read of
-// them comes from a search index, which may stand still for an hour. Each time others have their turn.
-func (e *Engine) verify(ctx context.Context, most int) error {
+// verifySome verifies some open requests, where all that is read of many comes from a search index.
+func (e *Engine) verifySome(ctx context.Context) error {
 	if !e.indexed.Load() {
 		return nil
 	}
+	most := verifyEach
 	if e.Health.Failing(LoopIndex) {
 		most = verifyMany
 	}
@@ -148,6 +158,14 @@ func (e *Engine) verify(ctx context.Context, most int) error {
 	if err != nil {
 		return err
 	}
+	_, err = e.verify(ctx, links, most)
+	return err
+}
+
+// verify compares what is known of the issues of requests with what Jira itself says of them: a search index may stand
+// still for an hour. behind is by how much what was known is older. There are at most so many requests; where there are
+// fewer all had their turn, and it begins anew.
+func (e *Engine) verify(ctx context.Context, links []Link, most int) (behind time.Duration, err error) {
 	last := ""
 	if len(links) == most {
 		last = links[most-1].RequestID
@@ -155,23 +173,19 @@ func (e *Engine) verify(ctx context.Context, most int) error {
 	e.verified.set(last)
 	shown, err := e.compareIssues(WithPriority(ctx, PriorityBulk), e.Tracker.Latest, boundIssues(links))
 	if err != nil {
-		return err
+		return 0, err
 	}
-	var behind time.Duration
 	for _, l := range links {
 		issue, ok := shown[l.Bound.ID]
 		if ok && issue.Updated.After(l.Issue.Updated) && !l.Issue.Updated.IsZero() {
 			behind = max(behind, issue.AsOf.Sub(issue.Updated))
 		}
 	}
-	switch {
-	case behind > indexLag:
+	if behind > indexLag {
 		e.condition(ctx, LoopIndex, fmt.Errorf("it is behind by %s or more: decisions made in Jira are seen late; "+
 			"issues are read one by one meanwhile", behind.Round(time.Second)))
-	case last == "" || behind == 0 && e.Health.Failing(LoopIndex):
-		e.condition(ctx, LoopIndex, nil)
 	}
-	return nil
+	return behind, nil
 }
 
 // readStatuses notes what the project's statuses are called now, and tells of configured ones that are no longer there.

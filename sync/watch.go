@@ -82,6 +82,37 @@ func (e *Engine) listAll(ctx context.Context, told *toldResolved) error {
 	}
 }
 
+const (
+	// rightsEvery is how often it is asked whether Teleport still lets the agent in, and list: an open watch goes on
+	// delivering after the agent was locked, and a list that may show nothing shows nothing.
+	rightsEvery = time.Minute
+	// rightsAgain is the same while it does not.
+	rightsAgain = 5 * time.Second
+)
+
+// watchRights asks now and then what the agent may do in Teleport, so that a right that is lost is told before somebody
+// needs it.
+func (e *Engine) watchRights(ctx context.Context) error {
+	for ctx.Err() == nil {
+		right, err := e.Cluster.ListRight(ctx)
+		if err == nil && right == ListRightLacking {
+			err = errLacksListRight
+		}
+		e.condition(ctx, LoopRights, err)
+		again := rightsEvery
+		if err != nil {
+			again = rightsAgain
+		}
+		pause(ctx, again)
+	}
+	return nil
+}
+
+// errLacksListRight: lists say nothing.
+var errLacksListRight error = &Error{
+	Side: "teleport", Op: "list access requests", Err: fmt.Errorf("%w: %s", ErrForbidden, lacksListRight),
+}
+
 // burst is how many events are recorded at once, at most. A thousand requests that are made at once cost a handful of transactions in place of
 // a thousand, and each transaction stays a matter of milliseconds.
 const burst = 200
@@ -206,7 +237,7 @@ func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 	case err != nil:
 		return err
 	case right == ListRightLacking:
-		return &Error{Side: "teleport", Op: "list access requests", Err: fmt.Errorf("%w: %s", ErrForbidden, lacksListRight)}
+		return errLacksListRight
 	}
 	e.sideWorked(ctx, "teleport", start)
 	e.listed.Store(true)
