@@ -15,8 +15,13 @@
 //
 // # What is promised
 //
-//   - A pending request gets one issue. The row and Teleport's plugin data say that a create is about to happen before it does; after a lost
-//     answer the issue is looked for, and a second is not made before the search index had its time.
+//   - A pending request gets one issue. The row and Teleport's plugin data say that a create is about to happen before it
+//     does, and after which issue key. After a lost answer the issue is looked for among the keys that Jira has given out
+//     since, past its search index; none is made before a slow create had its time.
+//   - Nothing is concluded from one word of a side, and every conclusion is taken back when the side says otherwise
+//     (doubt.go). Deadlines are judged by the clock of the side that owns them.
+//   - An issue is taken to the first configured status that its workflow leads to, through others where it must be, and
+//     never through one that stands for a decision while the request is pending (Way).
 //   - A request is decided only by a person who moved the issue that the row names, as the issue's history says at that moment (Judge), and whom
 //     the policy admits (Admit); and only while Teleport says, at that moment, that it is pending and not past its expiry, and its plugin data
 //     names the same issue. What cannot be looked up decides nothing. In ModeReview the verdict is the person's own review and Teleport counts it; the agent never
@@ -28,15 +33,15 @@
 //   - In a dry run nothing is written to either side, and what would have been is told.
 //   - What an operator dropped is left alone, whatever either side says, until the operator takes it up again.
 //   - A step that fails holds up neither its neighbours nor the cursor: its row is due again later, after 5 s doubling to 15 min with jitter.
-//     A failure that repeating cannot mend parks the row, for a day or until a fact changes. While a whole side is in trouble
-//     all work waits, and no row counts it as its own failure.
+//     A failure that repeating cannot mend parks the row until a fact changes; it is tried again after 10 min doubling to a
+//     day. While a whole side is in trouble all work waits, and no row counts it as its own failure.
 //
 // # Life of a row
 //
 //	             claim, create                 moved by a person: Judge
 //	no issue ───────────────────▶ pending ────────── Admit ──────────▶ decided in Teleport
 //	   │  ▲                         │  ▲  refused: comment, put back        │
-//	   │  │ not found after grace   │  └──────────────────────              │
+//	   │  │ not found in time       │  └──────────────────────              │
 //	   ▼  │                         │ approved, denied, promoted, expired   │
 //	uncertain: find                 ▼                                       ▼
 //	                             resolved: comment, move, plugin data ─▶ settled
