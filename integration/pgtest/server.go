@@ -88,7 +88,7 @@ func (s *Server) copy(ctx context.Context) error {
 		return err
 	}
 	err := errors.Join(os.CopyFS(s.data(), os.DirFS(s.primary.data())),
-		os.Chmod(s.data(), 0o700), //nolint:gosec // a directory
+		os.Chmod(s.data(), 0o700),
 		os.WriteFile(filepath.Join(s.data(), "standby.signal"), nil, 0o600), s.account.own(s.dir))
 	if err != nil {
 		return fmt.Errorf("copy PostgreSQL's files: %w", err)

@@ -146,7 +146,7 @@ func TestAWayThatEndsNowhereIsTriedFromThereBeforeItIsGivenUp(t *testing.T) {
 	})
 	way := walkPolicy.Way(sync.OutcomeDenied, false)
 	visited, err := walked(t, s, c, way)
-	require.Equal(t, 1, len(visited))
+	require.Len(t, visited, 1)
 	require.ErrorIs(t, err, sync.ErrNoTransition)
 	require.False(t, asSyncError(t, err).Permanent, "back in Backlog there is another way to try")
 	_, err = walked(t, s, c, way)
