@@ -126,6 +126,8 @@ func (w *worker) act(ctx context.Context, a Action) error {
 		}
 	case errors.Is(err, ErrNotLeader) || ctx.Err() != nil:
 		return err
+	case errors.Is(err, errAskAgain):
+		w.log.Info("asking again before it is believed", fields...)
 	default:
 		w.log.Warn("not done", append(fields, zap.Error(err))...)
 	}

@@ -70,7 +70,7 @@ func TestDemo(t *testing.T) {
 			"Teleport dave@example.com reviews carol's request for prod-root: denied",
 			"Jira the agent moves OPS-2 from Pending to Denied",
 			"agent 1 is done with OPS-2: both sides say denied",
-			"nobody has decided erin's request for backup-reader in time",
+			"the expiry service deletes erin's request for backup-reader",
 			"Jira the agent moves OPS-3 from Pending to Expired",
 			"agent 1 is done with OPS-3: both sides say expired",
 			"all three requests have ended",

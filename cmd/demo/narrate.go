@@ -191,8 +191,8 @@ func (n *narrator) meaning(l replica.Line) string {
 		return fmt.Sprintf("has PostgreSQL's lock, and waits %v so that the lease of the leader before has surely ended", l.Fields["wait"])
 	case l.Is("no longer leading", "handed_over", "true"):
 		return "gives up the lead, so that another can take over at once"
-	case l.Is("done", "action", "check") && l.Fields["cause"] == "the request is past its expiry":
-		return "asks Teleport: nobody has decided " + request + " in time"
+	case l.Is("done", "action", "check"):
+		return "asks Teleport by ID whether it still has " + request
 	case l.Is("done", "action", "link"):
 		return fmt.Sprintf("notes %v in Teleport's plugin data of %s", l.Fields["issue_key"], request)
 	case l.Is("done", "action", "settle"):
