@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/robfig/cron/v3"
 	"github.com/stretchr/testify/require"
 )
 
@@ -269,4 +270,49 @@ func TestALockOnAnIdleAgentIsTold(t *testing.T) {
 		w.after(10 * time.Second)
 		require.Empty(t, w.problems())
 	})
+}
+
+func TestASweepComparesPastAnIndexThatStandsStill(t *testing.T) {
+	t.Parallel()
+	prepare := func(w *world) {
+		w.tracker.dataCenter = true
+		w.settings = func(s *Settings) { s.Poll, s.Idle = cron.Every(10*time.Hour), cron.Every(10*time.Hour) }
+	}
+	inWorldWith(t, prepare, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.after(time.Second)
+		w.tracker.pull(func(t *memTracker) { t.frozen = time.Now().Add(time.Minute) })
+		w.after(2 * time.Minute)
+		w.tracker.person(w.issue("req-1").Issue.ID, bob, deniedStatus)
+		w.after(11 * time.Minute)
+		require.Equal(t, []string{"req-1 denied jira:bob@example.com"}, w.cluster.decided)
+	})
+}
+
+func TestAnIssueInAProjectThatIsNotServedIsLeftToItsAgent(t *testing.T) {
+	t.Parallel()
+	for name, seen := range map[string]bool{"the account sees it": true, "the account does not": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, func(t *testing.T, w *world) {
+				w.tracker.mu.Lock()
+				theirs := w.tracker.made("req-1")
+				theirs.Issue.Project, theirs.Issue.Key = "OPS", "OPS-29"
+				w.tracker.absent = func(string, string) bool { return !seen }
+				w.tracker.mu.Unlock()
+				id := theirs.Issue.ID
+				w.cluster.plugin["req-1"] = map[string]string{"issue_id": id, "issue_key": "OPS-29", "claim": "theirs"}
+				w.request("req-1")
+				w.after(time.Minute)
+				w.cluster.change("req-1", func(r *Request) { r.State = StateApproved })
+				w.after(20 * time.Minute)
+				issue := w.issue("req-1")
+				require.Equal(t, id, issue.Issue.ID, "no other is made")
+				require.Empty(t, issue.Comments)
+				require.Empty(t, issue.Moves)
+				require.False(t, w.store.row("req-1").SettledAt.IsZero())
+				require.Empty(t, w.cluster.plugin["req-1"]["resolution"], "that is the other's to write")
+			})
+		})
+	}
 }

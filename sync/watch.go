@@ -240,6 +240,9 @@ func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 		return errLacksListRight
 	}
 	e.sideWorked(ctx, "teleport", start)
+	if e.Health.Failing(LoopRights) {
+		e.condition(ctx, LoopRights, nil)
+	}
 	e.listed.Store(true)
 	return e.eachOpen(ctx, func(links []Link) error {
 		var missing []string
