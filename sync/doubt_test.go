@@ -149,7 +149,7 @@ func TestTheClockOfTeleportSaysWhenARequestEnds(t *testing.T) {
 			inWorldWith(t, func(w *world) { w.cluster.offset = offset }, func(t *testing.T, w *world) {
 				there := time.Now().Add(offset).UTC()
 				for _, id := range []string{"req-1", "req-2"} {
-					w.cluster.add(Request{ID: id, State: StatePending, User: "alice@example.com", Created: there, Expires: there.Add(time.Hour)})
+					w.cluster.add(Request{ID: id, State: StatePending, User: "alice@example.com", Created: there, Expires: there.Add(63 * time.Minute)})
 				}
 				w.after(40 * time.Minute)
 				w.tracker.person(w.issue("req-1").Issue.ID, bob, approvedStatus)
@@ -157,7 +157,7 @@ func TestTheClockOfTeleportSaysWhenARequestEnds(t *testing.T) {
 				require.Equal(t, []string{"req-1 approved jira:bob@example.com"}, w.cluster.decided)
 				require.Equal(t, pendingStatus, w.issue("req-2").Issue.Status)
 
-				w.after(20 * time.Minute) // past their expiry there, before Teleport has deleted it
+				w.after(22*time.Minute + time.Second) // just past the expiry there, and between two sweeps
 				w.tracker.person(w.issue("req-2").Issue.ID, bob, approvedStatus)
 				w.after(time.Hour)
 				require.Len(t, w.cluster.decided, 1, "what is past its expiry is not decided")
@@ -250,7 +250,7 @@ func TestManyIssuesThatAreNotShownAtOnceAreTheProjects(t *testing.T) {
 		require.Contains(t, w.problems(), "does not see the project")
 		for _, id := range []string{"req-1", "req-2", "req-3"} {
 			require.False(t, w.store.row(id).IssueGone)
-			require.False(t, w.store.row(id).Parked)
+			require.False(t, w.store.row(id).SuspectIssue, "no single issue is looked into")
 		}
 		w.tracker.pull(func(t *memTracker) { t.absent, t.has = nil, allStatuses })
 		w.after(11 * time.Minute)
@@ -303,7 +303,8 @@ func TestAnIssueInAProjectThatIsNotServedIsLeftToItsAgent(t *testing.T) {
 				id := theirs.Issue.ID
 				w.cluster.plugin["req-1"] = map[string]string{"issue_id": id, "issue_key": "OPS-29", "claim": "theirs"}
 				w.request("req-1")
-				w.after(time.Minute)
+				w.after(5 * time.Minute)
+				require.False(t, w.store.row("req-1").Parked)
 				w.cluster.change("req-1", func(r *Request) { r.State = StateApproved })
 				w.after(20 * time.Minute)
 				issue := w.issue("req-1")
@@ -315,4 +316,22 @@ func TestAnIssueInAProjectThatIsNotServedIsLeftToItsAgent(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAnIssueThatJiraShowsAmongOthersIsNotGone(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.request("req-1")
+		w.after(time.Second)
+		w.tracker.pull(func(t *memTracker) { t.absent = func(op, _ string) bool { return op == "read" } })
+		w.hint(w.issue("req-1").Issue.ID, time.Time{})
+		w.after(5 * time.Minute)
+		require.False(t, w.store.row("req-1").IssueGone)
+		require.Contains(t, w.problems(), "Jira shows it among others, and not by itself")
+		w.tracker.pull(func(t *memTracker) { t.absent = nil })
+		w.tracker.person(w.issue("req-1").Issue.ID, bob, approvedStatus)
+		w.after(time.Minute)
+		require.Len(t, w.cluster.decided, 1)
+		require.Empty(t, w.problems())
+	})
 }
