@@ -13,7 +13,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// serveAdmin answers /healthz, /readyz and /metrics until ctx ends. Without an address there is no listener at all.
+// serveAdmin answers /healthz, /readyz and /metrics until ctx ends. Without an address there is no
+// listener at all.
 func (p *process) serveAdmin(ctx context.Context) error {
 	addr := p.cfg.Admin.ListenAddr
 	if addr == "" {

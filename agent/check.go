@@ -79,7 +79,8 @@ func (c *Config) neededOfJira() jira.CheckFor {
 	return jira.CheckFor{Statuses: policy.Statuses, ApproverGroups: policy.ApproverGroups}
 }
 
-// findings are about the configuration by itself. What makes it unusable has ended the command before.
+// findings are about the configuration by itself. What makes it unusable has ended the command
+// before.
 func (c *Config) findings() []sync.Finding {
 	f := &sync.Findings{Group: sync.GroupConfiguration}
 	for _, warning := range c.Warnings {

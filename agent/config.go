@@ -2,17 +2,18 @@ package agent
 
 // Configuration: what an operator tells the agent, from the environment and from a TOML file.
 //
-// Load promises a Config that is whole and consistent, or Problems: one line for each thing that is wrong, all of them at once and in the
-// order of the variables below. Values come, the first that is set winning, from
+// Load promises a Config that is whole and consistent, or Problems: one line for each thing that is
+// wrong, all of them at once and in the order of the variables below. Values come, the first that
+// is set winning, from
 //
 //	the environment variable NAME           (an empty one counts as not set, but for ADMIN_LISTEN_ADDR)
 //	the file that NAME_FILE names           (secrets only; read again when it changes)
 //	the TOML file, [group] name             (in the format of Teleport's own Jira plugin, with more keys)
 //	the default
 //
-// The struct tags are the only list of the variables: the loader, the problems, `configure` and the help texts read
-// them, so that none can say something else than the code does. Nothing that is secret is ever part of a problem,
-// a warning or a printed Config.
+// The struct tags are the only list of the variables: the loader, the problems, `configure` and the
+// help texts read them, so that none can say something else than the code does. Nothing that is
+// secret is ever part of a problem, a warning or a printed Config.
 
 import (
 	"time"
@@ -22,8 +23,8 @@ import (
 
 // Config is everything an operator can set. Make one with Load.
 //
-// Tags: envconfig is the variable; default and example its values; desc its meaning; required is "true" or the
-// condition; empty="allowed" lets an empty value count as set.
+// Tags: envconfig is the variable; default and example its values; desc its meaning; required is
+// "true" or the condition; empty="allowed" lets an empty value count as set.
 type Config struct {
 	Teleport TeleportConfig
 	Jira     JiraConfig
@@ -35,7 +36,8 @@ type Config struct {
 	Webhook  WebhookConfig
 	Log      LogConfig
 
-	// Warnings are remarks about the sources that prevent nothing, such as a variable that looks misspelled; to be logged once.
+	// Warnings are remarks about the sources that prevent nothing, such as a variable that looks
+	// misspelled; to be logged once.
 	Warnings []string
 }
 
@@ -52,8 +54,9 @@ type TeleportConfig struct {
 	UserEmailFallback bool   `envconfig:"TELEPORT_USER_EMAIL_FALLBACK" default:"false" desc:"review mode: without a trait match, take the user whose name is the Jira email"`
 }
 
-// JiraConfig says how to reach Jira and what issues look like. URL and BrowseURL have no final slash, each status list has at least
-// one entry, and Username is empty where the token is a bearer token.
+// JiraConfig says how to reach Jira and what issues look like. URL and BrowseURL have no final
+// slash, each status list has at least one entry, and Username is empty where the token is a bearer
+// token.
 type JiraConfig struct {
 	URL            string  `envconfig:"JIRA_URL" required:"true" example:"https://example.atlassian.net" desc:"base URL of Jira; http:// only for a loopback address"`
 	Username       string  `envconfig:"JIRA_USERNAME" example:"bot@example.com" desc:"set: basic authentication with the token; empty: the token is sent as a bearer token"`
@@ -101,12 +104,14 @@ type LeaderConfig struct {
 	Lease time.Duration `envconfig:"LEADER_LEASE" default:"10s" desc:"a leader without a successful heartbeat for this long has stopped; from 1s to 1h"`
 }
 
-// AdminConfig is about the listener for health checks and metrics; there is none where ListenAddr is empty.
+// AdminConfig is about the listener for health checks and metrics; there is none where ListenAddr
+// is empty.
 type AdminConfig struct {
 	ListenAddr string `envconfig:"ADMIN_LISTEN_ADDR" default:"127.0.0.1:8080" empty:"allowed" desc:"/healthz, /readyz, /metrics; set but empty: no listener at all"`
 }
 
-// WebhookConfig is about the listener for Jira's webhooks. While Enabled is false the rest means nothing, and need not be right.
+// WebhookConfig is about the listener for Jira's webhooks. While Enabled is false the rest means
+// nothing, and need not be right.
 type WebhookConfig struct {
 	Enabled     bool   `envconfig:"WEBHOOK_ENABLED" default:"false" desc:"take webhooks from Jira: a move is seen at once, at any poll schedule"`
 	ListenAddr  string `envconfig:"WEBHOOK_LISTEN_ADDR" default:":8081" desc:"where to listen for them"`
@@ -127,12 +132,13 @@ type LogConfig struct {
 type Options struct {
 	Log     *zap.Logger
 	Version string
-	// Reload delivers a value when the operator asks (SIGHUP) that identity, token and TLS files be read again.
+	// Reload delivers a value when the operator asks (SIGHUP) that identity, token and TLS files be
+	// read again.
 	Reload <-chan struct{}
 }
 
-// Load reads the configuration from the environment (as os.Environ returns it) and from the TOML file, unless its name is
-// empty. What is wrong comes back as Problems.
+// Load reads the configuration from the environment (as os.Environ returns it) and from the TOML
+// file, unless its name is empty. What is wrong comes back as Problems.
 func Load(file string, environ []string) (*Config, error) {
 	cfg := new(Config)
 	l := newLoader(cfg)

@@ -21,17 +21,20 @@ import (
 const (
 	// minLease leaves room for a few heartbeats within a lease over a network.
 	minLease = time.Second
-	// maxLease bounds the time without a leader after the machine of one is gone, which is 2.6 leases; above it a typing error is likelier than
-	// a wish. PostgreSQL's own bound on 1.5 leases is 24 days.
+	// maxLease bounds the time without a leader after the machine of one is gone, which is 2.6
+	// leases; above it a typing error is likelier than a wish. PostgreSQL's own bound on 1.5 leases
+	// is 24 days.
 	maxLease = time.Hour
-	// maxConcurrency is far more than Jira's rate limits let through; above it a typing error is likelier than a wish.
+	// maxConcurrency is far more than Jira's rate limits let through; above it a typing error is
+	// likelier than a wish.
 	maxConcurrency = 1000
-	// lookbackPolls is how many polls the look-back must cover at least, so that one lost poll leaves no gap.
+	// lookbackPolls is how many polls the look-back must cover at least, so that one lost poll
+	// leaves no gap.
 	lookbackPolls = 2
 )
 
-// check validates what was decoded: each value by itself, then how they go together. The functions below return what
-// is wrong, or nothing; nothing also for a value that is not set.
+// check validates what was decoded: each value by itself, then how they go together. The functions
+// below return what is wrong, or nothing; nothing also for a value that is not set.
 func (l *loader) check() {
 	l.checkTeleport()
 	l.checkJira()
@@ -104,7 +107,8 @@ func (l *loader) checkTeleport() {
 	}
 }
 
-// projectKey is what Jira takes as a key by default; Data Center administrators may allow longer ones:
+// projectKey is what Jira takes as a key by default; Data Center administrators may allow longer
+// ones:
 // https://confluence.atlassian.com/adminjiraserver/changing-the-project-key-format-938847081.html
 var projectKey = regexp.MustCompile(`^[A-Z][A-Z0-9_]{1,254}$`)
 
@@ -137,8 +141,9 @@ func (l *loader) checkJira() {
 	}
 }
 
-// checkStatuses sees to it that a status means one thing. Promoted may share those of Approved, and does so by default, and of
-// Expired: none of these is taken back once Teleport says so. In Pending or Denied it would look like another outcome.
+// checkStatuses sees to it that a status means one thing. Promoted may share those of Approved, and
+// does so by default, and of Expired: none of these is taken back once Teleport says so. In Pending
+// or Denied it would look like another outcome.
 func (l *loader) checkStatuses() {
 	j := &l.cfg.Jira
 	sets := []struct {
@@ -224,7 +229,8 @@ func hostPort(addr string) string {
 	return ""
 }
 
-// listenAddr checks an address to listen on: the host may be empty (all addresses), the port 0 (any free one).
+// listenAddr checks an address to listen on: the host may be empty (all addresses), the port 0 (any
+// free one).
 func listenAddr(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || !isPort(port, 0) || strings.ContainsAny(host, "/@ ") {
@@ -261,8 +267,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// postgresURL never shows the URL, which holds a password. What pgx says of a URL in good form names single
-// parameters, and is shown if the password is not in it.
+// postgresURL never shows the URL, which holds a password. What pgx says of a URL in good form
+// names single parameters, and is shown if the password is not in it.
 func postgresURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each row is one change to a configuration that loads, and the one problem that it makes: the variable and what is wrong with
-// it. Every line must end in an example.
+// Each row is one change to a configuration that loads, and the one problem that it makes: the
+// variable and what is wrong with it. Every line must end in an example.
 func TestWrongValueIsNamedWithWhatIsWrongAndAnExample(t *testing.T) {
 	t.Parallel()
 	key, crt := keyPair(t)

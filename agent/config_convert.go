@@ -6,9 +6,11 @@ import (
 	"strings"
 )
 
-// Convert prints a TOML file, of Teleport's own Jira plugin or of this program, in a format: what it sets, and what is required beside that. Secrets are
-// not printed; a remark in their place says where to put them. What cannot be kept comes back as warnings. An error means that the file cannot be read or
-// has Problems, the same that Load finds; files that it names need not exist where this runs.
+// Convert prints a TOML file, of Teleport's own Jira plugin or of this program, in a format: what
+// it sets, and what is required beside that. Secrets are not printed; a remark in their place says
+// where to put them. What cannot be kept comes back as warnings. An error means that the file
+// cannot be read or has Problems, the same that Load finds; files that it names need not exist
+// where this runs.
 func Convert(file string, f Format) (text string, warnings []string, err error) {
 	if file == "" { // which for Load means that there is none
 		return "", nil, Problems{{Variable: "--from", Problem: "names no file", Example: "--from /etc/teleport-jira.toml"}}
@@ -52,8 +54,8 @@ func Convert(file string, f Format) (text string, warnings []string, err error) 
 	return render(f, head, entries), warnings, nil
 }
 
-// leaveToChart takes out what the chart has other values for, or sets by itself, and returns a remark on each. Without its key pair the file has no
-// credentials.
+// leaveToChart takes out what the chart has other values for, or sets by itself, and returns a
+// remark on each. Without its key pair the file has no credentials.
 func (l *loader) leaveToChart(missing map[string]bool) (remarks []string) {
 	for _, s := range l.settings {
 		instead, v := chartsOwn[s.name], l.toml[s.name]

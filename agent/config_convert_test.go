@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// theirs are files of Teleport's own Jira plugin, whose secrets are "hush" with a number. FILE stands for a file that exists.
+// theirs are files of Teleport's own Jira plugin, whose secrets are "hush" with a number. FILE
+// stands for a file that exists.
 var theirs = map[string]string{
 	"as its configure prints it": `
 [teleport]
@@ -115,7 +116,8 @@ func theirFile(t *testing.T, text string) string {
 	return write(t, "teleport-jira.toml", text)
 }
 
-// beside is what an operator adds to a converted file: the secrets, which were not printed, and the database.
+// beside is what an operator adds to a converted file: the secrets, which were not printed, and the
+// database.
 func beside(file string) []string {
 	text, _ := os.ReadFile(file)
 	added := []string{"DATABASE_URL=postgres://agent:hush3@db.example.com/agent", "WEBHOOK_SECRET=hush4"}
@@ -125,7 +127,8 @@ func beside(file string) []string {
 	return added
 }
 
-// values are what a configuration says, with its secrets in plain text and without where each came from.
+// values are what a configuration says, with its secrets in plain text and without where each came
+// from.
 func values(cfg *Config) map[string]any {
 	all := make(map[string]any)
 	for _, s := range settings(cfg) {

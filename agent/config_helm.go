@@ -9,12 +9,14 @@ import (
 // chartValue is where the Helm chart takes a setting.
 type chartValue struct {
 	path string // dotted
-	// key is that under which the Kubernetes secret that the value names holds the content; empty for a plain value.
+	// key is that under which the Kubernetes secret that the value names holds the content; empty
+	// for a plain value.
 	key string
 }
 
-// chartValues are those of the chart deploy/helm/teleport-jira-agent, which keeps the names of the chart of Teleport's own plugin. What is missing here
-// goes into extraEnv. https://goteleport.com/docs/reference/helm-reference/teleport-plugin-jira/
+// chartValues are those of the chart deploy/helm/teleport-jira-agent, which keeps the names of the
+// chart of Teleport's own plugin. What is missing here goes into extraEnv.
+// https://goteleport.com/docs/reference/helm-reference/teleport-plugin-jira/
 var chartValues = map[string]chartValue{
 	"TELEPORT_ADDR":          {path: "teleport.address"},
 	"TELEPORT_IDENTITY_FILE": {path: "teleport.identityFromSecret", key: "auth_id"},
@@ -36,8 +38,8 @@ var chartValues = map[string]chartValue{
 	"LOG_SEVERITY":           {path: "log.severity"},
 }
 
-// chartsOwn are the variables that the chart sets by itself, or has other values for, and what to do in their place; nothing about the key that
-// stands beside a certificate.
+// chartsOwn are the variables that the chart sets by itself, or has other values for, and what to
+// do in their place; nothing about the key that stands beside a certificate.
 var chartsOwn = map[string]string{
 	"TELEPORT_CLIENT_KEY":  identityInChart,
 	"TELEPORT_CLIENT_CRT":  identityInChart,
@@ -82,7 +84,8 @@ func writeHelm(b *strings.Builder, entries []entry) {
 	}
 }
 
-// writeHeading opens a group, commented out if all in it is: Helm takes an empty one for the wish to have no such values.
+// writeHeading opens a group, commented out if all in it is: Helm takes an empty one for the wish
+// to have no such values.
 func writeHeading(b *strings.Builder, group string, entries []entry) {
 	if len(entries) > 0 {
 		allOff := !slices.ContainsFunc(entries, func(e entry) bool { return !e.off })

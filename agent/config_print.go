@@ -18,8 +18,9 @@ const (
 	FormatHelm Format = "helm" // values of the chart in deploy/helm
 )
 
-// heads open a sample in each format. Values in an env file stand without quotes, as docker run --env-file and systemd's EnvironmentFile take them; a
-// shell would need quotes around those with spaces.
+// heads open a sample in each format. Values in an env file stand without quotes, as docker run
+// --env-file and systemd's EnvironmentFile take them; a shell would need quotes around those with
+// spaces.
 var heads = map[Format]string{
 	FormatEnv: `Configuration of teleport-jira-agent: one environment variable per line, for docker run --env-file or systemd's EnvironmentFile.
 Fill in what is required; what is commented out has its default. A variable marked "secret" can also be given as
@@ -64,7 +65,8 @@ func Sample(f Format) string {
 	return render(f, heads[f], entries)
 }
 
-// Required names the variables that have no default, each with the condition under which it can be left out.
+// Required names the variables that have no default, each with the condition under which it can be
+// left out.
 func Required() []string {
 	var names []string
 	for _, s := range settings(new(Config)) {
@@ -131,7 +133,8 @@ func writeTOML(b *strings.Builder, entries []entry) {
 	})
 }
 
-// writeGroups prints each entry on a line below its notes, and a heading, with the group's name in place of %s, before each group.
+// writeGroups prints each entry on a line below its notes, and a heading, with the group's name in
+// place of %s, before each group.
 func writeGroups(b *strings.Builder, entries []entry, heading string, line func(entry) string) {
 	group := ""
 	for _, e := range entries {
@@ -161,7 +164,8 @@ func mark(e entry) string {
 // bareKinds are the kinds of values that TOML and YAML write without quotes.
 var bareKinds = []reflect.Kind{reflect.Bool, reflect.Int, reflect.Float64}
 
-// literal is the value as TOML and YAML both write it: a JSON string, for which both have the same escapes, but a bare number or truth value.
+// literal is the value as TOML and YAML both write it: a JSON string, for which both have the same
+// escapes, but a bare number or truth value.
 func (e entry) literal() string {
 	if !e.file && e.value != "" && slices.Contains(bareKinds, e.field.Kind()) {
 		return e.value

@@ -9,8 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// variables are those that the program promises to its users, with their defaults; "*" marks the required ones. Renaming one
-// or changing a default breaks somebody's deployment, so it has to be done here too.
+// variables are those that the program promises to its users, with their defaults; "*" marks the
+// required ones. Renaming one or changing a default breaks somebody's deployment, so it has to be
+// done here too.
 const variables = `
 TELEPORT_ADDR=*
 TELEPORT_IDENTITY_FILE=*

@@ -9,7 +9,8 @@ import (
 
 // Problem is one thing that is wrong with the configuration. It never holds a secret.
 type Problem struct {
-	// Variable is the environment variable, or what else is meant: a flag or a key that the TOML file should not have.
+	// Variable is the environment variable, or what else is meant: a flag or a key that the TOML
+	// file should not have.
 	Variable string
 	// Source is the TOML key that the value came from; empty for the environment.
 	Source  string
@@ -35,8 +36,8 @@ func (p Problem) String() string {
 
 func oneLine(text string) string { return strings.NewReplacer("\n", " ", "\r", " ").Replace(text) }
 
-// Problems are all that is wrong with a configuration, in the order of the variables in Config. As an error it has one
-// line for each.
+// Problems are all that is wrong with a configuration, in the order of the variables in Config. As
+// an error it has one line for each.
 type Problems []Problem
 
 func (p Problems) Error() string {
@@ -47,8 +48,8 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// complain notes what is wrong with a variable, the first thing only: the rest mostly follows from it. An empty text means that
-// nothing is.
+// complain notes what is wrong with a variable, the first thing only: the rest mostly follows from
+// it. An empty text means that nothing is.
 func (l *loader) complain(variable, problem string) {
 	example := ""
 	if s := l.setting(variable); s != nil {
@@ -86,7 +87,8 @@ func (l *loader) complainMissing(variable, problem string) {
 	l.problems[len(l.problems)-1].missing = true
 }
 
-// complainOfFile notes what a check finds about the file that a variable names. A file of another machine is not looked at.
+// complainOfFile notes what a check finds about the file that a variable names. A file of another
+// machine is not looked at.
 func (l *loader) complainOfFile(variable, path string, check func(path string) string) {
 	if !l.elsewhere {
 		l.complain(variable, check(path))

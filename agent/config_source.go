@@ -11,7 +11,8 @@ import (
 	"github.com/kelseyhightower/envconfig"
 )
 
-// fileSuffix after the name of a secret's variable makes the name of the variable that holds its file.
+// fileSuffix after the name of a secret's variable makes the name of the variable that holds its
+// file.
 const fileSuffix = "_FILE"
 
 // setting is one variable: the field of Config that it fills, and what its tags say.
@@ -76,9 +77,11 @@ type loader struct {
 	// Both are keyed by variable; the variable of a secret's file counts as one of its own.
 	environ map[string]given
 	toml    map[string]given
-	// elsewhere says that the configuration is for another machine: the files that it names are not looked at.
+	// elsewhere says that the configuration is for another machine: the files that it names are not
+	// looked at.
 	elsewhere bool
-	// http is the file with an [http] table, as Teleport's own plugin has it, and httpIgnored names its keys that mean nothing here.
+	// http is the file with an [http] table, as Teleport's own plugin has it, and httpIgnored names
+	// its keys that mean nothing here.
 	http        string
 	httpIgnored []string
 	// unknown are the variables in the environment that look like ours and are not, sorted.
@@ -102,12 +105,13 @@ func (l *loader) setting(variable string) *setting {
 	return nil
 }
 
-// serviceLink matches the variables that Kubernetes sets in every container for each service of the namespace, which may
-// well be named jira or database: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+// serviceLink matches the variables that Kubernetes sets in every container for each service of the
+// namespace, which may well be named jira or database:
+// https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 var serviceLink = regexp.MustCompile(`_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$`)
 
-// readEnviron takes the variables that are settings. Others that begin like one are worth a warning, not more: they may belong to
-// another program.
+// readEnviron takes the variables that are settings. Others that begin like one are worth a
+// warning, not more: they may belong to another program.
 func (l *loader) readEnviron(environ []string) {
 	for _, entry := range environ {
 		name, text, _ := strings.Cut(entry, "=")
@@ -131,8 +135,9 @@ func (l *loader) looksLikeOurs(name string) bool {
 	return slices.ContainsFunc(l.settings, func(s *setting) bool { return strings.HasPrefix(name, strings.ToUpper(s.group)+"_") })
 }
 
-// preferCredentialsOfEnviron drops the credentials of the TOML file if the environment names the other kind: an identity file
-// and a key pair exclude each other, so the two are one choice, and the environment wins.
+// preferCredentialsOfEnviron drops the credentials of the TOML file if the environment names the
+// other kind: an identity file and a key pair exclude each other, so the two are one choice, and
+// the environment wins.
 func (l *loader) preferCredentialsOfEnviron() {
 	identity, pair := []string{"TELEPORT_IDENTITY_FILE"}, []string{"TELEPORT_CLIENT_KEY", "TELEPORT_CLIENT_CRT", "TELEPORT_ROOT_CAS"}
 	inEnviron := func(name string) bool { return l.environ[name].text != "" }
@@ -186,7 +191,8 @@ func (l *loader) lookup(s *setting) (value, file *given) {
 	return nil, nil
 }
 
-// unknownNeighbours helps with a misspelled name, by telling which variables of the same group are set and not known.
+// unknownNeighbours helps with a misspelled name, by telling which variables of the same group are
+// set and not known.
 func (l *loader) unknownNeighbours(s *setting) string {
 	var near []string
 	for _, name := range l.unknown {
@@ -223,9 +229,10 @@ func (l *loader) decodeValue(s *setting, text string) {
 	}
 }
 
-// decodeField converts text as envconfig does for a field of this type. envconfig.Process reads the process's
-// environment and stops at the first error. To report all errors, and to take values from elsewhere too, it is given a struct of this one
-// field, with the text as the default of a variable that cannot exist, since its name contains "=".
+// decodeField converts text as envconfig does for a field of this type. envconfig.Process reads the
+// process's environment and stops at the first error. To report all errors, and to take values from
+// elsewhere too, it is given a struct of this one field, with the text as the default of a variable
+// that cannot exist, since its name contains "=".
 func decodeField(field reflect.Value, text string) error {
 	if text == "" {
 		return nil

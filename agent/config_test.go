@@ -25,7 +25,8 @@ const (
 	testPassword = "s3cret-password"
 )
 
-// environ is an environment that loads, with changes: "NAME=value" sets a variable, "NAME" removes one.
+// environ is an environment that loads, with changes: "NAME=value" sets a variable, "NAME" removes
+// one.
 func environ(t *testing.T, changes ...string) []string {
 	t.Helper()
 	env := []string{

@@ -12,8 +12,9 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// readTOML takes what the file says. It has the format of Teleport's own Jira plugin, so that an operator can keep that
-// one's file, with the other variables as further keys and tables. An error means that nothing could be read.
+// readTOML takes what the file says. It has the format of Teleport's own Jira plugin, so that an
+// operator can keep that one's file, with the other variables as further keys and tables. An error
+// means that nothing could be read.
 func (l *loader) readTOML(file string) error {
 	if file == "" {
 		return nil
@@ -119,14 +120,15 @@ func (l *loader) keysOf(table string) []string {
 	return keys
 }
 
-// officialHTTP are the variables that mean what a key of the [http] table in a file of Teleport's own plugin does.
-// https://github.com/gravitational/teleport/blob/master/integrations/lib/http.go
+// officialHTTP are the variables that mean what a key of the [http] table in a file of Teleport's
+// own plugin does. https://github.com/gravitational/teleport/blob/master/integrations/lib/http.go
 var officialHTTP = map[string]string{
 	"listen_addr": "WEBHOOK_LISTEN_ADDR", "public_addr": "WEBHOOK_PUBLIC_ADDR",
 	"https_key_file": "WEBHOOK_TLS_KEY_FILE", "https_cert_file": "WEBHOOK_TLS_CERT_FILE",
 }
 
-// officialHTTPKeys are all keys that the table may have; those without a variable are about ways to know Jira that its webhooks do not offer.
+// officialHTTPKeys are all keys that the table may have; those without a variable are about ways to
+// know Jira that its webhooks do not offer.
 func officialHTTPKeys() []string {
 	return []string{"listen_addr", "public_addr", "https_key_file", "https_cert_file", "basic_auth", "tls", "insecure"}
 }
@@ -149,7 +151,8 @@ func officialLogWord(key, word string) string {
 	return word
 }
 
-// tomlText writes a TOML value as the environment would have it: a list with commas, a table as JSON.
+// tomlText writes a TOML value as the environment would have it: a list with commas, a table as
+// JSON.
 func tomlText(content any) (string, error) {
 	switch v := content.(type) {
 	case string:

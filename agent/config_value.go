@@ -30,8 +30,8 @@ func (l *List) Decode(text string) error {
 	return nil
 }
 
-// Fields are fields of an issue as Jira's REST interface takes them: JSON values by field id. Numbers are
-// json.Number, so that they are sent as they were written.
+// Fields are fields of an issue as Jira's REST interface takes them: JSON values by field id.
+// Numbers are json.Number, so that they are sent as they were written.
 type Fields map[string]any
 
 // Decode implements envconfig.Decoder.
@@ -72,7 +72,8 @@ func (s *Schedule) Decode(text string) error {
 			return errors.New("must leave at least a second from one run to the next")
 		}
 	}
-	// cron v3.0.1 panics on a time zone with nothing after it: https://github.com/robfig/cron/issues/554
+	// cron v3.0.1 panics on a time zone with nothing after it:
+	// https://github.com/robfig/cron/issues/554
 	if (strings.HasPrefix(text, "TZ=") || strings.HasPrefix(text, "CRON_TZ=")) && !strings.Contains(text, " ") {
 		return errors.New("must be a cron spec: there is nothing after the time zone")
 	}
@@ -87,8 +88,8 @@ func (s *Schedule) Decode(text string) error {
 	return nil
 }
 
-// decodeProblem says in an operator's words why text is no value for the setting. Errors of the types above are in
-// such words already.
+// decodeProblem says in an operator's words why text is no value for the setting. Errors of the
+// types above are in such words already.
 func decodeProblem(s *setting, text string, err error) string {
 	is := ", is " + quote(text)
 	switch s.field.Interface().(type) {

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// checkWebhook sees to it that a webhook that is switched on can work. What is set about one that is off, right or wrong, is of no
-// account: a file of Teleport's own plugin may have it, and a chart may set all of it but the switch.
+// checkWebhook sees to it that a webhook that is switched on can work. What is set about one that
+// is off, right or wrong, is of no account: a file of Teleport's own plugin may have it, and a
+// chart may set all of it but the switch.
 func (l *loader) checkWebhook() {
 	w := &l.cfg.Webhook
 	if !w.Enabled && !l.hasProblem("WEBHOOK_ENABLED") {
@@ -48,7 +49,8 @@ func (l *loader) checkWebhook() {
 	}
 }
 
-// publicAddr takes an address as people write it: an https URL, host:port, or a host alone. It is shown and never dialled.
+// publicAddr takes an address as people write it: an https URL, host:port, or a host alone. It is
+// shown and never dialled.
 func publicAddr(addr string) string {
 	if addr == "" {
 		return ""

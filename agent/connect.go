@@ -24,8 +24,8 @@ const (
 	remindEvery = time.Minute
 )
 
-// connect reaches Teleport, Jira and PostgreSQL, all at the same time, and waits for those that do not answer. Its error is
-// permanent: a refusal that no waiting mends.
+// connect reaches Teleport, Jira and PostgreSQL, all at the same time, and waits for those that do
+// not answer. Its error is permanent: a refusal that no waiting mends.
 func (p *process) connect(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.await(ctx, "teleport", p.connectTeleport) })

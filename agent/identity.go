@@ -8,17 +8,19 @@ import (
 )
 
 const (
-	// identityInterval is how often, at least, the end of the Teleport identity is looked at. Its credentials are reloaded by themselves: a
-	// new certificate is noticed here that much later.
+	// identityInterval is how often, at least, the end of the Teleport identity is looked at. Its
+	// credentials are reloaded by themselves: a new certificate is noticed here that much later.
 	identityInterval = time.Minute
-	// identityNotice is the part of its time at the end of which an identity is said to be near its end: the last tenth of what was left when
-	// this process first saw it. With tbot, whose certificates last an hour and are renewed every 20 minutes, that is when two renewals
-	// are overdue; a year from tctl auth sign leaves five weeks.
+	// identityNotice is the part of its time at the end of which an identity is said to be near its
+	// end: the last tenth of what was left when this process first saw it. With tbot, whose
+	// certificates last an hour and are renewed every 20 minutes, that is when two renewals are
+	// overdue; a year from tctl auth sign leaves five weeks.
 	identityNotice = 10
 )
 
-// identityWatch says in the log, once for each certificate, that the Teleport identity nears its end, and that it has ended.
-// It only tells: the former changes nothing, and the latter is, while it lasts, a reason of readiness (see readiness).
+// identityWatch says in the log, once for each certificate, that the Teleport identity nears its
+// end, and that it has ended. It only tells: the former changes nothing, and the latter is, while
+// it lasts, a reason of readiness (see readiness).
 type identityWatch struct {
 	expiry func() time.Time // of the certificate in use; a reload changes it
 	log    *zap.Logger
@@ -81,7 +83,8 @@ func (w *identityWatch) tell(now time.Time) time.Duration {
 	return min(identityInterval, w.notice.Sub(now))
 }
 
-// identityProblem is the reason why a replica with an identity of that end is not ready; empty while it has not ended.
+// identityProblem is the reason why a replica with an identity of that end is not ready; empty
+// while it has not ended.
 func identityProblem(end, now time.Time) string {
 	if now.Before(end) {
 		return ""

@@ -26,13 +26,15 @@ func (c *certificate) endsIn(left time.Duration) {
 
 func (c *certificate) expiry() time.Time { return *c.Load() }
 
-// told is what an identity watch says, by the minute after the test's start and the first words of the line.
+// told is what an identity watch says, by the minute after the test's start and the first words of
+// the line.
 type told struct {
 	Minute  float64
 	Message string
 }
 
-// watched runs an identity watch under synctest's clock; the function that it returns is what has been logged by then.
+// watched runs an identity watch under synctest's clock; the function that it returns is what has
+// been logged by then.
 func watched(t *testing.T, c *certificate) (*identityWatch, func() []told) {
 	t.Helper()
 	start := time.Now()

@@ -10,8 +10,9 @@ import (
 // logFileMode keeps what the log tells of requests from other users of the machine.
 const logFileMode = 0o640
 
-// NewLogger makes the logger that the configuration asks for. Nothing is sampled away, and no stack is printed: a line says
-// what was tried, on what, and why it failed. What is wrong comes back as Problems; a log file that cannot be written is.
+// NewLogger makes the logger that the configuration asks for. Nothing is sampled away, and no stack
+// is printed: a line says what was tried, on what, and why it failed. What is wrong comes back as
+// Problems; a log file that cannot be written is.
 func NewLogger(c LogConfig) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(c.Severity)
 	if err != nil {
@@ -25,7 +26,8 @@ func NewLogger(c LogConfig) (*zap.Logger, error) {
 	return zap.New(core, zap.ErrorOutput(zapcore.Lock(os.Stderr))), nil
 }
 
-// openLog opens the log for appending. It is never closed: the last line is written as the process ends.
+// openLog opens the log for appending. It is never closed: the last line is written as the process
+// ends.
 func openLog(output string) (*os.File, error) {
 	switch output {
 	case "stderr":

@@ -10,8 +10,8 @@ import (
 // namespace begins every metric's name.
 const namespace = "teleport_jira_agent"
 
-// metrics is what /metrics shows; deploy/METRICS.md says what each is for. It is the engine's Observer (metrics_engine.go). Labels take few
-// values: no request, issue or person is ever one.
+// metrics is what /metrics shows; deploy/METRICS.md says what each is for. It is the engine's
+// Observer (metrics_engine.go). Labels take few values: no request, issue or person is ever one.
 type metrics struct {
 	registry *prometheus.Registry
 
@@ -37,7 +37,8 @@ type metrics struct {
 	webhooks         *prometheus.CounterVec
 }
 
-// newMetrics registers all but what has to be asked of parts that are not there yet (metrics_times.go).
+// newMetrics registers all but what has to be asked of parts that are not there yet
+// (metrics_times.go).
 func newMetrics(version string, s SyncConfig) *metrics {
 	m := &metrics{
 		registry:      prometheus.NewRegistry(),

@@ -12,7 +12,8 @@ import (
 const (
 	// queueInterval is how often the leader counts its rows for the metrics.
 	queueInterval = 10 * time.Second
-	// queueShare is the part of the time that counting may take of PostgreSQL: of 100,000 open rows it takes some 200 ms, and then comes every 20 s.
+	// queueShare is the part of the time that counting may take of PostgreSQL: of 100,000 open rows
+	// it takes some 200 ms, and then comes every 20 s.
 	queueShare = 1.0 / 100
 )
 

@@ -27,8 +27,9 @@ func (l *leaseClock) left() float64 {
 	return max(0, time.Until(l.end).Seconds())
 }
 
-// lastSuccess tells when each loop last succeeded. A watch succeeds for as long as it is open: nothing may happen in Teleport for hours, and one whose
-// connection is dead does not stay open (see package teleport, which pings). So its time is that of the scrape, or of its end.
+// lastSuccess tells when each loop last succeeded. A watch succeeds for as long as it is open:
+// nothing may happen in Teleport for hours, and one whose connection is dead does not stay open
+// (see package teleport, which pings). So its time is that of the scrape, or of its end.
 type lastSuccess struct {
 	desc *prometheus.Desc
 
@@ -77,7 +78,8 @@ func (l *lastSuccess) Collect(values chan<- prometheus.Metric) {
 	}
 }
 
-// intervals tells how long each loop may rest by its schedule, so that one rule of alerting fits every configuration.
+// intervals tells how long each loop may rest by its schedule, so that one rule of alerting fits
+// every configuration.
 func intervals(s SyncConfig) *prometheus.GaugeVec {
 	g := gauges("loop_interval_seconds", "The longest rest between two runs that the loop's schedule plans; 0 for the watch, which has none.", "loop")
 	sweep := longest(s.SweepSchedule)
@@ -88,8 +90,9 @@ func intervals(s SyncConfig) *prometheus.GaugeVec {
 	return g
 }
 
-// longest is the longest time, in seconds, between two of a schedule's next runs. Those of eight days are looked at, which have a night and a weekend
-// among them, and a hundred at least, for schedules by the month.
+// longest is the longest time, in seconds, between two of a schedule's next runs. Those of eight
+// days are looked at, which have a night and a weekend among them, and a hundred at least, for
+// schedules by the month.
 func longest(s Schedule) float64 {
 	if every, ok := s.Interval(); ok {
 		return every.Seconds()

@@ -16,8 +16,9 @@ import (
 	"teleport-jira-agent/sync/teleport"
 )
 
-// Operator carries out an operator's commands, next to the replicas or without any. Each method is one command: it writes its answer, for people or as
-// JSON, and returns an error that is one line if it could not.
+// Operator carries out an operator's commands, next to the replicas or without any. Each method is
+// one command: it writes its answer, for people or as JSON, and returns an error that is one line
+// if it could not.
 type Operator struct {
 	cfg  *Config
 	opts OperatorOptions
@@ -45,7 +46,8 @@ func (o *Operator) answerJSON(answer any) error {
 	return encoder.Encode(answer)
 }
 
-// withView connects to PostgreSQL and does something with the view of the scope that the configuration means. A failure of PostgreSQL names the variable.
+// withView connects to PostgreSQL and does something with the view of the scope that the
+// configuration means. A failure of PostgreSQL names the variable.
 func (o *Operator) withView(ctx context.Context, do func(*db.View, db.Scope) error) error {
 	database, err := db.Open(ctx, o.cfg.database(db.CommandInstance+instance(), zap.NewNop()))
 	if err != nil {
@@ -62,8 +64,8 @@ func (o *Operator) withView(ctx context.Context, do func(*db.View, db.Scope) err
 	return err
 }
 
-// scope is that of the Jira project and of the Teleport cluster that the credentials are for. Where these cannot be read it is the only one that has been
-// led.
+// scope is that of the Jira project and of the Teleport cluster that the credentials are for. Where
+// these cannot be read it is the only one that has been led.
 func (o *Operator) scope(ctx context.Context, database *db.DB) (db.Scope, error) {
 	project := o.cfg.Jira.Project
 	scopes, err := database.Scopes(ctx, project)
@@ -86,7 +88,8 @@ func (o *Operator) scope(ctx context.Context, database *db.DB) (db.Scope, error)
 	return db.Scope{}, fmt.Errorf("project %s is used with the Teleport clusters %s, and which is meant is not known: %w", project, strings.Join(names, ", "), err)
 }
 
-// sides connects to Jira and Teleport, both at once, as a replica does. What could not be reached is nil, and in the error of its side.
+// sides connects to Jira and Teleport, both at once, as a replica does. What could not be reached
+// is nil, and in the error of its side.
 func (o *Operator) sides(ctx context.Context) (p *process, teleportErr, jiraErr error) {
 	p = &process{cfg: o.cfg, log: zap.NewNop(), ready: newReadiness(), metrics: newMetrics("", o.cfg.Sync)}
 	reached := make(chan error, 1)

@@ -12,10 +12,12 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// explainTime bounds how long both sides are asked. What does not answer until then is told from the row.
+// explainTime bounds how long both sides are asked. What does not answer until then is told from
+// the row.
 const explainTime = 30 * time.Second
 
-// explanation is what explain answers: one request as both sides tell it, the row that binds them, and what comes next.
+// explanation is what explain answers: one request as both sides tell it, the row that binds them,
+// and what comes next.
 type explanation struct {
 	RequestID string           `json:"request_id"`
 	Teleport  teleportReport   `json:"teleport"`
@@ -24,7 +26,8 @@ type explanation struct {
 	Verdict   string           `json:"verdict"`
 	Next      nextReport       `json:"next"`
 	Timeline  []timelineReport `json:"timeline"`
-	// Unavailable are the sides that did not answer, and why: what is told of them is what was recorded.
+	// Unavailable are the sides that did not answer, and why: what is told of them is what was
+	// recorded.
 	Unavailable []string `json:"unavailable"`
 }
 
@@ -81,7 +84,8 @@ type timelineReport struct {
 	Attempt int       `json:"attempt,omitempty"`
 }
 
-// Explain tells the whole story of one request, which is named by its ID or by the key of its issue.
+// Explain tells the whole story of one request, which is named by its ID or by the key of its
+// issue.
 func (o *Operator) Explain(ctx context.Context, name string) error {
 	return o.withView(ctx, func(view *db.View, scope db.Scope) error {
 		asking, cancel := context.WithTimeout(ctx, explainTime)

@@ -35,7 +35,8 @@ func (o *Operator) QueueList(ctx context.Context, name string) error {
 	})
 }
 
-// QueueRetry has the leader try a request now, or all that are parked or delayed if name is empty. One that was dropped is taken up again.
+// QueueRetry has the leader try a request now, or all that are parked or delayed if name is empty.
+// One that was dropped is taken up again.
 func (o *Operator) QueueRetry(ctx context.Context, name string) error {
 	return o.withView(ctx, func(view *db.View, _ db.Scope) error {
 		rows, err := o.queued(ctx, view, name)
@@ -69,7 +70,8 @@ func (o *Operator) QueueDrop(ctx context.Context, name string) error {
 	})
 }
 
-// queued are the rows that are parked or delayed; the one that is named if name is not empty, whether or not it is.
+// queued are the rows that are parked or delayed; the one that is named if name is not empty,
+// whether or not it is.
 func (o *Operator) queued(ctx context.Context, view *db.View, name string) ([]sync.Link, error) {
 	if name == "" {
 		return view.Queue(ctx, 0)
@@ -87,7 +89,8 @@ func (o *Operator) named(ctx context.Context, view *db.View, name string) ([]syn
 	return []sync.Link{l}, err
 }
 
-// stuck reports whether a request is parked or delayed. A settled one is, too, whose issue was moved since and cannot be put back.
+// stuck reports whether a request is parked or delayed. A settled one is, too, whose issue was
+// moved since and cannot be put back.
 func stuck(l sync.Link) bool { return l.Parked || l.LastError != "" && !sync.IsDryRun(l) }
 
 // marked answers which requests the leader was told of.

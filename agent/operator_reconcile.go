@@ -17,11 +17,13 @@ import (
 const (
 	// reconcilePage is how many rows, and issues, are read at once.
 	reconcilePage = 500
-	// judgedLimit bounds how many moved issues are read with their history, at a call to Jira each, to say what would follow.
+	// judgedLimit bounds how many moved issues are read with their history, at a call to Jira each,
+	// to say what would follow.
 	judgedLimit = 50
 )
 
-// disagreement is a request about which both sides, or the row between them, disagree, and what is done about it.
+// disagreement is a request about which both sides, or the row between them, disagree, and what is
+// done about it.
 type disagreement struct {
 	RequestID string       `json:"request_id"`
 	IssueKey  string       `json:"issue_key,omitempty"`
@@ -46,8 +48,9 @@ type reconciliation struct {
 	leaderDry bool // by the configuration that the replicas have, too, nothing is written
 }
 
-// Reconcile compares both sides now and tells what disagrees. Unless dryRun is set, the leader is told to look at all that again; what is listed is
-// what it does then, provided that both sides still say the same.
+// Reconcile compares both sides now and tells what disagrees. Unless dryRun is set, the leader is
+// told to look at all that again; what is listed is what it does then, provided that both sides
+// still say the same.
 func (o *Operator) Reconcile(ctx context.Context, dryRun bool) error {
 	return o.withView(ctx, func(view *db.View, _ db.Scope) error {
 		p, teleportErr, jiraErr := o.sides(ctx)
@@ -158,7 +161,8 @@ func (c *comparison) open(ctx context.Context) error {
 	}
 }
 
-// settled compares the settled rows of requests that Teleport still lists: their issues may have been moved since.
+// settled compares the settled rows of requests that Teleport still lists: their issues may have
+// been moved since.
 func (c *comparison) settled(ctx context.Context) error {
 	var ids []string
 	for _, id := range slices.Sorted(maps.Keys(c.listed)) {
@@ -238,7 +242,8 @@ func (c *comparison) refresh(ctx context.Context, l *sync.Link, shown map[string
 	return nil
 }
 
-// note keeps a row if something is left to do about it. That it is not yet recorded as settled is the agent's own affair.
+// note keeps a row if something is left to do about it. That it is not yet recorded as settled is
+// the agent's own affair.
 func (c *comparison) note(ctx context.Context, l sync.Link) {
 	steps := slices.DeleteFunc(sync.Plan(l, c.policy, time.Now()), func(a sync.Action) bool { return a.Kind == sync.ActSettle })
 	if len(steps) == 0 {
@@ -261,7 +266,8 @@ func (c *comparison) note(ctx context.Context, l sync.Link) {
 	c.found = append(c.found, d)
 }
 
-// verdict says what would follow from the move of an issue. One that cannot be told of does not keep the others from being told.
+// verdict says what would follow from the move of an issue. One that cannot be told of does not
+// keep the others from being told.
 func (c *comparison) verdict(ctx context.Context, l sync.Link) string {
 	detail, err := c.tracker.Read(ctx, l.Bound.ID)
 	if err != nil {

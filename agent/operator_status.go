@@ -14,12 +14,14 @@ import (
 // stuckShown is how many parked and delayed requests status shows; `queue list` shows them all.
 const stuckShown = 10
 
-// statusReport is what status answers. Times are the database server's, but the cursor, which is Jira's.
+// statusReport is what status answers. Times are the database server's, but the cursor, which is
+// Jira's.
 type statusReport struct {
 	Project string    `json:"project"`
 	Cluster string    `json:"cluster"`
 	Time    time.Time `json:"time"`
-	// Leader is null while nobody leads; LatestTerm tells who did last, and is null where nobody ever has.
+	// Leader is null while nobody leads; LatestTerm tells who did last, and is null where nobody
+	// ever has.
 	Leader     *termReport     `json:"leader"`
 	LatestTerm *termReport     `json:"latest_term"`
 	Replicas   []string        `json:"replicas"`
@@ -36,8 +38,9 @@ type termReport struct {
 	Since  time.Time `json:"since"`
 }
 
-// cursorReport tells up to when Jira is read. The position is the latest change that is recorded, and so lies back while nothing changes. The lag is how
-// long Jira has not been read: 0 while polls work, else since they last did, at the most.
+// cursorReport tells up to when Jira is read. The position is the latest change that is recorded,
+// and so lies back while nothing changes. The lag is how long Jira has not been read: 0 while polls
+// work, else since they last did, at the most.
 type cursorReport struct {
 	Position   *time.Time `json:"position"`
 	LagSeconds float64    `json:"lag_seconds"`
@@ -220,7 +223,8 @@ func leaderRow(r statusReport) []cell {
 	return []cell{{text: "leader"}, {"nobody yet; has `teleport-jira-agent start` run?", red}}
 }
 
-// cutName is the length in bytes that PostgreSQL leaves at most of an instance's name: application_name has 63, of which "teleport-jira-agent/" takes 20.
+// cutName is the length in bytes that PostgreSQL leaves at most of an instance's name:
+// application_name has 63, of which "teleport-jira-agent/" takes 20.
 const cutName = 43
 
 func standbyRow(r statusReport) []cell {

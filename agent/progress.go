@@ -17,8 +17,9 @@ const (
 	progressBegin = 0.02
 )
 
-// progress tells how far a long piece of work has come: on a terminal as one line that is drawn anew, elsewhere as a line every few seconds. Work that is
-// shorter is told of on a terminal alone. It is safe for concurrent use.
+// progress tells how far a long piece of work has come: on a terminal as one line that is drawn
+// anew, elsewhere as a line every few seconds. Work that is shorter is told of on a terminal alone.
+// It is safe for concurrent use.
 type progress struct {
 	out      io.Writer
 	terminal bool

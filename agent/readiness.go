@@ -11,8 +11,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// readiness is what /readyz tells. A replica is ready while it can do its part: a leader works on both sides, a standby could
-// take over. That it is not the leader makes no replica unready.
+// readiness is what /readyz tells. A replica is ready while it can do its part: a leader works on
+// both sides, a standby could take over. That it is not the leader makes no replica unready.
 type readiness struct {
 	engine *sync.Health
 	dryRun bool

@@ -11,8 +11,8 @@ import (
 // remarkEvery is how often, at most, the same thing is logged again.
 const remarkEvery = time.Minute
 
-// remarks logs what strangers can cause as often as they like: each kind of it at once, and then once a minute at most, with how often it
-// happened unlogged. Safe for concurrent use.
+// remarks logs what strangers can cause as often as they like: each kind of it at once, and then
+// once a minute at most, with how often it happened unlogged. Safe for concurrent use.
 type remarks struct {
 	log *zap.Logger
 
@@ -53,7 +53,8 @@ func (r *remarks) turn(message string) (unlogged int, ok bool) {
 	return 0, false
 }
 
-// Write takes the lines of net/http about connections that came to nothing, such as failed handshakes.
+// Write takes the lines of net/http about connections that came to nothing, such as failed
+// handshakes.
 func (r *remarks) Write(line []byte) (int, error) {
 	r.warn("a connection came to nothing", zap.String("cause", strings.TrimSpace(string(line))))
 	return len(line), nil

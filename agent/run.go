@@ -17,7 +17,8 @@ import (
 	"teleport-jira-agent/sync/teleport"
 )
 
-// stopTime is how long a clean stop may take; what still runs then is abandoned, which is as safe as a crash.
+// stopTime is how long a clean stop may take; what still runs then is abandoned, which is as safe
+// as a crash.
 const stopTime = 4500 * time.Millisecond
 
 // process is one replica: what it is configured to do, what it is connected to, and how it is.
@@ -38,8 +39,9 @@ type process struct {
 	db       *db.DB
 }
 
-// Run is the agent: it connects to Teleport, Jira and PostgreSQL, waiting for those that do not answer, then stands by for or
-// holds the leadership until ctx ends. It returns nil after a clean stop, and an error for what only an operator can mend.
+// Run is the agent: it connects to Teleport, Jira and PostgreSQL, waiting for those that do not
+// answer, then stands by for or holds the leadership until ctx ends. It returns nil after a clean
+// stop, and an error for what only an operator can mend.
 func Run(ctx context.Context, cfg *Config, opts Options) error {
 	p := &process{cfg: cfg, opts: opts, log: opts.Log, ready: newReadiness(), hinted: make(chan struct{}, 1), asked: make(chan struct{}, 1)}
 	p.metrics = newMetrics(opts.Version, cfg.Sync)
@@ -112,7 +114,8 @@ func (p *process) scope() db.Scope {
 	return db.Scope{Cluster: p.cluster.ClusterName(), Project: p.cfg.Jira.Project}
 }
 
-// keepHint stores what a webhook told, for whichever replica leads. What the agent did itself is recorded already.
+// keepHint stores what a webhook told, for whichever replica leads. What the agent did itself is
+// recorded already.
 func (p *process) keepHint(ctx context.Context, h hint) error {
 	if h.by(p.tracker.Self()) {
 		return nil
@@ -216,7 +219,8 @@ func (c *Config) settings() sync.Settings {
 	}
 }
 
-// reload re-reads credentials and TLS files when the operator asks. Secrets in files need no asking: they are read again when the file changes.
+// reload re-reads credentials and TLS files when the operator asks. Secrets in files need no
+// asking: they are read again when the file changes.
 func (p *process) reload(ctx context.Context) error {
 	for {
 		select {
@@ -250,7 +254,8 @@ func (p *process) close() {
 	p.cluster.Close()
 }
 
-// instance names this replica to people: in logs, in the leadership row and as PostgreSQL's application name.
+// instance names this replica to people: in logs, in the leadership row and as PostgreSQL's
+// application name.
 func instance() string {
 	host, err := os.Hostname()
 	if err != nil {

@@ -14,18 +14,19 @@ import (
 const (
 	redacted = "[redacted]"
 
-	// secretRereadInterval bounds how often Value reads the file. A secret is rotated by people or once in hours, and a
-	// second is less than the old one usually stays valid.
+	// secretRereadInterval bounds how often Value reads the file. A secret is rotated by people or
+	// once in hours, and a second is less than the old one usually stays valid.
 	secretRereadInterval = time.Second
 	// maxSecretSize is far above any token or URL; a larger file is not the one that was meant.
 	maxSecretSize = 64 << 10
 )
 
-// Secret is a value that shows itself to nobody but the caller of Value: printed, logged or marshalled it is "[redacted]". It may
-// come from a file, and then follows it. Copies are the same secret. The zero Secret is empty. Safe for concurrent use.
+// Secret is a value that shows itself to nobody but the caller of Value: printed, logged or
+// marshalled it is "[redacted]". It may come from a file, and then follows it. Copies are the same
+// secret. The zero Secret is empty. Safe for concurrent use.
 type Secret struct {
-	// A function, since package fmt can print through a pointer, and does so for an unexported field of somebody's struct, where it
-	// cannot call Format.
+	// A function, since package fmt can print through a pointer, and does so for an unexported
+	// field of somebody's struct, where it cannot call Format.
 	content func() *secretContent
 }
 
@@ -58,8 +59,8 @@ func newSecretFile(path string) (Secret, error) {
 	return newSecret(&secretContent{path: path, value: value, readAt: time.Now()}), nil
 }
 
-// Value is the secret as it is now. It costs little: the file is read at most once a second. While the file cannot be
-// read, or is empty, the last value stays in force.
+// Value is the secret as it is now. It costs little: the file is read at most once a second. While
+// the file cannot be read, or is empty, the last value stays in force.
 func (s Secret) Value() string {
 	if s.content == nil {
 		return ""
@@ -101,7 +102,8 @@ func (c *secretContent) report() *zap.Logger {
 	return c.log
 }
 
-// LogTo names the logger that is told when the secret's file changes, becomes unreadable or comes back; once each time.
+// LogTo names the logger that is told when the secret's file changes, becomes unreadable or comes
+// back; once each time.
 func (s Secret) LogTo(log *zap.Logger) {
 	if s.content == nil {
 		return

@@ -37,8 +37,9 @@ type teleportObject struct {
 	Content string `json:"content"`
 }
 
-// Setup tells what Jira lacks for the agent to work, does it if apply is set and the token may, and tells which role the agent needs in Teleport. The
-// error is ErrFindings if something is left that fails.
+// Setup tells what Jira lacks for the agent to work, does it if apply is set and the token may, and
+// tells which role the agent needs in Teleport. The error is ErrFindings if something is left that
+// fails.
 func (o *Operator) Setup(ctx context.Context, apply bool) error {
 	setup, err := jira.PlanSetup(ctx, o.cfg.jira(), o.cfg.settings().Policy.Statuses, zap.NewNop())
 	if err != nil {
@@ -75,7 +76,8 @@ func (o *Operator) Setup(ctx context.Context, apply bool) error {
 	return err
 }
 
-// teleportObjects are the resources that the agent needs in Teleport for the configured decision mode, with what is configured put in.
+// teleportObjects are the resources that the agent needs in Teleport for the configured decision
+// mode, with what is configured put in.
 func (c *Config) teleportObjects() ([]teleportObject, error) {
 	role := "role-" + c.Teleport.DecisionMode + ".yaml"
 	objects := []teleportObject{

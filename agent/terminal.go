@@ -26,8 +26,9 @@ const (
 	paintReset       = "\x1b[0m"
 )
 
-// terminal writes for people: aligned, with times as they are told, and coloured only where the output is a terminal whose user does not object
-// (https://no-color.org). What other people wrote is shown without its control characters, which a terminal would obey.
+// terminal writes for people: aligned, with times as they are told, and coloured only where the
+// output is a terminal whose user does not object (https://no-color.org). What other people wrote
+// is shown without its control characters, which a terminal would obey.
 type terminal struct {
 	out    io.Writer
 	colour bool
@@ -78,7 +79,8 @@ type cell struct {
 	paint paint
 }
 
-// table writes rows in columns, each as wide as its widest cell; the last one is left as long as it is.
+// table writes rows in columns, each as wide as its widest cell; the last one is left as long as it
+// is.
 func (t *terminal) table(rows [][]cell) {
 	var widths []int
 	for _, row := range rows {
@@ -103,12 +105,14 @@ func (t *terminal) table(rows [][]cell) {
 	}
 }
 
-// legible makes one line of a text that somebody else wrote, perhaps in Jira's markup with the references that the agent itself writes there.
+// legible makes one line of a text that somebody else wrote, perhaps in Jira's markup with the
+// references that the agent itself writes there.
 func legible(text string) string {
 	return strings.Join(strings.Fields(harmless(html.UnescapeString(text))), " ")
 }
 
-// harmless is a text without what a terminal would obey, line breaks among that: also IDs and names of statuses are other people's words.
+// harmless is a text without what a terminal would obey, line breaks among that: also IDs and names
+// of statuses are other people's words.
 func harmless(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -13,16 +13,17 @@ import (
 )
 
 const (
-	// pairRereadInterval bounds how often the files are read: a flood of handshakes is none of reads. A certificate is renewed days or hours
-	// before it ends.
+	// pairRereadInterval bounds how often the files are read: a flood of handshakes is none of
+	// reads. A certificate is renewed days or hours before it ends.
 	pairRereadInterval = time.Second
-	// maxPairFile is far above a chain of certificates; a larger file is not the one that was meant.
+	// maxPairFile is far above a chain of certificates; a larger file is not the one that was
+	// meant.
 	maxPairFile = 1 << 20
 )
 
-// tlsPair is the certificate of a server and its key, out of two files that may be replaced at any time: one after the other, torn, or both at
-// once by a symbolic link. A pair is put in use when it is whole and the two match; until then the last one that was stays. Safe for
-// concurrent use.
+// tlsPair is the certificate of a server and its key, out of two files that may be replaced at any
+// time: one after the other, torn, or both at once by a symbolic link. A pair is put in use when it
+// is whole and the two match; until then the last one that was stays. Safe for concurrent use.
 type tlsPair struct {
 	certFile, keyFile string
 	log               *zap.Logger
@@ -78,8 +79,8 @@ func (p *tlsPair) reread() error {
 	return err
 }
 
-// read puts what the files hold in use if that is another pair than before. Compared by content: modification times may be too coarse to tell two
-// quick changes apart.
+// read puts what the files hold in use if that is another pair than before. Compared by content:
+// modification times may be too coarse to tell two quick changes apart.
 func (p *tlsPair) read() error {
 	cert, err := readPairFile(p.certFile)
 	if err != nil {

@@ -14,10 +14,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// Bounds of the webhook's listener. Anybody on the Internet may connect to it; Jira sends a few dozen webhooks at a time, of some ten KB each, and
-// has whole ones sent again that were not answered with 200.
+// Bounds of the webhook's listener. Anybody on the Internet may connect to it; Jira sends a few
+// dozen webhooks at a time, of some ten KB each, and has whole ones sent again that were not
+// answered with 200.
 const (
-	// headerTime is how long a peer may take for the TLS handshake, and again for the header of a request.
+	// headerTime is how long a peer may take for the TLS handshake, and again for the header of a
+	// request.
 	headerTime = 5 * time.Second
 	// requestTime is how long it may take for a whole request: 25 MiB at 10 Mbit/s.
 	requestTime = 20 * time.Second
@@ -27,28 +29,34 @@ const (
 	idleTime = time.Minute
 	// maxHeader, in bytes, is several times what Jira and the proxies on the way send.
 	maxHeader = 16 << 10
-	// maxConnections are open at a time. Each costs some 40 KB, and on HTTP/2 up to streamBuffer more of what was received and not
-	// yet read: 40 MB in all. When another comes, the one that has been of the least use is closed.
+	// maxConnections are open at a time. Each costs some 40 KB, and on HTTP/2 up to streamBuffer
+	// more of what was received and not yet read: 40 MB in all. When another comes, the one that
+	// has been of the least use is closed.
 	maxConnections = 128
 	// maxStreams are the requests under way on one HTTP/2 connection.
 	maxStreams = 32
 	// streamBuffer, in bytes, is the window of an HTTP/2 connection and of each of its streams.
 	streamBuffer = 256 << 10
-	// storeTime bounds the keeping of a hint: PostgreSQL answers in milliseconds or is in trouble, and Jira waits for the answer.
+	// storeTime bounds the keeping of a hint: PostgreSQL answers in milliseconds or is in trouble,
+	// and Jira waits for the answer.
 	storeTime = 5 * time.Second
-	// storers are the hints that are written at a time. The engine's work shares the pool's eight connections.
+	// storers are the hints that are written at a time. The engine's work shares the pool's eight
+	// connections.
 	storers = 2
-	// retryAfter is what a sender is told when a hint cannot be kept. Jira goes by its own plan: up to five times, 5 to 15 min apart.
+	// retryAfter is what a sender is told when a hint cannot be kept. Jira goes by its own plan: up
+	// to five times, 5 to 15 min apart.
 	retryAfter = "30"
-	// farewell is how long answers that are under way when the process stops may take: short of stopTime.
+	// farewell is how long answers that are under way when the process stops may take: short of
+	// stopTime.
 	farewell = 2 * time.Second
 )
 
 // storeHint keeps a hint about an issue.
 type storeHint func(ctx context.Context, h hint) error
 
-// webhook answers Jira's webhooks. Of what a body says only which issue to look at is believed, and that only if the body is signed:
-// whoever sends it, and however often, Jira is asked before anything is done.
+// webhook answers Jira's webhooks. Of what a body says only which issue to look at is believed, and
+// that only if the body is signed: whoever sends it, and however often, Jira is asked before
+// anything is done.
 type webhook struct {
 	secret  Secret
 	pair    *tlsPair
@@ -76,7 +84,8 @@ func newWebhook(c WebhookConfig, counted func(code int), log *zap.Logger) (*webh
 	}, nil
 }
 
-// serveWebhook takes webhooks until ctx ends: from the start of the process on, and also while this replica stands by.
+// serveWebhook takes webhooks until ctx ends: from the start of the process on, and also while this
+// replica stands by.
 func (p *process) serveWebhook(ctx context.Context) error {
 	if p.webhook == nil {
 		return nil
@@ -132,7 +141,8 @@ func (h *webhook) server() *http.Server {
 // connected lets hints be kept from now on.
 func (h *webhook) connected(store storeHint) { h.store.Store(&store) }
 
-// noAnswer stands for the code of a request that ends without one, since its sender broke off or was too slow.
+// noAnswer stands for the code of a request that ends without one, since its sender broke off or
+// was too slow.
 const noAnswer = 0
 
 // refusal is why a request is not answered with 200.
@@ -143,7 +153,8 @@ type refusal struct {
 	err error
 }
 
-// ServeHTTP implements http.Handler. What is not in its switch is not there, and nothing is redirected.
+// ServeHTTP implements http.Handler. What is not in its switch is not there, and nothing is
+// redirected.
 func (h *webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path, method := r.URL.Path, r.Method; {
 	case path == "/status" && (method == http.MethodGet || method == http.MethodHead):
@@ -202,7 +213,8 @@ func (h *webhook) take(w http.ResponseWriter, r *http.Request) *refusal {
 	return nil
 }
 
-// receive reads and verifies a webhook. Its body is let go of before anything else is done about it.
+// receive reads and verifies a webhook. Its body is let go of before anything else is done about
+// it.
 func (h *webhook) receive(w http.ResponseWriter, r *http.Request) (hint, *refusal) {
 	signature, ok := signatureIn(r.Header)
 	if !ok {

@@ -21,10 +21,12 @@ import (
 const (
 	// maxBody is the size, in bytes, of the largest body that is taken: Jira sends none above.
 	maxBody = 25 << 20
-	// maxHeld bounds, in bytes, all bodies that are held at once: two of the largest and hundreds of usual ones. A buffer that grows leaves
-	// as much again behind for the garbage collector. When it is used up, the body that has been on its way for the longest time is let go.
+	// maxHeld bounds, in bytes, all bodies that are held at once: two of the largest and hundreds
+	// of usual ones. A buffer that grows leaves as much again behind for the garbage collector.
+	// When it is used up, the body that has been on its way for the longest time is let go.
 	maxHeld = 64 << 20
-	// firstBuffer, in bytes, holds a usual body; it doubles as more comes, so that who sends slowly holds twice what was sent at most.
+	// firstBuffer, in bytes, holds a usual body; it doubles as more comes, so that who sends slowly
+	// holds twice what was sent at most.
 	firstBuffer = 32 << 10
 )
 
@@ -47,21 +49,24 @@ func signatureIn(header http.Header) (signature, bool) {
 	return one, one != nil
 }
 
-// of reports, in the same time whatever the signature is, whether it is that of a body. Without a secret it never is.
+// of reports, in the same time whatever the signature is, whether it is that of a body. Without a
+// secret it never is.
 func (s signature) of(body []byte, secret string) bool {
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write(body)
 	return hmac.Equal(mac.Sum(nil), s) && secret != ""
 }
 
-// discard reads on for a sender that would hear its refusal only after it has sent what it has; not without end.
+// discard reads on for a sender that would hear its refusal only after it has sent what it has; not
+// without end.
 func discard(r *http.Request) {
 	if r.Header.Get("Expect") == "" { // else it waits to be asked
 		_, _ = io.CopyN(io.Discard, r.Body, maxBody) // it may break off
 	}
 }
 
-// bodies are those that are being received. Their memory is bounded, and neither a slow sender nor a crowd of them keeps it from others.
+// bodies are those that are being received. Their memory is bounded, and neither a slow sender nor
+// a crowd of them keeps it from others.
 type bodies struct {
 	most int
 
@@ -101,7 +106,8 @@ func (b *bodies) remove(x *body) {
 	}
 }
 
-// grant lets a body hold so many bytes, at the cost of older ones where there is no room. It returns false for a body that has to give way itself.
+// grant lets a body hold so many bytes, at the cost of older ones where there is no room. It
+// returns false for a body that has to give way itself.
 func (b *bodies) grant(x *body, size int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -160,8 +166,8 @@ type hint struct {
 	author  sync.Person // who changed it; only what tells people apart is filled
 }
 
-// by reports whether the webhook tells of a change by this person. It is for leaving out what the agent itself did and knows: who lies
-// about that is not heard.
+// by reports whether the webhook tells of a change by this person. It is for leaving out what the
+// agent itself did and knows: who lies about that is not heard.
 func (h hint) by(p sync.Person) bool { return h.author.ID() != "" && h.author.ID() == p.ID() }
 
 // besideTheIssue matches the events that are not changes of the issue itself. The issue within
@@ -172,8 +178,8 @@ var besideTheIssue = regexp.MustCompile(`comment|delete|worklog|attachment|link`
 // maxDigits are those of the largest id that fits into 64 bits.
 const maxDigits = 19
 
-// hintIn takes the hint out of a body; ok is false for one that is not JSON. All that is not as Jira writes it counts as not said:
-// https://developer.atlassian.com/cloud/jira/platform/webhooks/
+// hintIn takes the hint out of a body; ok is false for one that is not JSON. All that is not as
+// Jira writes it counts as not said: https://developer.atlassian.com/cloud/jira/platform/webhooks/
 func hintIn(body []byte) (h hint, ok bool) {
 	if !json.Valid(body) {
 		return hint{}, false

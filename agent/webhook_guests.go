@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// guests is a listener with a bound on the connections that are open at once. It turns nobody away at the door, for those inside may be the
-// ones who do nothing: when another comes, the one that has been idle for the longest time is closed, or, where none is idle, the one that has
-// been busy for the longest time.
+// guests is a listener with a bound on the connections that are open at once. It turns nobody away
+// at the door, for those inside may be the ones who do nothing: when another comes, the one that
+// has been idle for the longest time is closed, or, where none is idle, the one that has been busy
+// for the longest time.
 type guests struct {
 	net.Listener
 	most int

@@ -17,7 +17,8 @@ import (
 
 // What people without the secret can do to the listener.
 
-// begins opens a connection and sends the beginning of a webhook of that length: the header and so many bytes of the body.
+// begins opens a connection and sends the beginning of a webhook of that length: the header and so
+// many bytes of the body.
 func (l *listening) begins(length, sent int) *tls.Conn {
 	l.t.Helper()
 	conn, err := tls.Dial("tcp", l.addr, &tls.Config{RootCAs: l.cas, ServerName: "localhost"})

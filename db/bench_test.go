@@ -14,8 +14,9 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// The benchmarks report, beside the time, what the time hides behind a server on the same machine: how often the store waits for the network
-// (roundtrips/op), how many transactions are given a number, which is what makes them write (xids/op), and the bytes of the log (wal_bytes/op).
+// The benchmarks report, beside the time, what the time hides behind a server on the same machine:
+// how often the store waits for the network (roundtrips/op), how many transactions are given a
+// number, which is what makes them write (xids/op), and the bytes of the log (wal_bytes/op).
 
 // countedConn counts what is sent: pgx sends once for each answer that it waits for.
 type countedConn struct {

@@ -28,13 +28,16 @@ const (
 	checkAgents   = "postgresql.other_agents"
 )
 
-// clockSlack is by how much the server's clock may differ before people wonder about the times that they are told.
+// clockSlack is by how much the server's clock may differ before people wonder about the times that
+// they are told.
 const clockSlack = 5 * time.Second
 
 const (
-	// statementTime bounds each statement of a check, which may wait for a table that is being migrated.
+	// statementTime bounds each statement of a check, which may wait for a table that is being
+	// migrated.
 	statementTime = 5 * time.Second
-	// answerTime bounds each check, where the server or the way to it has gone silent. It ends the connection.
+	// answerTime bounds each check, where the server or the way to it has gone silent. It ends the
+	// connection.
 	answerTime = 2 * statementTime
 )
 
@@ -83,7 +86,8 @@ func Check(ctx context.Context, config Config, scope Scope) []sync.Finding {
 	return f.All
 }
 
-// reach connects as the agent does, to the server that takes writes. Where none does it takes the first that answers, since that is a finding of its own.
+// reach connects as the agent does, to the server that takes writes. Where none does it takes the
+// first that answers, since that is a finding of its own.
 func reach(ctx context.Context, config Config) (*pgx.Conn, error) {
 	conn, err := dedicated(ctx, config.URL(), config.Instance, nil)
 	if errors.Is(err, errReadOnly) {
@@ -151,7 +155,8 @@ type checking struct {
 	scope  Scope
 }
 
-// tls looks at the connection itself: with sslmode=prefer, which is the default, it is encrypted only if the server can.
+// tls looks at the connection itself: with sslmode=prefer, which is the default, it is encrypted
+// only if the server can.
 func (c checking) tls() {
 	wire := c.conn.PgConn().Conn()
 	_, encrypted := wire.(*tls.Conn)

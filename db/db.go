@@ -16,8 +16,8 @@ import (
 const (
 	// connectTime bounds one attempt to connect, unless the URL sets connect_timeout.
 	connectTime = 5 * time.Second
-	// poolSize is enough for 16 workers and a few observers, whose transactions last milliseconds, and small against
-	// PostgreSQL's default of 100 connections. The URL may set pool_max_conns.
+	// poolSize is enough for 16 workers and a few observers, whose transactions last milliseconds,
+	// and small against PostgreSQL's default of 100 connections. The URL may set pool_max_conns.
 	poolSize = 8
 	// application is the first part of application_name; the instance follows.
 	application = "teleport-jira-agent"
@@ -31,22 +31,24 @@ type Scope struct {
 	Project string // the Jira project's key
 }
 
-// String is the scope as the tables name it. A project key contains no slash, so two scopes never share a name.
+// String is the scope as the tables name it. A project key contains no slash, so two scopes never
+// share a name.
 func (s Scope) String() string { return s.Cluster + "/" + s.Project }
 
 // Config is what a DB needs to know.
 type Config struct {
-	// URL is asked for at each connection, so that a password that was replaced is used at once. Hosts and pool settings are those of the
-	// first answer.
+	// URL is asked for at each connection, so that a password that was replaced is used at once.
+	// Hosts and pool settings are those of the first answer.
 	URL func() string
 	// Instance tells this replica from the others, in PostgreSQL's list of sessions.
 	Instance string
-	// Lease is the elector's. No transaction is left open or at work for longer than 1.5 times this, so that one whose process is gone
-	// or frozen does not hold up the next leader's term.
+	// Lease is the elector's. No transaction is left open or at work for longer than 1.5 times
+	// this, so that one whose process is gone or frozen does not hold up the next leader's term.
 	Lease time.Duration
 	// Now is the clock of this process; nil is time.Now.
 	Now func() time.Time
-	// OnStatement, if not nil, is told of each statement of the pool's, and of each batch of them. It is called from many goroutines and must not block.
+	// OnStatement, if not nil, is told of each statement of the pool's, and of each batch of them.
+	// It is called from many goroutines and must not block.
 	OnStatement func(StatementInfo)
 	Log         *zap.Logger
 }
@@ -58,7 +60,8 @@ type DB struct {
 	callTime time.Duration // the longest that one transaction may take
 }
 
-// Open prepares the pool. It does not wait for the server, nor need one: connections are made when they are first used.
+// Open prepares the pool. It does not wait for the server, nor need one: connections are made when
+// they are first used.
 func Open(ctx context.Context, config Config) (*DB, error) {
 	const op = "open the database"
 	if err := validateLease(config.Lease); err != nil {
@@ -96,8 +99,9 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 		return nil
 	}
 	settings.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		// The queries of the hot paths have plans that suit all arguments, and planning them each time took longer than running them: what is due and due next
-		// 0.75 ms, else 0.27; pending issues 0.46, else 0.28.
+		// The queries of the hot paths have plans that suit all arguments, and planning them each
+		// time took longer than running them: what is due and due next 0.75 ms, else 0.27; pending
+		// issues 0.46, else 0.28.
 		if _, err := conn.Exec(ctx, "SELECT set_config('plan_cache_mode', 'force_generic_plan', false)"); err != nil {
 			return fmt.Errorf("set plan_cache_mode: %w", err)
 		}
@@ -120,8 +124,9 @@ func (d *DB) Ping(ctx context.Context) error {
 	return failure("reach the database", d.pool.Ping(ctx))
 }
 
-// prepare sets what all connections have in common. Of several hosts in the URL the one that takes writes is chosen, for on a
-// standby even the election's lock would be granted, beside the primary's.
+// prepare sets what all connections have in common. Of several hosts in the URL the one that takes
+// writes is chosen, for on a standby even the election's lock would be granted, beside the
+// primary's.
 func prepare(settings *pgx.ConnConfig, instance string) {
 	settings.RuntimeParams["application_name"] = application + "/" + instance
 	if settings.ConnectTimeout == 0 {
@@ -148,7 +153,8 @@ func whyReadOnly(ctx context.Context, conn *pgconn.PgConn) error {
 	return errWritesOff
 }
 
-// configure sets time limits on a session, with statements rather than start-up parameters, which poolers refuse in words of their own.
+// configure sets time limits on a session, with statements rather than start-up parameters, which
+// poolers refuse in words of their own.
 func configure(ctx context.Context, conn *pgx.Conn, limits map[string]time.Duration) error {
 	for name, limit := range limits {
 		if _, err := conn.Exec(ctx, "SELECT set_config($1, $2, false)", name, fmt.Sprintf("%dms", limit.Milliseconds())); err != nil {

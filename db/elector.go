@@ -23,11 +23,12 @@ func validateLease(lease time.Duration) error {
 	return nil
 }
 
-// lockTime is how long PostgreSQL keeps the lock of a silent session. Its distance from the lease is also how much faster than this
-// process's clock the server's may run.
+// lockTime is how long PostgreSQL keeps the lock of a silent session. Its distance from the lease
+// is also how much faster than this process's clock the server's may run.
 func lockTime(lease time.Duration) time.Duration { return lease * 3 / 2 }
 
-// Intervals of the protocol, as parts of the lease; at 10 s the leader beats every 3 s and a standby asks every 1 to 3 s.
+// Intervals of the protocol, as parts of the lease; at 10 s the leader beats every 3 s and a
+// standby asks every 1 to 3 s.
 func (e *Elector) heartbeatInterval() time.Duration { return e.config.Lease * 3 / 10 }
 func (e *Elector) pollInterval() time.Duration      { return jittered(e.config.Lease / 5) }
 func (e *Elector) settleTime() time.Duration        { return e.config.Lease * 11 / 10 }
@@ -70,12 +71,16 @@ type ElectorConfig struct {
 	Instance string // tells this replica from the others, in logs and in the leadership table
 	Lease    time.Duration
 	Log      *zap.Logger
-	// OnState is called with each change of state, heartbeats included, by the goroutine that calls Run; it must not block. Nil is allowed.
+	// OnState is called with each change of state, heartbeats included, by the goroutine that calls
+	// Run; it must not block. Nil is allowed.
 	OnState func(State)
-	// OnHint is called, from the beginning of a term on, when there is a new hint (DB.Hint) or a row that somebody else made due (View.Retry), or there may be: the same holds as for OnState.
-	// A hint whose call is lost, since the session that would have told was, is there when the next term begins.
+	// OnHint is called, from the beginning of a term on, when there is a new hint (DB.Hint) or a
+	// row that somebody else made due (View.Retry), or there may be: the same holds as for OnState.
+	// A hint whose call is lost, since the session that would have told was, is there when the next
+	// term begins.
 	OnHint func()
-	// OnAsk is called when an operator wants both sides compared now: the same holds as for OnHint. A term begins with that anyway.
+	// OnAsk is called when an operator wants both sides compared now: the same holds as for OnHint.
+	// A term begins with that anyway.
 	OnAsk func()
 }
 
@@ -91,8 +96,9 @@ type Elector struct {
 	logged string // the condition that was last logged as a failure; only Run's goroutine uses it
 }
 
-// lockClass is the first half of the advisory lock's key, the same for all scopes: "tja" in ASCII. Migration tools use keys of one
-// eight-byte number, which PostgreSQL keeps apart from keys of two halves.
+// lockClass is the first half of the advisory lock's key, the same for all scopes: "tja" in ASCII.
+// Migration tools use keys of one eight-byte number, which PostgreSQL keeps apart from keys of two
+// halves.
 const lockClass int32 = 0x746a61
 
 // memberClass is the first half of the key of the lock that all replicas of a scope share.
@@ -117,12 +123,14 @@ func (e *Elector) State() State {
 	return e.state
 }
 
-// Run takes part in the election until ctx ends. Each time this replica leads, lead is called with a context that ends with
-// ctx or with the lease, whichever is first, and must return soon after: no heartbeat is sent once ctx has ended, so what is left of the
-// lease is the time to finish in. Only when lead has returned is the leadership given up.
+// Run takes part in the election until ctx ends. Each time this replica leads, lead is called with
+// a context that ends with ctx or with the lease, whichever is first, and must return soon after:
+// no heartbeat is sent once ctx has ended, so what is left of the lease is the time to finish in.
+// Only when lead has returned is the leadership given up.
 //
-// Run returns nil after ctx has ended, or as soon as lead returns while it leads, what lead returned. That lead was told by
-// the store of another term (sync.ErrNotLeader) does not count: Run stands by again. Failures of PostgreSQL never end Run.
+// Run returns nil after ctx has ended, or as soon as lead returns while it leads, what lead
+// returned. That lead was told by the store of another term (sync.ErrNotLeader) does not count: Run
+// stands by again. Failures of PostgreSQL never end Run.
 func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, term *Term) error) error {
 	e.config.Log.Info("joining the election", zap.String("instance", e.config.Instance), zap.Duration("lease", e.config.Lease),
 		zap.Int32("lock_class", lockClass), zap.Int32("lock_object", e.object))
@@ -146,7 +154,8 @@ func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, term *
 	}
 }
 
-// backoff doubles up to the interval at which a standby asks, so that failures do not delay an election by more than that.
+// backoff doubles up to the interval at which a standby asks, so that failures do not delay an
+// election by more than that.
 func (e *Elector) backoff(failures int) time.Duration {
 	longest := e.config.Lease / 5
 	return jittered(min(longest, longest/8<<min(failures, 3)))
@@ -211,8 +220,8 @@ func (e *Elector) enter(state State) {
 	}
 }
 
-// failed records why the replica can neither stand by nor lead, and logs it if that is new. Details such as port numbers differ each time,
-// so the kind of failure is compared.
+// failed records why the replica can neither stand by nor lead, and logs it if that is new. Details
+// such as port numbers differ each time, so the kind of failure is compared.
 func (e *Elector) failed(err error) {
 	e.enter(State{Role: Connecting, Err: err})
 	kind := "unreachable"

@@ -21,7 +21,8 @@ var (
 	ErrOlderSchema = errors.New("the tables are those of an earlier release; `teleport-jira-agent start` of this one brings them up to date")
 	// ErrUnsuitable means that a server, or what stands before it, cannot carry the leader's lock.
 	ErrUnsuitable = errors.New("this PostgreSQL connection is not suitable")
-	// ErrIssueTaken means that another request's row already names the issue. It is a kind of sync.ErrChanged.
+	// ErrIssueTaken means that another request's row already names the issue. It is a kind of
+	// sync.ErrChanged.
 	ErrIssueTaken = fmt.Errorf("the issue belongs to another request: %w", sync.ErrChanged)
 
 	// errRowGone means that an operator's mark came too late.
@@ -43,7 +44,8 @@ type Error struct {
 	Op string
 	// Code is the SQLSTATE; empty if the server did not answer.
 	Code string
-	// Err is the cause, without the configuration that the driver puts into some of its errors, for that holds the password.
+	// Err is the cause, without the configuration that the driver puts into some of its errors, for
+	// that holds the password.
 	Err error
 
 	retryable bool
@@ -53,21 +55,24 @@ func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Retryable reports whether the same call may succeed later with nobody changing the configuration: the server is not
-// reachable, starting, shutting down, read-only or overloaded. A refused password, an unknown database, a failed
-// certificate check, a missing privilege and a newer schema are not.
+// Retryable reports whether the same call may succeed later with nobody changing the configuration:
+// the server is not reachable, starting, shutting down, read-only or overloaded. A refused
+// password, an unknown database, a failed certificate check, a missing privilege and a newer schema
+// are not.
 func Retryable(err error) bool {
 	var failure *Error
 	return errors.As(err, &failure) && failure.retryable
 }
 
-// Failed reports whether an error is one of this package: of PostgreSQL, of the way to it, or of what the database holds.
+// Failed reports whether an error is one of this package: of PostgreSQL, of the way to it, or of
+// what the database holds.
 func Failed(err error) bool {
 	var failure *Error
 	return errors.As(err, &failure) || slices.ContainsFunc([]error{ErrNewerSchema, ErrNoSchema, ErrOlderSchema, ErrUnsuitable, errRowGone}, func(kind error) bool { return errors.Is(err, kind) })
 }
 
-// failure makes the driver's error one of this package; it is the only place that knows the driver's errors.
+// failure makes the driver's error one of this package; it is the only place that knows the
+// driver's errors.
 func failure(op string, err error) error {
 	for _, condition := range []error{sync.ErrNotLeader, sync.ErrNotFound, sync.ErrChanged, ErrNewerSchema, ErrNoSchema, ErrOlderSchema, ErrUnsuitable} {
 		if errors.Is(err, condition) {
@@ -133,7 +138,8 @@ func passing(code string) bool {
 	return len(code) == 5 && slices.Contains(classes, code[:2]) || slices.Contains(codes, code)
 }
 
-// lasting reports whether an error that is not the server's own stays until somebody changes something.
+// lasting reports whether an error that is not the server's own stays until somebody changes
+// something.
 func lasting(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	return errors.As(err, &certificate) || errors.Is(err, context.Canceled)

@@ -18,7 +18,8 @@ const beginTerm = `
 	WITH before AS (SELECT epoch, resigned FROM leadership WHERE name = $1 FOR UPDATE)
 	UPDATE leadership AS l SET epoch = before.epoch + 1, resigned = false FROM before WHERE l.name = $1 RETURNING l.epoch`
 
-// writes are the methods of a store that write, each called so that it has something to write: row a has issue 100.
+// writes are the methods of a store that write, each called so that it has something to write: row
+// a has issue 100.
 var writes = map[string]func(ctx context.Context, s sync.Store, l sync.Link) error{
 	"Save": func(ctx context.Context, s sync.Store, l sync.Link) error {
 		_, err := s.Save(ctx, l, sync.Activity{At: t0, Action: "comment"}, sync.Activity{At: t0, Action: "move"})
@@ -104,7 +105,8 @@ func TestFence_LetsNothingBeWrittenWhenTheNextTermBeginsBetweenSnapshotAndLock(t
 	}
 }
 
-// Learn is not among them: it reads the row again when that was changed, and finds that its term is over.
+// Learn is not among them: it reads the row again when that was changed, and finds that its term is
+// over.
 func TestFence_HoldsTheNextTermBackUntilWhatWasBegunIsDone(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"Save", "ObserveRequests", "SuspectRequests", "SuspectIssues", "ObserveIssues", "EndDryRun"} {

@@ -11,7 +11,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// number tells scopes apart where PostgreSQL takes no names: positive, and for two scopes very likely another.
+// number tells scopes apart where PostgreSQL takes no names: positive, and for two scopes very
+// likely another.
 func (s Scope) number() int32 {
 	hash := fnv.New32a()
 	hash.Write([]byte(s.String())) //nolint:gosec // a hash takes everything
@@ -21,9 +22,11 @@ func (s Scope) number() int32 {
 // hintChannel is where the leader of a scope is told that there is a hint.
 func (s Scope) hintChannel() string { return fmt.Sprintf("hints_%d", s.number()) }
 
-// Hint keeps what a webhook said of an issue, and wakes the leader. It belongs to no term: any replica may call it. claimed is when the issue
-// changed last, as the webhook says; zero: it does not say. noted is false for an issue that no row names, of which nothing is kept: if
-// it is of interest, the polls find it. The row of links is locked before that of hints, as a deletion locks them.
+// Hint keeps what a webhook said of an issue, and wakes the leader. It belongs to no term: any
+// replica may call it. claimed is when the issue changed last, as the webhook says; zero: it does
+// not say. noted is false for an issue that no row names, of which nothing is kept: if it is of
+// interest, the polls find it. The row of links is locked before that of hints, as a deletion locks
+// them.
 func (d *DB) Hint(ctx context.Context, scope Scope, issueID string, claimed time.Time) (noted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d.callTime)
 	defer cancel()

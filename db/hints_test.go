@@ -146,7 +146,8 @@ func TestHint_GoesWithItsRow(t *testing.T) {
 	require.Zero(t, scalar[int](t, d, "SELECT count(*) FROM hints"))
 }
 
-// TestHint_GetsInNobodysWay lets webhooks, observers, workers and the deletion of old rows at the same rows.
+// TestHint_GetsInNobodysWay lets webhooks, observers, workers and the deletion of old rows at the
+// same rows.
 func TestHint_GetsInNobodysWay(t *testing.T) {
 	t.Parallel()
 	d, s := newStore(t)

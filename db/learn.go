@@ -22,7 +22,8 @@ const learnQuery = `
 		INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
 		SELECT $1, request_id, now(), $2, 'observe', $10, $11, 0 FROM hit WHERE $10 <> '')`
 
-// Learn implements sync.Store. It reads the row and, if that is news, writes it, one round trip each, and begins again if an observer was faster.
+// Learn implements sync.Store. It reads the row and, if that is news, writes it, one round trip
+// each, and begins again if an observer was faster.
 func (s *store) Learn(ctx context.Context, l sync.Link, seen sync.Seen) (sync.Link, error) {
 	op := "record what was read of request " + l.RequestID
 	for {

@@ -7,14 +7,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// What operators ask of the leader is written into the rows, as observers write facts: Seq is raised, so that a worker that is at work on a row at that
-// moment does not take it back, and the row is due at once. Of each mark a line of activity is left. The leader is woken; where nobody leads, who leads
-// next finds it.
+// What operators ask of the leader is written into the rows, as observers write facts: Seq is
+// raised, so that a worker that is at work on a row at that moment does not take it back, and the
+// row is due at once. Of each mark a line of activity is left. The leader is woken; where nobody
+// leads, who leads next finds it.
 
 // byOperator is the cause in the activity.
 const byOperator = "an operator asked for it"
 
-// Retry makes rows due now, as if nothing had failed before. One that was dropped is taken up again.
+// Retry makes rows due now, as if nothing had failed before. One that was dropped is taken up
+// again.
 func (v *View) Retry(ctx context.Context, requestIDs []string) error {
 	return v.mark(ctx, "retry", requestIDs, `
 		due = LEAST(due, now()), due_set = now(), attempts = 0, parked = false, dropped = false,

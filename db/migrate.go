@@ -16,7 +16,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// versionTable holds the number of the last migration, beside the tables themselves in the first schema of the search path.
+// versionTable holds the number of the last migration, beside the tables themselves in the first
+// schema of the search path.
 const versionTable = "agent_schema_version"
 
 // querier is a connection, a pool or a transaction.
@@ -25,12 +26,13 @@ type querier interface {
 	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
 }
 
-// frozenMigrator is after how long PostgreSQL ends the session of a process that stood still amid a migration, and so frees
-// the lock for the next.
+// frozenMigrator is after how long PostgreSQL ends the session of a process that stood still amid a
+// migration, and so frees the lock for the next.
 const frozenMigrator = time.Minute
 
-// Migrate brings the schema up to date. Replicas may do so at once: the first one does it under a lock, the others wait.
-// The error is ErrNewerSchema if a later release was here before. A schema that is up to date is only read.
+// Migrate brings the schema up to date. Replicas may do so at once: the first one does it under a
+// lock, the others wait. The error is ErrNewerSchema if a later release was here before. A schema
+// that is up to date is only read.
 func (d *DB) Migrate(ctx context.Context) error {
 	return failure("migrate the database", d.migrate(ctx))
 }

@@ -14,8 +14,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// dueNow is what an observation that changed a fact does to the queue: the row is due at once, unless it already was, and whatever
-// delayed it is forgotten.
+// dueNow is what an observation that changed a fact does to the queue: the row is due at once,
+// unless it already was, and whatever delayed it is forgotten.
 const dueNow = "seq = l.seq + 1, due = LEAST(l.due, now()), due_set = now(), attempts = 0, parked = false"
 
 // ObserveRequests implements sync.Store.
@@ -28,7 +28,8 @@ func (s *store) Recover(ctx context.Context, requests []sync.Request) error {
 	return s.recordRequests(ctx, requests, true)
 }
 
-// recordRequests looks first, since most of what is seen is known: only what is new is worth a lock, behind which the rows are read again.
+// recordRequests looks first, since most of what is seen is known: only what is new is worth a
+// lock, behind which the rows are read again.
 func (s *store) recordRequests(ctx context.Context, requests []sync.Request, recovering bool) error {
 	if len(requests) == 0 {
 		return nil
@@ -62,7 +63,8 @@ func (s *store) recordRequests(ctx context.Context, requests []sync.Request, rec
 	})
 }
 
-// mergeRequests merges what was seen into the rows, and adds those that are to be made. It reports whether that is anything new.
+// mergeRequests merges what was seen into the rows, and adds those that are to be made. It reports
+// whether that is anything new.
 func mergeRequests(recorded map[string]*requestRow, requests []sync.Request, recovering bool) (news bool) {
 	for _, seen := range requests {
 		row, ok := recorded[seen.ID]
@@ -204,7 +206,8 @@ func (s *store) logSighting(requestID, side, news string) {
 	s.db.config.Log.Info("observed", zap.String("request_id", requestID), zap.String("side", side), zap.String("news", news))
 }
 
-// SuspectRequests implements sync.Store. A row that is suspect already stays as it is: it was made due then, and may wait for its next attempt.
+// SuspectRequests implements sync.Store. A row that is suspect already stays as it is: it was made
+// due then, and may wait for its next attempt.
 func (s *store) SuspectRequests(ctx context.Context, requestIDs []string) error {
 	if len(requestIDs) == 0 {
 		return nil

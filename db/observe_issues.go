@@ -12,7 +12,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// ObserveIssues implements sync.Store. Most of what a poll shows is known, so it looks first, as recordRequests does.
+// ObserveIssues implements sync.Store. Most of what a poll shows is known, so it looks first, as
+// recordRequests does.
 func (s *store) ObserveIssues(ctx context.Context, issues []sync.Issue, cursor time.Time) error {
 	if len(issues) == 0 && cursor.IsZero() {
 		return nil
@@ -76,7 +77,8 @@ type issueRow struct {
 	strayed bool // a stray is new
 }
 
-// issuesQuery finds the rows that name one of the issues ($2), and those whose request one of the issues names ($3).
+// issuesQuery finds the rows that name one of the issues ($2), and those whose request one of the
+// issues names ($3).
 const issuesQuery = `
 	SELECT request_id, COALESCE(issue_id, ''), issue, strays, COALESCE(due <= now(), false),
 		parked OR attempts > 0 OR settled_at IS NULL AND (state <> 'pending' OR gone) FROM links
@@ -95,8 +97,8 @@ func issueRows(rows pgx.Rows) ([]*issueRow, error) {
 	})
 }
 
-// mergeIssues merges what was seen into the rows that name the issues, wakes those that wait for one, and notes those that have another. It reports
-// whether that is anything new.
+// mergeIssues merges what was seen into the rows that name the issues, wakes those that wait for
+// one, and notes those that have another. It reports whether that is anything new.
 func mergeIssues(rows []*issueRow, issues []sync.Issue) (news bool) {
 	byIssue, byRequest := make(map[string]*issueRow), make(map[string]*issueRow)
 	for _, row := range rows {
@@ -190,7 +192,8 @@ const raiseCursor = `
 		INSERT INTO cursors AS c (scope, position) SELECT $1, $3::timestamptz FROM fence
 		ON CONFLICT (scope) DO UPDATE SET position = excluded.position WHERE c.position < excluded.position RETURNING 1)`
 
-// SuspectIssues implements sync.Store. A row that is suspect already stays as it is, as in SuspectRequests.
+// SuspectIssues implements sync.Store. A row that is suspect already stays as it is, as in
+// SuspectRequests.
 func (s *store) SuspectIssues(ctx context.Context, issueIDs []string, urgent bool) error {
 	if len(issueIDs) == 0 {
 		return nil
@@ -207,7 +210,8 @@ func (s *store) SuspectIssues(ctx context.Context, issueIDs []string, urgent boo
 	return err
 }
 
-// RecoverIssues implements sync.Store. Polls call it with issues that nearly always have their rows, so it looks before it takes hold of the term.
+// RecoverIssues implements sync.Store. Polls call it with issues that nearly always have their
+// rows, so it looks before it takes hold of the term.
 func (s *store) RecoverIssues(ctx context.Context, issues []sync.Issue, due time.Time, apart time.Duration) error {
 	if len(issues) == 0 {
 		return nil
@@ -241,12 +245,13 @@ func (s *store) RecoverIssues(ctx context.Context, issues []sync.Issue, due time
 	return err
 }
 
-// namedBySome tells whether a row names the issue c.issue_id, be it of another scope: two clusters may share a project, and
-// neither agent takes up what is the other's.
+// namedBySome tells whether a row names the issue c.issue_id, be it of another scope: two clusters
+// may share a project, and neither agent takes up what is the other's.
 const namedBySome = `EXISTS (
 	SELECT FROM links AS o WHERE o.scope = ANY(ARRAY(SELECT name FROM leadership)) AND o.issue_id = c.issue_id)`
 
-// anyRowlessQuery tells whether one of the issues ($2) that name requests ($3, in the same order) has no row.
+// anyRowlessQuery tells whether one of the issues ($2) that name requests ($3, in the same order)
+// has no row.
 const anyRowlessQuery = `
 	SELECT EXISTS (
 		SELECT FROM unnest($2::text[], $3::text[]) AS c (issue_id, request_id)

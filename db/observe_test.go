@@ -89,7 +89,8 @@ func TestObserveRequests_OfManyObserversLosesNothing(t *testing.T) {
 		group.Go(func() error {
 			page := make([]sync.Request, requests)
 			for i := range page {
-				// Each observer sees them in an order of its own, with as many reviews as its number says.
+				// Each observer sees them in an order of its own, with as many reviews as its
+				// number says.
 				page[i] = request(fmt.Sprintf("%03d", (i*7+o*31)%requests))
 				for r := range o {
 					page[i].Reviews = append(page[i].Reviews, sync.Review{Author: fmt.Sprint(r), Verdict: sync.StateDenied})

@@ -12,7 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TestQueries_UseIndexesBesideManyClosedRows asks PostgreSQL how it would run the queries of the hot paths.
+// TestQueries_UseIndexesBesideManyClosedRows asks PostgreSQL how it would run the queries of the
+// hot paths.
 func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 	t.Parallel()
 	d, _ := newStore(t)
@@ -59,7 +60,8 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 	}
 }
 
-// TestDue_ReadsNoMoreThanItReturnsHoweverManyRowsAreDue counts the rows that PostgreSQL takes into its hands.
+// TestDue_ReadsNoMoreThanItReturnsHoweverManyRowsAreDue counts the rows that PostgreSQL takes into
+// its hands.
 func TestDue_ReadsNoMoreThanItReturnsHoweverManyRowsAreDue(t *testing.T) {
 	t.Parallel()
 	d, _ := newStore(t)

@@ -15,8 +15,9 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// proxy stands between an elector and PostgreSQL. It understands just enough of the protocol's framing
-// (https://www.postgresql.org/docs/current/protocol-message-formats.html) to alter what the server says.
+// proxy stands between an elector and PostgreSQL. It understands just enough of the protocol's
+// framing (https://www.postgresql.org/docs/current/protocol-message-formats.html) to alter what the
+// server says.
 type proxy struct {
 	listener net.Listener
 	// newPID, if set, replaces the process number that the server tells, as a pooler does.
@@ -113,7 +114,8 @@ func (p *proxy) copyMessages(to, from net.Conn) {
 	}
 }
 
-// partition lets nothing pass any more, not even the end of a connection; the returned function heals it.
+// partition lets nothing pass any more, not even the end of a connection; the returned function
+// heals it.
 func (p *proxy) partition() (heal func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

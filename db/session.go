@@ -13,8 +13,9 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// session is the elector's connection. The lock belongs to it and ends with it; after any error it is closed, never used again,
-// because the server may have granted what the client gave up waiting for.
+// session is the elector's connection. The lock belongs to it and ends with it; after any error it
+// is closed, never used again, because the server may have granted what the client gave up waiting
+// for.
 type session struct {
 	*Elector
 	conn    *pgx.Conn
@@ -74,7 +75,8 @@ func (s *session) verify(ctx context.Context) error {
 	if err := s.outlast(ctx, limit); err != nil {
 		return err
 	}
-	// With it the server notices within a second that a client died amid a statement. Some systems and providers do not have it.
+	// With it the server notices within a second that a client died amid a statement. Some systems
+	// and providers do not have it.
 	if err := configure(ctx, s.conn, map[string]time.Duration{"client_connection_check_interval": time.Second}); err != nil {
 		s.config.Log.Debug("client_connection_check_interval cannot be set", zap.Error(failure("configure the session", err)))
 	}
@@ -88,9 +90,11 @@ func (s *session) verify(ctx context.Context) error {
 	return err
 }
 
-// outlast lets the server bear with a silent network for at least as long as with a silent session. Where it gives up sooner, by the server's
-// configuration or by parameters of the URL, a leader that is well inside its lease would lose the lock to a short break. That costs a change of
-// leader and not safety, since the next one settles; so a setting that cannot be raised is no reason to refuse the server.
+// outlast lets the server bear with a silent network for at least as long as with a silent session.
+// Where it gives up sooner, by the server's configuration or by parameters of the URL, a leader
+// that is well inside its lease would lose the lock to a short break. That costs a change of leader
+// and not safety, since the next one settles; so a setting that cannot be raised is no reason to
+// refuse the server.
 // https://www.postgresql.org/docs/current/runtime-config-connection.html#RUNTIME-CONFIG-TCP-SETTINGS
 func (s *session) outlast(ctx context.Context, limit time.Duration) error {
 	var timeout, keepalive int64 // in milliseconds; zero: the system's own, which are far longer
@@ -121,8 +125,8 @@ func (s *session) worked() {
 	s.recovered()
 }
 
-// acquire stands by until the session has the lock, and returns when it surely had it. The lock is asked for and not
-// waited for: a waiting statement would hold back vacuum on the whole server.
+// acquire stands by until the session has the lock, and returns when it surely had it. The lock is
+// asked for and not waited for: a waiting statement would hold back vacuum on the whole server.
 func (s *session) acquire(ctx context.Context) (acquired time.Time, err error) {
 	for {
 		won, err := s.tryLock(ctx)
@@ -173,8 +177,9 @@ func (s *session) tryLock(ctx context.Context) (won bool, err error) {
 	return won, nil
 }
 
-// wait sleeps until a time, or until ctx ends, or until a leader's resignation is notified (told). It passes hints on, and reads the socket
-// all the time, so that the end of the session is noticed at once: that is its error.
+// wait sleeps until a time, or until ctx ends, or until a leader's resignation is notified (told).
+// It passes hints on, and reads the socket all the time, so that the end of the session is noticed
+// at once: that is its error.
 func (s *session) wait(ctx context.Context, until time.Time) (told bool, err error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
@@ -196,7 +201,8 @@ func (s *session) wait(ctx context.Context, until time.Time) (told bool, err err
 	}
 }
 
-// asked is what a notification on the hints' channel says when it is no hint: an operator wants both sides compared (View.Ask).
+// asked is what a notification on the hints' channel says when it is no hint: an operator wants
+// both sides compared (View.Ask).
 const asked = "compare"
 
 // passOn tells the process what the leader was told.
@@ -210,9 +216,11 @@ func (s *session) passOn(payload string) {
 	}
 }
 
-// begin starts the next term. handedOver tells that the leader before had resigned. That mark is taken away with the same statement, so
-// that it says nothing about this term until this term's own leader resigns: a candidate that stops while it settles leaves it off. The statement waits
-// for transactions that are fenced by the term before; if they take too long the session ends, and the lock with it.
+// begin starts the next term. handedOver tells that the leader before had resigned. That mark is
+// taken away with the same statement, so that it says nothing about this term until this term's own
+// leader resigns: a candidate that stops while it settles leaves it off. The statement waits for
+// transactions that are fenced by the term before; if they take too long the session ends, and the
+// lock with it.
 func (s *session) begin(ctx context.Context) (term *Term, handedOver bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.Lease)
 	defer cancel()
@@ -238,8 +246,8 @@ func (s *session) begin(ctx context.Context) (term *Term, handedOver bool, err e
 	return newTerm(epoch, s.config.Lease, start), handedOver, nil
 }
 
-// settle holds the lock without working until a time. When ctx ends before that, it gives the lock up without a word about the leader
-// before, which may still be inside its lease.
+// settle holds the lock without working until a time. When ctx ends before that, it gives the lock
+// up without a word about the leader before, which may still be inside its lease.
 func (s *session) settle(ctx context.Context, term *Term, until time.Time) error {
 	settling, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
@@ -253,8 +261,8 @@ func (s *session) settle(ctx context.Context, term *Term, until time.Time) error
 	return nil
 }
 
-// lead runs the leader's work while it holds the lease, and returns when the work has returned: with what it returned, and
-// why the lease was lost if it was.
+// lead runs the leader's work while it holds the lease, and returns when the work has returned:
+// with what it returned, and why the lease was lost if it was.
 func (s *session) lead(ctx context.Context, term *Term, lead func(context.Context, *Term) error) (result, lost error) {
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -316,8 +324,8 @@ func (s *session) heartbeat(ctx context.Context, term *Term, start time.Time) er
 	return nil
 }
 
-// resign hands the leadership over, when no work of the term goes on any more. It reports whether it could: without a live
-// session the next leader waits, as after a crash.
+// resign hands the leadership over, when no work of the term goes on any more. It reports whether
+// it could: without a live session the next leader waits, as after a crash.
 func (s *session) resign(ctx context.Context, term *Term) bool {
 	if s.conn.IsClosed() {
 		return false
@@ -332,7 +340,8 @@ func (s *session) resign(ctx context.Context, term *Term) bool {
 	return tag.RowsAffected() == 1
 }
 
-// unlock frees the lock and wakes the standbys. If it fails, the end of the session does the former.
+// unlock frees the lock and wakes the standbys. If it fails, the end of the session does the
+// former.
 func (s *session) unlock(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.callTime())
 	defer cancel()

@@ -12,7 +12,8 @@ import (
 	"teleport-jira-agent/integration/pgtest"
 )
 
-// withParameters adds parameters to a database URL. Those that are none of the driver's are settings of the server for the session.
+// withParameters adds parameters to a database URL. Those that are none of the driver's are
+// settings of the server for the session.
 func withParameters(t *testing.T, databaseURL string, parameters url.Values) string {
 	t.Helper()
 	parsed, err := url.Parse(databaseURL)

@@ -9,8 +9,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// sawQuery is one statement. A name that was seen before keeps its first time; the last one follows Jira's clock wherever
-// that goes.
+// sawQuery is one statement. A name that was seen before keeps its first time; the last one follows
+// Jira's clock wherever that goes.
 const sawQuery = `
 	hit AS (
 		INSERT INTO statuses AS s (scope, status_id, name, first_seen, last_seen)
@@ -19,8 +19,8 @@ const sawQuery = `
 
 const namesQuery = "SELECT status_id, name, first_seen, last_seen FROM statuses WHERE scope = $1 ORDER BY status_id, last_seen"
 
-// SawStatuses implements sync.Store. It writes only what changed who is called how: a name that is still the last one of
-// its status keeps its time.
+// SawStatuses implements sync.Store. It writes only what changed who is called how: a name that is
+// still the last one of its status keeps its time.
 func (s *store) SawStatuses(ctx context.Context, statuses []sync.Status, at time.Time) (names sync.StatusNames, err error) {
 	const op = "record the names of statuses"
 	if names, err = s.statusNames(ctx, op); err != nil {

@@ -32,11 +32,12 @@ func (d *DB) Store(scope Scope, epoch int64) sync.Store {
 	return &store{db: d, scope: scope.String(), epoch: epoch}
 }
 
-// maxConflicts is how often a transaction is begun again after another one was in its way. Rows are locked in one order, so this
-// is rare, and twice in a row rarer.
+// maxConflicts is how often a transaction is begun again after another one was in its way. Rows are
+// locked in one order, so this is rare, and twice in a row rarer.
 const maxConflicts = 3
 
-// fenced runs do in a transaction that no other term can overtake. op says what is tried, for the error. What one statement can do, write does in one round trip.
+// fenced runs do in a transaction that no other term can overtake. op says what is tried, for the
+// error. What one statement can do, write does in one round trip.
 func (s *store) fenced(ctx context.Context, op string, do func(context.Context, pgx.Tx) error) error {
 	return s.attempt(ctx, op, func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, s.db.pool, func(tx pgx.Tx) error {
@@ -61,18 +62,21 @@ func (s *store) attempt(ctx context.Context, op string, do func(context.Context)
 	return failure(op, err)
 }
 
-// fenceCTE begins a statement that is a transaction by itself, as fence begins one of several statements: $1 is the scope, $2 the epoch, and whatever the statement
-// writes is to depend on held. The row of the term is locked before the first row is written, since nothing else decides whether any is, and until the statement is
-// committed. That the statement sees the database as it was before it had the lock does not matter: whoever waited for the lock of a row, that of the term included,
-// goes on with the row's newest version, or without it if the epoch is another by then.
-// https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
+// fenceCTE begins a statement that is a transaction by itself, as fence begins one of several
+// statements: $1 is the scope, $2 the epoch, and whatever the statement writes is to depend on
+// held. The row of the term is locked before the first row is written, since nothing else decides
+// whether any is, and until the statement is committed. That the statement sees the database as it
+// was before it had the lock does not matter: whoever waited for the lock of a row, that of the
+// term included, goes on with the row's newest version, or without it if the epoch is another by
+// then. https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
 const (
 	fenceCTE = "WITH fence AS MATERIALIZED (SELECT 1 FROM leadership WHERE name = $1 AND epoch = $2 FOR KEY SHARE)"
 	held     = "EXISTS (SELECT FROM fence)"
 )
 
-// write runs a statement that writes behind the fence, in one round trip. parts are the parts of its WITH clause after the fence; the one named hit
-// returns a line for each row that was written, which are counted. Of args the first is $3.
+// write runs a statement that writes behind the fence, in one round trip. parts are the parts of
+// its WITH clause after the fence; the one named hit returns a line for each row that was written,
+// which are counted. Of args the first is $3.
 func (s *store) write(ctx context.Context, op, parts string, args ...any) (hits int, err error) {
 	err = s.attempt(ctx, op, func(ctx context.Context) (err error) {
 		hits, err = s.writeBy(ctx, s.db.pool, parts, args...)
@@ -91,8 +95,9 @@ func (s *store) writeBy(ctx context.Context, by querier, parts string, args ...a
 	return hits, err
 }
 
-// read asks what queue puts into the batch, in one round trip that begins with a look at the term. It locks nothing: a read that another term overtakes
-// changes nothing, and what is done upon it is fenced itself. So it is given no transaction number and writes no log.
+// read asks what queue puts into the batch, in one round trip that begins with a look at the term.
+// It locks nothing: a read that another term overtakes changes nothing, and what is done upon it is
+// fenced itself. So it is given no transaction number and writes no log.
 func (s *store) read(ctx context.Context, op string, queue func(*pgx.Batch)) error {
 	ctx, cancel := context.WithTimeout(ctx, s.db.callTime)
 	defer cancel()
@@ -247,7 +252,8 @@ func fromNull(t *time.Time) time.Time {
 	return t.UTC()
 }
 
-// clean removes from a text what PostgreSQL cannot hold: NUL and broken UTF-8. Errors and causes quote what other people wrote.
+// clean removes from a text what PostgreSQL cannot hold: NUL and broken UTF-8. Errors and causes
+// quote what other people wrote.
 func clean(text string) string {
 	return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "\uFFFD")
 }

@@ -37,8 +37,8 @@ func (t *Term) count(start time.Time) {
 	t.wallUntil = t.until.Round(0)
 }
 
-// Check implements sync.Lease. The wall clock is compared too, because the monotonic one stands still while a virtual machine
-// is suspended (https://go.dev/issue/24595).
+// Check implements sync.Lease. The wall clock is compared too, because the monotonic one stands
+// still while a virtual machine is suspended (https://go.dev/issue/24595).
 func (t *Term) Check() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -69,7 +69,8 @@ func (t *Term) onLoss(lost func(error)) {
 	t.lost = lost
 }
 
-// extend counts the lease from start, when a heartbeat that has now succeeded was sent. A lease that has ended is not revived.
+// extend counts the lease from start, when a heartbeat that has now succeeded was sent. A lease
+// that has ended is not revived.
 func (t *Term) extend(start time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -54,7 +54,8 @@ func TestTerm_RefusesAnAnswerThatComesAfterTheLease(t *testing.T) {
 
 func TestTerm_ComparesTheWallClockToo(t *testing.T) {
 	t.Parallel()
-	// A suspended machine: by the monotonic clock there is time left, by the wall clock there is none.
+	// A suspended machine: by the monotonic clock there is time left, by the wall clock there is
+	// none.
 	term := newTerm(1, time.Hour, time.Now())
 	defer term.end(sync.ErrNotLeader)
 	require.NoError(t, term.Check())

@@ -13,7 +13,8 @@ type StatementInfo struct {
 	Duration time.Duration // from sending to the end of the answer, waits for locks included
 }
 
-// statementTracer tells of each statement that a connection runs, those that begin and end transactions included, and of each batch.
+// statementTracer tells of each statement that a connection runs, those that begin and end
+// transactions included, and of each batch.
 type statementTracer func(StatementInfo)
 
 type statementStart struct{}

@@ -26,7 +26,8 @@ func (d *DB) View(scope Scope) *View { return &View{db: d, scope: scope} }
 // cursor, which is by Jira's.
 type Overview struct {
 	Now time.Time
-	// Epoch, Holder and Since are those of the latest term; Epoch is zero where nobody has led yet. A term that Resigned is over.
+	// Epoch, Holder and Since are those of the latest term; Epoch is zero where nobody has led yet.
+	// A term that Resigned is over.
 	Epoch    int64
 	Holder   string
 	Since    time.Time
@@ -35,11 +36,13 @@ type Overview struct {
 	Led bool
 	// Replicas are the instances that stand by or lead.
 	Replicas []string
-	// Cursor is the latest time, by Jira's clock, up to which all is recorded; zero before the first poll.
+	// Cursor is the latest time, by Jira's clock, up to which all is recorded; zero before the
+	// first poll.
 	Cursor time.Time
 	Loops  []Loop
 	sync.Stats
-	// Delayed are rows that failed and are tried again later; those that are not are Parked in Stats.
+	// Delayed are rows that failed and are tried again later; those that are not are Parked in
+	// Stats.
 	Delayed int
 }
 
@@ -51,12 +54,12 @@ type Loop struct {
 	Since   time.Time
 }
 
-// delayed are rows of which something failed that is to be tried again, which then are due some time: also settled ones, whose issue was moved since. What
-// a dry run leaves undone did not fail.
+// delayed are rows of which something failed that is to be tried again, which then are due some
+// time: also settled ones, whose issue was moved since. What a dry run leaves undone did not fail.
 var delayed = fmt.Sprintf("due IS NOT NULL AND (parked OR last_error <> '' AND NOT starts_with(last_error, '%s'))", sync.DryRunError)
 
-// Scopes are those of a Jira project that an agent has led: one for each Teleport cluster whose requests it shows, nearly always one. Project keys
-// have no slash.
+// Scopes are those of a Jira project that an agent has led: one for each Teleport cluster whose
+// requests it shows, nearly always one. Project keys have no slash.
 func (d *DB) Scopes(ctx context.Context, project string) (all []Scope, err error) {
 	op := "find the clusters of project " + project
 	err = (&View{db: d}).read(ctx, op, func(ctx context.Context, tx pgx.Tx) error {
@@ -151,10 +154,12 @@ func (v *View) counts(ctx context.Context, tx pgx.Tx, o *Overview) error {
 	return err
 }
 
-// CommandInstance begins the instance name (Config.Instance) of a process that is no replica but an operator's command.
+// CommandInstance begins the instance name (Config.Instance) of a process that is no replica but an
+// operator's command.
 const CommandInstance = "command "
 
-// Queue returns the parked and the delayed rows, those that are tried again soonest first; at most limit, all where that is zero.
+// Queue returns the parked and the delayed rows, those that are tried again soonest first; at most
+// limit, all where that is zero.
 func (v *View) Queue(ctx context.Context, limit int) ([]sync.Link, error) {
 	query := "SELECT " + linkColumns + " FROM links WHERE scope = $1 AND " + delayed + " ORDER BY parked, due, request_id"
 	if limit > 0 {
@@ -163,7 +168,8 @@ func (v *View) Queue(ctx context.Context, limit int) ([]sync.Link, error) {
 	return v.links(ctx, "read the parked and delayed requests", query)
 }
 
-// Find returns the row of a request by its ID, or by the key or the id of its issue. Without one the error is sync.ErrNotFound.
+// Find returns the row of a request by its ID, or by the key or the id of its issue. Without one
+// the error is sync.ErrNotFound.
 func (v *View) Find(ctx context.Context, name string) (sync.Link, error) {
 	op := fmt.Sprintf("find %q among the requests of %s", name, v.scope)
 	for _, where := range []string{"request_id = $2", "issue_key <> '' AND issue_key = upper($2)", "issue_id = $2", "upper(issue ->> 'key') = upper($2)"} {

@@ -38,7 +38,8 @@ const (
 		) AS l ORDER BY request_id LIMIT $3`
 
 	pending = "scope = $1 AND state = 'pending' AND NOT gone AND settled_at IS NULL"
-	// An issue of which Jira has not told yet when it changed comes first: it is the newest, and the likeliest to be missed.
+	// An issue of which Jira has not told yet when it changed comes first: it is the newest, and
+	// the likeliest to be missed.
 	pendingIssuesQuery = "SELECT issue_id FROM links WHERE " + pending + " AND issue_id IS NOT NULL ORDER BY issue_updated DESC NULLS FIRST, request_id LIMIT $2"
 	anyPendingQuery    = "SELECT EXISTS (SELECT FROM links WHERE " + pending + ")"
 
@@ -64,7 +65,8 @@ func (s *store) Cursor(ctx context.Context) (cursor time.Time, err error) {
 	return cursor, err
 }
 
-// Due implements sync.Store. With fewer rows than limit all that are due are known, so the next one is due after now.
+// Due implements sync.Store. With fewer rows than limit all that are due are known, so the next one
+// is due after now.
 func (s *store) Due(ctx context.Context, now time.Time, limit int, skip []string) (due []sync.Link, next time.Time, err error) {
 	present := s.db.config.Now()
 	ahead := now.Sub(present) // nearly nothing: who asks means the present
@@ -105,7 +107,8 @@ func (s *store) Open(ctx context.Context, after string, limit int) (open []sync.
 	return open, err
 }
 
-// PendingIssues implements sync.Store. Those of a request that Teleport no longer has are not pending.
+// PendingIssues implements sync.Store. Those of a request that Teleport no longer has are not
+// pending.
 func (s *store) PendingIssues(ctx context.Context, limit int) (ids []string, pending bool, err error) {
 	err = s.read(ctx, "read the pending issues", func(batch *pgx.Batch) {
 		batch.Queue(pendingIssuesQuery, s.scope, limit).Query(func(rows pgx.Rows) (err error) {
@@ -117,7 +120,8 @@ func (s *store) PendingIssues(ctx context.Context, limit int) (ids []string, pen
 	return ids, pending, err
 }
 
-// saveQuery is one statement, so that recording an effect is one round trip; what depends on seq is left to observers when a fact changed.
+// saveQuery is one statement, so that recording an effect is one round trip; what depends on seq is
+// left to observers when a fact changed.
 const saveQuery = fenceCTE + `,
 	saved AS (
 		UPDATE links SET issue_id = NULLIF($5, ''), issue_key = $6, mark = $7, begun = $8,
@@ -156,8 +160,9 @@ func (s *store) row(ctx context.Context, by querier, requestID string) (sync.Lin
 	return pgx.CollectExactlyOneRow(rows, r.scanLink)
 }
 
-// Save implements sync.Store. A row that names another issue than l does is left alone: sync.ErrChanged. So is one whose
-// issue another row names: ErrIssueTaken. Without a row it returns sync.ErrNotFound.
+// Save implements sync.Store. A row that names another issue than l does is left alone:
+// sync.ErrChanged. So is one whose issue another row names: ErrIssueTaken. Without a row it returns
+// sync.ErrNotFound.
 func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (saved sync.Link, err error) {
 	var known *sync.Issue // what there is to record when the row gets its issue
 	if l.Bound.ID != "" && l.Issue.ID == l.Bound.ID {
@@ -202,8 +207,8 @@ func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (s
 	return saved, nil
 }
 
-// whyNotSaved tells apart the reasons for which Save found no row to update. A term that was the present one then may be over by now; one that
-// is the present one now was so then.
+// whyNotSaved tells apart the reasons for which Save found no row to update. A term that was the
+// present one then may be over by now; one that is the present one now was so then.
 func (s *store) whyNotSaved(ctx context.Context, op string, l sync.Link) error {
 	return s.read(ctx, op, func(batch *pgx.Batch) {
 		batch.Queue("SELECT issue_id FROM links WHERE scope = $1 AND request_id = $2 AND issue_id IS NOT NULL", s.scope, l.RequestID).QueryRow(func(row pgx.Row) error {
@@ -270,7 +275,8 @@ func (s *store) Prune(ctx context.Context, settledBefore time.Time) (pruned int,
 	}
 }
 
-// Condition implements sync.Store. A loop that failed in the term before and fails in this one has not worked between.
+// Condition implements sync.Store. A loop that failed in the term before and fails in this one has
+// not worked between.
 func (s *store) Condition(ctx context.Context, loop, problem string) error {
 	_, err := s.write(ctx, "record how "+loop+" goes", `
 		hit AS (
@@ -301,7 +307,8 @@ func (r reading) scanStats(row pgx.Row) (stats sync.Stats, serverNow time.Time, 
 	return stats, serverNow, err
 }
 
-// list makes a nil list an empty one: PostgreSQL would take it for NULL, and nothing differs from that.
+// list makes a nil list an empty one: PostgreSQL would take it for NULL, and nothing differs from
+// that.
 func list(ids []string) []string {
 	if ids == nil {
 		return []string{}

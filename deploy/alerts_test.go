@@ -88,7 +88,8 @@ func TestEachAlertFiresWhenItShouldAndNotBefore(t *testing.T) {
 	}
 }
 
-// TestEachAlertIsSeenToFireAndToBeSilent holds the tests themselves: a rule that is not among them is not tested.
+// TestEachAlertIsSeenToFireAndToBeSilent holds the tests themselves: a rule that is not among them
+// is not tested.
 func TestEachAlertIsSeenToFireAndToBeSilent(t *testing.T) {
 	t.Parallel()
 	fires, silent := make(map[string]bool), make(map[string]bool)
@@ -104,7 +105,8 @@ func TestEachAlertIsSeenToFireAndToBeSilent(t *testing.T) {
 	}
 }
 
-// TestPromtoolAgrees lets Prometheus's own tool run the same tests: their evaluation here is not its code. CI installs it.
+// TestPromtoolAgrees lets Prometheus's own tool run the same tests: their evaluation here is not
+// its code. CI installs it.
 func TestPromtoolAgrees(t *testing.T) {
 	t.Parallel()
 	promtool, err := exec.LookPath("promtool")
@@ -116,7 +118,8 @@ func TestPromtoolAgrees(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 }
 
-// TestAlertsTellInstallationsApart: one Prometheus may watch several, and one that leads must not hide another that does not.
+// TestAlertsTellInstallationsApart: one Prometheus may watch several, and one that leads must not
+// hide another that does not.
 func TestAlertsTellInstallationsApart(t *testing.T) {
 	t.Parallel()
 	for _, rule := range alertRules(t) {
@@ -162,8 +165,8 @@ func (r ruleTest) samples(t *testing.T) (s samples) {
 	return s
 }
 
-// evaluate returns what of a rule fires at a time: what its expression gives then, and has given at each evaluation for as long before as the
-// rule demands.
+// evaluate returns what of a rule fires at a time: what its expression gives then, and has given at
+// each evaluation for as long before as the rule demands.
 func evaluate(t *testing.T, engine *promql.Engine, rule rulefmt.RuleNode, s samples, interval, at time.Duration) (fires []firing) {
 	t.Helper()
 	begin := at - time.Duration(rule.For)
@@ -202,8 +205,9 @@ func fired(t *testing.T, rule rulefmt.RuleNode, given promql.Sample, at time.Dur
 	return f
 }
 
-// asksForMetrics fails the test unless METRICS.md has each metric that a query names, with the labels that it matches or groups by. Those of
-// a metric's place, which Prometheus adds, are there in any case.
+// asksForMetrics fails the test unless METRICS.md has each metric that a query names, with the
+// labels that it matches or groups by. Those of a metric's place, which Prometheus adds, are there
+// in any case.
 func asksForMetrics(t *testing.T, query string) {
 	t.Helper()
 	known := documentedMetrics(t)

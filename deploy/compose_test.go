@@ -87,7 +87,8 @@ func provided(s types.ServiceConfig, path string) bool {
 	return false
 }
 
-// TestTheImageRunsAsNobodyInParticular reads the Dockerfile by lines: it has one instruction on each.
+// TestTheImageRunsAsNobodyInParticular reads the Dockerfile by lines: it has one instruction on
+// each.
 func TestTheImageRunsAsNobodyInParticular(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("Dockerfile")
@@ -113,7 +114,8 @@ func TestTheImageRunsAsNobodyInParticular(t *testing.T) {
 	require.Contains(t, string(text), "make build TAGS=timetzdata", "built as everybody builds it")
 }
 
-// TestTheCommandsForTheDemoStartTheAgentToo: nothing depends on the agent, so that Docker Compose starts it only if it is named.
+// TestTheCommandsForTheDemoStartTheAgentToo: nothing depends on the agent, so that Docker Compose
+// starts it only if it is named.
 func TestTheCommandsForTheDemoStartTheAgentToo(t *testing.T) {
 	t.Parallel()
 	command := regexp.MustCompile(`(?m)docker compose --profile demo up --build (.*?)( +#.*)?$`)

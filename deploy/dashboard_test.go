@@ -47,7 +47,8 @@ func readDashboard(t *testing.T) (d dashboard) {
 	return d
 }
 
-// filled is a query with values in place of Grafana's variables, those of its own and the dashboard's.
+// filled is a query with values in place of Grafana's variables, those of its own and the
+// dashboard's.
 func filled(query string) string {
 	return strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$namespace", ".*", "$job", ".*", "$window", "5m").Replace(query)
 }
@@ -73,7 +74,8 @@ func TestTheDashboardsQueriesAskForMetricsThatThereAre(t *testing.T) {
 	})
 }
 
-// TestTheDashboardsQueriesHeedItsVariables: of several installations only the chosen ones are shown.
+// TestTheDashboardsQueriesHeedItsVariables: of several installations only the chosen ones are
+// shown.
 func TestTheDashboardsQueriesHeedItsVariables(t *testing.T) {
 	t.Parallel()
 	var names []string
@@ -90,7 +92,8 @@ func TestTheDashboardsQueriesHeedItsVariables(t *testing.T) {
 	})
 }
 
-// TestTheDashboardTakesRatesOfCountersAlone, over a window that fits the step or that the reader chose; and of every counter.
+// TestTheDashboardTakesRatesOfCountersAlone, over a window that fits the step or that the reader
+// chose; and of every counter.
 func TestTheDashboardTakesRatesOfCountersAlone(t *testing.T) {
 	t.Parallel()
 	queries(t, func(t *testing.T, _ panel, query string) {

@@ -33,7 +33,8 @@ jira: {url: "https://example.atlassian.net", username: bot@example.com, project:
 database: {urlFromSecret: database}
 `
 
-// run runs helm with values, which may come in several files: a later one is merged over those before.
+// run runs helm with values, which may come in several files: a later one is merged over those
+// before.
 func run(t *testing.T, command []string, values ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	tool, err := helm()
@@ -273,7 +274,8 @@ func TestTheChartPassesHelmsOwnCheck(t *testing.T) {
 	require.NoError(t, err, out+complaints)
 }
 
-// TestWhatConfigurePrintsAreValuesOfTheChart installs the chart with what the agent makes of a file of Teleport's own plugin, and what it leaves to fill in.
+// TestWhatConfigurePrintsAreValuesOfTheChart installs the chart with what the agent makes of a file
+// of Teleport's own plugin, and what it leaves to fill in.
 func TestWhatConfigurePrintsAreValuesOfTheChart(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "teleport-jira.toml")

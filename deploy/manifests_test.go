@@ -1,5 +1,5 @@
-// Package deploy tests what runs the agent: that each manifest is one that its platform takes, and that it configures the agent with variables
-// that the agent has, to values that it takes.
+// Package deploy tests what runs the agent: that each manifest is one that its platform takes, and
+// that it configures the agent with variables that the agent has, to values that it takes.
 package deploy
 
 import (
@@ -24,7 +24,8 @@ import (
 	"teleport-jira-agent/agent"
 )
 
-// decode reads manifests into the types of Kubernetes and of the Prometheus operator. A field that they do not have, or have twice, fails the test.
+// decode reads manifests into the types of Kubernetes and of the Prometheus operator. A field that
+// they do not have, or have twice, fails the test.
 func decode(t *testing.T, manifests []byte) []runtime.Object {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -50,8 +51,9 @@ func decode(t *testing.T, manifests []byte) []runtime.Object {
 	}
 }
 
-// accepted loads a configuration as the agent does at its start, and fails the test where the agent would refuse it or would warn of
-// a variable that it does not have. Files that the variables name must exist.
+// accepted loads a configuration as the agent does at its start, and fails the test where the agent
+// would refuse it or would warn of a variable that it does not have. Files that the variables name
+// must exist.
 func accepted(t *testing.T, environ map[string]string) *agent.Config {
 	t.Helper()
 	lines := make([]string, 0, len(environ))

@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// documentedMetric is a metric as METRICS.md tells it. A test of package agent holds that page to what the agent shows.
+// documentedMetric is a metric as METRICS.md tells it. A test of package agent holds that page to
+// what the agent shows.
 type documentedMetric struct {
 	kind   string
 	labels []string

@@ -15,7 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pictureOf draws the dashboard as Grafana lays it out, from what its queries have given. It is no Grafana: it knows what this dashboard uses.
+// pictureOf draws the dashboard as Grafana lays it out, from what its queries have given. It is no
+// Grafana: it knows what this dashboard uses.
 //
 //go:embed testdata/picture.html
 var pictureOf string
@@ -26,7 +27,8 @@ type drawn struct {
 	Points [][2]float64 `json:"points"`
 }
 
-// draw writes a picture of the dashboard, rendered by Chromium, and the page that it is made of beside it.
+// draw writes a picture of the dashboard, rendered by Chromium, and the page that it is made of
+// beside it.
 func draw(t *testing.T, path string, d dashboard, shown map[string]promql.Matrix) {
 	t.Helper()
 	series := make(map[int][]drawn)

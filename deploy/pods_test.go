@@ -51,7 +51,8 @@ func container(t *testing.T, pod core.PodSpec, name string) core.Container {
 	return pod.Containers[at]
 }
 
-// configured is what the agent's container configures it to, with each file that a variable names in its volumes put in place.
+// configured is what the agent's container configures it to, with each file that a variable names
+// in its volumes put in place.
 func configured(t *testing.T, objects []runtime.Object, pod core.PodSpec, c core.Container) *agent.Config {
 	t.Helper()
 	environ := make(map[string]string)
@@ -77,7 +78,8 @@ func configured(t *testing.T, objects []runtime.Object, pod core.PodSpec, c core
 	return accepted(t, environ)
 }
 
-// inPlace makes the file that a variable names, if a volume that is there is mounted where it is to be.
+// inPlace makes the file that a variable names, if a volume that is there is mounted where it is to
+// be.
 func inPlace(t *testing.T, pod core.PodSpec, c core.Container, variable, path string) string {
 	t.Helper()
 	at := slices.IndexFunc(c.VolumeMounts, func(m core.VolumeMount) bool { return m.MountPath == filepath.Dir(path) })
@@ -124,7 +126,8 @@ func pair(t *testing.T) (certificate, key string) {
 	return certificate, key
 }
 
-// restricted holds a pod to the restricted profile and a little more: https://kubernetes.io/docs/concepts/security/pod-security-standards/
+// restricted holds a pod to the restricted profile and a little more:
+// https://kubernetes.io/docs/concepts/security/pod-security-standards/
 func restricted(t *testing.T, pod core.PodSpec) {
 	t.Helper()
 	require.True(t, *pod.SecurityContext.RunAsNonRoot)

@@ -17,8 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// samples are series in memory, which Prometheus's own engine queries. That engine is what the rules and the dashboard are tested with: it
-// brings few dependencies, unlike Prometheus's package rules, which brings the clients of three clouds.
+// samples are series in memory, which Prometheus's own engine queries. That engine is what the
+// rules and the dashboard are tested with: it brings few dependencies, unlike Prometheus's package
+// rules, which brings the clients of three clouds.
 type samples []storage.Series
 
 // sample is one value of a series.

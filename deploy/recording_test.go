@@ -29,7 +29,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// A run of two replicas is recorded, as Prometheus would, and the dashboard's queries are put to it. To see what they show of a longer one:
+// A run of two replicas is recorded, as Prometheus would, and the dashboard's queries are put to
+// it. To see what they show of a longer one:
 //
 //	go test ./deploy -run TestTheDashboardShowsSenseOfARecordedRun -record 2m -picture /tmp/dashboard.png
 //
@@ -218,8 +219,8 @@ func (w *trial) visit(user, mover, status string) {
 	require.NoError(w.t, w.jira.Move(issue.Key, mover, status))
 }
 
-// live is what happens in the run, in its quarters: people decide; then Jira and Teleport fail a few calls; then the leader dies; then
-// a request is parked.
+// live is what happens in the run, in its quarters: people decide; then Jira and Teleport fail a
+// few calls; then the leader dies; then a request is parked.
 func (w *trial) live(length time.Duration) {
 	quarter := length / 4
 	rest := func() { // nothing depends on it: it only gives the pictures a shape
@@ -282,7 +283,8 @@ func recorded(t *testing.T, length time.Duration) *recorder {
 	return r
 }
 
-// unseen are the panels, with the target, that show nothing of such a run, in which the webhook is off.
+// unseen are the panels, with the target, that show nothing of such a run, in which the webhook is
+// off.
 var unseen = []string{"Webhooks by code A", "Webhook certificate ends in A", "Time to the end of each B"}
 
 func TestTheDashboardShowsSenseOfARecordedRun(t *testing.T) {
@@ -313,7 +315,8 @@ func TestTheDashboardShowsSenseOfARecordedRun(t *testing.T) {
 	require.InDelta(t, time.Hour.Seconds(), last(shown["Teleport identity ends in A"]), 600)
 }
 
-// TestADashboardOfAgentsElsewhere shows what the dashboard makes of a run that a person plays, such as one of the demo.
+// TestADashboardOfAgentsElsewhere shows what the dashboard makes of a run that a person plays, such
+// as one of the demo.
 func TestADashboardOfAgentsElsewhere(t *testing.T) {
 	t.Parallel()
 	if *recordOf == "" {
@@ -343,7 +346,8 @@ func TestADashboardOfAgentsElsewhere(t *testing.T) {
 	require.Len(t, r.shows(t)["Leaders A"], 1)
 }
 
-// shows puts the dashboard's queries to what was recorded, and draws the picture if one is asked for. The results are by panel and target.
+// shows puts the dashboard's queries to what was recorded, and draws the picture if one is asked
+// for. The results are by panel and target.
 func (r *recorder) shows(t *testing.T) map[string]promql.Matrix {
 	t.Helper()
 	s, engine, end := r.samples(), newEngine(t), time.Now()
@@ -368,7 +372,8 @@ func (r *recorder) shows(t *testing.T) map[string]promql.Matrix {
 	return shown
 }
 
-// filled is a query as Grafana would send it: $__rate_interval is four intervals of the scrape, as long as they really were.
+// filled is a query as Grafana would send it: $__rate_interval is four intervals of the scrape, as
+// long as they really were.
 func (r *recorder) filled(query string) string {
 	return filled(strings.ReplaceAll(query, "$__rate_interval", fmt.Sprintf("%dms", (4*max(r.interval, r.longest)).Milliseconds())))
 }

@@ -56,7 +56,8 @@ func TestTheUnitConfiguresTheAgent(t *testing.T) {
 	require.Equal(t, "postgres://agent@db.example.com/agent", cfg.Database.URL.Value())
 }
 
-// TestTheUnitIsOneThatSystemdTakes needs systemd-analyze, which is in every image that runs systemd, and in few containers.
+// TestTheUnitIsOneThatSystemdTakes needs systemd-analyze, which is in every image that runs
+// systemd, and in few containers.
 func TestTheUnitIsOneThatSystemdTakes(t *testing.T) {
 	t.Parallel()
 	analyze, err := exec.LookPath("systemd-analyze")

@@ -13,7 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// tbotConfig are the keys of tbot's configuration, version v2, that the files use. Another key fails the test, so that it is looked up:
+// tbotConfig are the keys of tbot's configuration, version v2, that the files use. Another key
+// fails the test, so that it is looked up:
 // https://goteleport.com/docs/reference/machine-workload-identity/configuration/
 type tbotConfig struct {
 	Version         string         `json:"version"`
@@ -56,7 +57,8 @@ func TestTbotLetsTheUnitReadTheIdentity(t *testing.T) {
 	require.Contains(t, string(settings), "\nTELEPORT_IDENTITY_FILE="+destination.Path+"/identity\n")
 }
 
-// documents decodes the documents of a file of Teleport resources into the types given, in order. A field that they do not have fails the test.
+// documents decodes the documents of a file of Teleport resources into the types given, in order. A
+// field that they do not have fails the test.
 func documents(t *testing.T, name string, into ...any) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("teleport", name))

@@ -77,7 +77,8 @@ func listening(t *testing.T, pid int) []string {
 	return addresses
 }
 
-// hexAddress reads an address such as 0100007F:1F90, whose first part is made of words in the machine's byte order.
+// hexAddress reads an address such as 0100007F:1F90, whose first part is made of words in the
+// machine's byte order.
 func hexAddress(t *testing.T, text string) string {
 	t.Helper()
 	host, port, _ := strings.Cut(text, ":")
@@ -133,7 +134,8 @@ func (s *system) metrics(r *replica.Replica) map[string]float64 {
 	return series
 }
 
-// documented fails the test if a replica shows a metric of its own that METRICS.md does not tell of.
+// documented fails the test if a replica shows a metric of its own that METRICS.md does not tell
+// of.
 func (s *system) documented(shown map[string]float64) {
 	s.t.Helper()
 	page, err := os.ReadFile("../deploy/METRICS.md")

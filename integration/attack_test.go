@@ -16,7 +16,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// What people try who may not decide, in each decision mode. bob may: he is an approver, and in review mode robert in Teleport.
+// What people try who may not decide, in each decision mode. bob may: he is an approver, and in
+// review mode robert in Teleport.
 
 // attack is one attempt to get a request decided that ought not to be.
 type attack struct {
@@ -107,7 +108,8 @@ func TestNobodyDecidesWhoMayNot(t *testing.T) {
 						require.Contains(t, strings.Join(s.activity(id), "\n"), "refuse: ", name)
 					}
 				}
-				// Webhooks that claim an approver's move: unsigned, signed with another secret, and signed rightly but sent again and again.
+				// Webhooks that claim an approver's move: unsigned, signed with another secret, and
+				// signed rightly but sent again and again.
 				ids["by webhooks alone"] = s.request(by("carol@example.com"))
 				lie := h.claim(s.issueIn(ids["by webhooks alone"], "Pending"), time.Now())
 				for signature, code := range map[string]int{

@@ -23,7 +23,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// check, as an operator runs it: each precondition that is broken has a line of its own, with the remedy.
+// check, as an operator runs it: each precondition that is broken has a line of its own, with the
+// remedy.
 
 const (
 	cloud      = jirasim.Cloud
@@ -34,7 +35,8 @@ const (
 type broken struct {
 	on  on
 	env []string
-	// more breaks what a system has beside its configuration, and returns further changes of the environment.
+	// more breaks what a system has beside its configuration, and returns further changes of the
+	// environment.
 	more func(t *testing.T, s *system) []string
 
 	check     string
@@ -93,7 +95,8 @@ func TestCheckNamesEachBrokenPreconditionAndItsRemedy(t *testing.T) {
 	}
 }
 
-// lineOf is the line of a check in what check prints for people. Two groups have one called "clock" or "version": the second counts as PostgreSQL's.
+// lineOf is the line of a check in what check prints for people. Two groups have one called "clock"
+// or "version": the second counts as PostgreSQL's.
 func lineOf(check, text string) string {
 	group, short, named := strings.Cut(check, ".")
 	if !named {

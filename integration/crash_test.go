@@ -29,7 +29,8 @@ type write struct {
 	call string
 }
 
-// scribe notes who writes what. Each replica reaches Jira at an address of its own, and Teleport as a user of its own.
+// scribe notes who writes what. Each replica reaches Jira at an address of its own, and Teleport as
+// a user of its own.
 type scribe struct {
 	mu     sync.Mutex
 	writes []write
@@ -68,7 +69,8 @@ func (n *scribe) tell(onNext func(write)) {
 	n.onNext = onNext
 }
 
-// newScribe is a system whose writes are noted, for replicas that are started with the environment of asReplica.
+// newScribe is a system whose writes are noted, for replicas that are started with the environment
+// of asReplica.
 func newScribe(t *testing.T, d jirasim.Deployment) (*system, *scribe) {
 	t.Helper()
 	n := &scribe{hosts: make(map[string]string)}
@@ -115,8 +117,9 @@ func (s *system) number(databaseURL, query string, args ...any) (n int) {
 	return n
 }
 
-// waitingToMake counts requests that were about to get their issue when their replica ended, before a moment, and whose next leader cannot find one. It
-// makes another when the search index has surely had its time, which is longer than a test.
+// waitingToMake counts requests that were about to get their issue when their replica ended, before
+// a moment, and whose next leader cannot find one. It makes another when the search index has
+// surely had its time, which is longer than a test.
 func (s *system) waitingToMake(ids []string, before time.Time) int {
 	s.t.Helper()
 	var without []string
@@ -129,7 +132,8 @@ func (s *system) waitingToMake(ids []string, before time.Time) int {
 		"SELECT count(*) FROM links WHERE request_id = ANY($1) AND begun = 'create' AND begun_at < $2 AND issue_id IS NULL", without, before)
 }
 
-// eachGetsItsIssue waits until each request has one issue under Pending that Teleport knows of, and tells how many wait to be made.
+// eachGetsItsIssue waits until each request has one issue under Pending that Teleport knows of, and
+// tells how many wait to be made.
 func (s *system) eachGetsItsIssue(d jirasim.Deployment, ids []string, faultsEnded time.Time) (waiting int) {
 	s.t.Helper()
 	complete := func(id string) bool {
@@ -162,7 +166,8 @@ func TestReplicasKilledAtRandomMomentsMakeOneIssueForEachRequest(t *testing.T) {
 		add("1")
 		var ids []string
 		for n := range kills {
-			// The leader is killed around the arrival of one of its writes: before it takes effect, amid that, or when the answer is on its way.
+			// The leader is killed around the arrival of one of its writes: before it takes effect,
+			// amid that, or when the answer is on its way.
 			struck, left := make(chan string, 1), 1+random.IntN(3*each)
 			notes.tell(func(w write) {
 				if left--; left == 0 {
@@ -274,7 +279,8 @@ func TestALostDatabaseIsRebuiltAndNothingIsDoneTwice(t *testing.T) {
 	})
 }
 
-// leftover is a request that was settled, and that Teleport has forgotten when the database is lost. Only its issue tells how it ended.
+// leftover is a request that was settled, and that Teleport has forgotten when the database is
+// lost. Only its issue tells how it ended.
 type leftover struct {
 	status string // to which bob moved the issue while the agent ran
 	then   string // and to which while it was down, if anywhere
@@ -318,7 +324,8 @@ func (s *system) requestsThatAreForgotten() map[string]string {
 	return ids
 }
 
-// forgets lets Teleport forget requests, while people go on. It returns an issue that mallory made by hand and moved.
+// forgets lets Teleport forget requests, while people go on. It returns an issue that mallory made
+// by hand and moved.
 func (s *system) forgets(ids map[string]string) jirasim.Issue {
 	s.t.Helper()
 	for name, c := range whatIsLeft() {

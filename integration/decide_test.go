@@ -15,7 +15,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// Who may decide, in each decision mode: the person who moved the issue, whom the policy admits, and in review mode whom Teleport admits.
+// Who may decide, in each decision mode: the person who moved the issue, whom the policy admits,
+// and in review mode whom Teleport admits.
 
 // jiraID is what identifies a user of jirasim.Example to Teleport's trait.
 func jiraID(d jirasim.Deployment, user string) string {
@@ -25,8 +26,8 @@ func jiraID(d jirasim.Deployment, user string) string {
 	return map[string]string{"alice": "JIRAUSER10101", "bob": "JIRAUSER10102", "mallory": "JIRAUSER10103"}[user]
 }
 
-// reviewing is a Teleport that takes reviews on behalf of users, with the users robert (bob in Jira) and malory (mallory), who may review, and trudy
-// (alice), who may not.
+// reviewing is a Teleport that takes reviews on behalf of users, with the users robert (bob in
+// Jira) and malory (mallory), who may review, and trudy (alice), who may not.
 func reviewing(t *testing.T, d jirasim.Deployment, changes ...string) *system {
 	t.Helper()
 	role := teleportsim.PluginRoleWithReview()
@@ -55,7 +56,8 @@ func (s *system) reviews(id string) []string {
 	return all
 }
 
-// putBack waits until a move of the request's issue was answered by a comment with this text and the issue is back under Pending.
+// putBack waits until a move of the request's issue was answered by a comment with this text and
+// the issue is back under Pending.
 func (s *system) putBack(id, says string) {
 	s.t.Helper()
 	_, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool {

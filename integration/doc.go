@@ -1,5 +1,7 @@
-// Package integration holds the end-to-end tests: the built binary against simulators that speak the real protocols, and a real PostgreSQL.
+// Package integration holds the end-to-end tests: the built binary against simulators that speak
+// the real protocols, and a real PostgreSQL.
 //
-// The simulators are packages of their own, used by the demo as well: jirasim (Jira's REST API), teleportsim (Teleport's Auth Service),
-// pgtest (a throwaway PostgreSQL) and replica (the agent as a process). None is linked into the agent.
+// The simulators are packages of their own, used by the demo as well: jirasim (Jira's REST API),
+// teleportsim (Teleport's Auth Service), pgtest (a throwaway PostgreSQL) and replica (the agent as
+// a process). None is linked into the agent.
 package integration

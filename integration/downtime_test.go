@@ -192,7 +192,8 @@ func (s *system) requestWith(edit func(*teleportsim.Request)) string {
 	return s.request(edit)
 }
 
-// becomes waits until the request's issue shows the end of a story; Teleport's part of it comes before that.
+// becomes waits until the request's issue shows the end of a story; Teleport's part of it comes
+// before that.
 func (s *system) becomes(id string, want story) {
 	s.t.Helper()
 	_, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool {
@@ -208,7 +209,8 @@ type outage struct {
 	begin func(*stage) (end func())
 	// noticed is the line of its log by which a leader tells of it.
 	noticed []string
-	// sent: a create may reach Jira without an answer. Its issue is then looked for, which takes longer than a test, before another is made.
+	// sent: a create may reach Jira without an answer. Its issue is then looked for, which takes
+	// longer than a test, before another is made.
 	sent bool
 }
 

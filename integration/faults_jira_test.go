@@ -19,7 +19,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// Jira in trouble while the agent works: it sets limits, its index lags, it refuses one issue, and issues vanish or change.
+// Jira in trouble while the agent works: it sets limits, its index lags, it refuses one issue, and
+// issues vanish or change.
 
 // leading is running, and returns the replica as well.
 func leading(t *testing.T, o on, changes ...string) (*system, *replica.Replica) {
@@ -42,7 +43,8 @@ func (s *system) refused(r *replica.Replica) jirasim.Call {
 // onItsWay is how long after a call began another may begin that does not know its answer yet.
 const onItsWay = 100 * time.Millisecond
 
-// next is the first call after another, and not on its way together with that, that matches; it must have come.
+// next is the first call after another, and not on its way together with that, that matches; it
+// must have come.
 func (s *system) next(after jirasim.Call, match func(jirasim.Call) bool) jirasim.Call {
 	s.t.Helper()
 	var later []jirasim.Call
@@ -323,7 +325,8 @@ func TestAFieldThatWasEmptiedOrSwappedIsPutBackAndConfusesNobody(t *testing.T) {
 		s.polls(d, 2)
 		for id, status := range map[string]string{approved: "Approved", denied: "Denied", emptied: "Approved"} {
 			got := s.story(id)
-			// Whether the agent met the one issue while it held the other's ID, and said so there, is a matter of chance.
+			// Whether the agent met the one issue while it held the other's ID, and said so there,
+			// is a matter of chance.
 			got.Marks = slices.DeleteFunc(got.Marks, func(mark string) bool { return strings.HasPrefix(mark, "stray:") })
 			require.Equal(t, story{
 				State: state(status), Verdicts: byBob(state(status)),

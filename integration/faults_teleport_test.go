@@ -10,7 +10,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// Teleport in trouble while the agent works: its calls fail, hang and lose their answers, and its watch tells nothing or breaks.
+// Teleport in trouble while the agent works: its calls fail, hang and lose their answers, and its
+// watch tells nothing or breaks.
 
 // teleportCalls are all calls that the agent makes of Teleport.
 func teleportCalls() []string {

@@ -13,7 +13,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// Faults of single calls: whichever call goes wrong, and however, a request lives its whole life once.
+// Faults of single calls: whichever call goes wrong, and however, a request lives its whole life
+// once.
 
 // often lets sweeps take part in what a test lasts.
 const often = "SYNC_SWEEP_SCHEDULE=@every 2s"
@@ -38,7 +39,8 @@ func (s *system) review(id string) {
 
 func twice(r *teleportsim.Request) { r.Approvals = 2 }
 
-// lives takes a new request through a whole life. happened, if not nil, is waited for before anybody decides.
+// lives takes a new request through a whole life. happened, if not nil, is waited for before
+// anybody decides.
 func (s *system) lives(happened <-chan struct{}) (id string) {
 	s.t.Helper()
 	id = s.request(twice)
@@ -83,7 +85,8 @@ func (s *system) strike(c jiraCall, effect jirasim.Effect) (struck <-chan struct
 type jiraCall struct {
 	route string
 	when  func(*http.Request) bool
-	// early: the agent calls so while a request is pending, whatever people do; else in the course of the whole life.
+	// early: the agent calls so while a request is pending, whatever people do; else in the course
+	// of the whole life.
 	early bool
 	// create: without an answer it takes longer than a test until the agent may do it again.
 	create bool

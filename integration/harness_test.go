@@ -20,7 +20,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// patience bounds every wait of a test. It is far above what the slowest step takes, since it only ends a test that has failed.
+// patience bounds every wait of a test. It is far above what the slowest step takes, since it only
+// ends a test that has failed.
 const patience = 90 * time.Second
 
 // field is the custom field with the request ID in jirasim.Example.
@@ -67,7 +68,8 @@ type on struct {
 	teleport   teleportsim.Config
 }
 
-// newSystem starts both sides and an empty database, and configures replicas for tight polls. No replica is started.
+// newSystem starts both sides and an empty database, and configures replicas for tight polls. No
+// replica is started.
 func newSystem(t *testing.T, o on) *system {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -111,7 +113,8 @@ func newSystem(t *testing.T, o on) *system {
 	return s
 }
 
-// environ is the environment of a replica: env with changes, each "NAME=value"; "NAME" alone takes one away.
+// environ is the environment of a replica: env with changes, each "NAME=value"; "NAME" alone takes
+// one away.
 func (s *system) environ(changes ...string) []string {
 	env := make(map[string]string, len(s.env))
 	for name, value := range s.env {
@@ -229,7 +232,8 @@ func (s *system) stateIs(id string, state types.RequestState) {
 	require.NoError(s.t, err, "request %s is %s, not %s", id, s.teleport.State(id), state)
 }
 
-// resolvedInPluginData waits until the agent's last word about a request is written: nothing is left to do then.
+// resolvedInPluginData waits until the agent's last word about a request is written: nothing is
+// left to do then.
 func (s *system) settled(id, resolution string) {
 	s.t.Helper()
 	err := s.teleport.Wait(s.ctx, func(t *teleportsim.Server) bool { return t.PluginData(id)["jira"]["resolution"] == resolution })
@@ -276,7 +280,8 @@ func searchRoute(d jirasim.Deployment) string {
 	return "POST search"
 }
 
-// polls lets the agent poll so many times more: what it would still do about what it has seen, it has begun by then.
+// polls lets the agent poll so many times more: what it would still do about what it has seen, it
+// has begun by then.
 func (s *system) polls(d jirasim.Deployment, n int) {
 	s.t.Helper()
 	s.calls(searchRoute(d), n)

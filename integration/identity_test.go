@@ -28,7 +28,8 @@ func (s *system) renew(path string, lifetime time.Duration) {
 	require.NoError(s.t, s.teleport.WriteIdentity(path, teleportsim.IdentityOptions{Lifetime: lifetime}))
 }
 
-// renewBySymlink writes another identity to a file of its own and lets the agent's path lead there, as Kubernetes does.
+// renewBySymlink writes another identity to a file of its own and lets the agent's path lead there,
+// as Kubernetes does.
 func (s *system) renewBySymlink() {
 	s.t.Helper()
 	dir := s.t.TempDir()
@@ -37,7 +38,8 @@ func (s *system) renewBySymlink() {
 	require.NoError(s.t, os.Rename(filepath.Join(dir, "link"), s.identity))
 }
 
-// tear leaves the first half of the identity file, as a reader may find it while it is written in place.
+// tear leaves the first half of the identity file, as a reader may find it while it is written in
+// place.
 func (s *system) tear() {
 	s.t.Helper()
 	whole, err := os.ReadFile(s.identity)
@@ -61,8 +63,8 @@ func approved() story {
 	}
 }
 
-// areApprovedOnce waits until requests that bob has approved are settled, and checks that each thing was done once, and
-// nothing else in all of Jira and Teleport.
+// areApprovedOnce waits until requests that bob has approved are settled, and checks that each
+// thing was done once, and nothing else in all of Jira and Teleport.
 func (s *system) areApprovedOnce(ids []string) {
 	s.t.Helper()
 	for _, id := range ids {
@@ -131,7 +133,8 @@ func TestAnIdentityIsRenewedOnDiskWhileWorkGoesOn(t *testing.T) {
 func TestWhenTheIdentityIsNoLongerAcceptedWorkGoesOnWithTheNextOne(t *testing.T) {
 	t.Parallel()
 	s := running(t, on{deployment: jirasim.Cloud, jira: unlimited})
-	// When it happens, the first have been decided, the second wait for a person, the third for their issues.
+	// When it happens, the first have been decided, the second wait for a person, the third for
+	// their issues.
 	ids := s.requests(6)
 	s.approveInJira(ids)
 	second := s.requests(6)

@@ -94,7 +94,8 @@ func TestTheReasonIsTheMoversOwn(t *testing.T) {
 // refusal is a move that does not count.
 type refusal struct {
 	requester string
-	// author and to are the move, as the history has it. force makes it past the workflow, as automation does.
+	// author and to are the move, as the history has it. force makes it past the workflow,
+	// as automation does.
 	author, to string
 	force      bool
 	why        string
@@ -109,7 +110,8 @@ var refusals = map[string]refusal{
 	"to Expired":                {requester: "carol@example.com", author: "bob", to: "Expired", why: "still pending in Teleport"},
 }
 
-// onCloud are the moves that only Cloud can tell from those of people: Data Center's accounts have no type.
+// onCloud are the moves that only Cloud can tell from those of people: Data Center's accounts have
+// no type.
 var onCloud = map[string]refusal{
 	"by an app":     {requester: "carol@example.com", author: "automation", to: "Approved", why: "by an app or an automation rule"},
 	"past workflow": {requester: "carol@example.com", author: "automation", to: "Denied", force: true, why: "by an app or an automation rule"},

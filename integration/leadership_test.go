@@ -22,7 +22,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// Two replicas, whatever ends the leadership of the first: never two act, the other goes on, and nothing is done twice.
+// Two replicas, whatever ends the leadership of the first: never two act, the other goes on, and
+// nothing is done twice.
 
 // direction of traffic between a replica and PostgreSQL.
 type direction int
@@ -32,7 +33,8 @@ const (
 	toReplica
 )
 
-// gate is the network between one replica and PostgreSQL. What is cut gets stuck, the ends of connections included.
+// gate is the network between one replica and PostgreSQL. What is cut gets stuck, the ends of
+// connections included.
 type gate struct {
 	listener net.Listener
 
@@ -158,7 +160,8 @@ func (g *gate) close() {
 	}
 }
 
-// contest is a system with two replicas: a leads and reaches PostgreSQL through a gate, b stands by.
+// contest is a system with two replicas: a leads and reaches PostgreSQL through a gate, b stands
+// by.
 type contest struct {
 	*system
 	*scribe
@@ -218,8 +221,8 @@ func (c *contest) reigns() (all []reign) {
 	return all
 }
 
-// requireOneActedAtATime holds each write against the reigns: from the moment at which another replica leads, a former leader
-// writes nothing.
+// requireOneActedAtATime holds each write against the reigns: from the moment at which another
+// replica leads, a former leader writes nothing.
 func (c *contest) requireOneActedAtATime() {
 	c.t.Helper()
 	reigns := c.reigns()
@@ -258,7 +261,8 @@ func (c *contest) nextLeader(seen int) (next *replica.Replica, line replica.Line
 	}
 }
 
-// requireDoneOnce waits for the end of requests that bob approved in Jira, and for that of all work, and looks what came of each.
+// requireDoneOnce waits for the end of requests that bob approved in Jira, and for that of all
+// work, and looks what came of each.
 func (c *contest) requireDoneOnce(ids []string) {
 	c.t.Helper()
 	for _, id := range ids {
@@ -282,7 +286,8 @@ const (
 	heartbeat = testLease * 3 / 10  // from one to the next
 	standby   = testLease * 3 / 10  // the longest between two questions for the lock
 	settling  = testLease * 11 / 10 // until the winner works
-	// slack is for a machine with more to do than it can. It tells a hand-over that is late from one that never comes.
+	// slack is for a machine with more to do than it can. It tells a hand-over that is late from
+	// one that never comes.
 	slack = 12 * time.Second
 )
 
@@ -318,7 +323,8 @@ func endsOfReigns() map[string]endOfReign {
 		"cut off, one way":        {bound: lockTime + heartbeat + standby + settling, begin: cut(toServer)},
 		"cut off, the other way":  {bound: lockTime + heartbeat + standby + settling, begin: cut(toReplica)},
 		"session terminated":      {bound: standby + settling, begin: func(c *contest) func() { c.terminate(); return nothing }},
-		// The next term waits for the open transactions of this one, which PostgreSQL ends as it does silent sessions.
+		// The next term waits for the open transactions of this one, which PostgreSQL ends as it
+		// does silent sessions.
 		"cut off, then its session terminated": {bound: lockTime + heartbeat + standby + settling, begin: func(c *contest) func() {
 			heal := c.gate.cut(toServer, toReplica)
 			c.terminate()
@@ -360,7 +366,8 @@ func TestWhateverEndsALeadershipAnotherFollowsAndTheyNeverActTogether(t *testing
 				require.Greater(t, without, testLease, "the leader before may have believed for a whole lease that it led")
 			}
 
-			// The new leader works while the old one is still away, and goes on when that is back and stands by.
+			// The new leader works while the old one is still away, and goes on when that is back
+			// and stands by.
 			more := c.requests(2)
 			c.approveInJira(more)
 			c.settled(more[0], "approved")
@@ -376,8 +383,9 @@ func TestWhateverEndsALeadershipAnotherFollowsAndTheyNeverActTogether(t *testing
 	}
 }
 
-// takesPart waits until a replica is in the election again, after its first so many lines. On a busy machine the other may have lost the lead meanwhile, and
-// then this one does not stand by first.
+// takesPart waits until a replica is in the election again, after its first so many lines. On a
+// busy machine the other may have lost the lead meanwhile, and then this one does not stand by
+// first.
 func (c *contest) takesPart(r *replica.Replica, after int) {
 	c.t.Helper()
 	seen := 0
@@ -392,7 +400,8 @@ func TestALeaderThatLostOnlyItsLockStopsBeforeTheNextOneActs(t *testing.T) {
 	t.Parallel()
 	c := newContest(t, 2*testLease, false)
 	seen := len(c.a.Lines())
-	// It learns nothing of the end of its session, and can do everything else until its lease has ended.
+	// It learns nothing of the end of its session, and can do everything else until its lease has
+	// ended.
 	heal := c.gate.cutElection()
 	c.terminate()
 	ids := c.requests(60)
@@ -461,8 +470,9 @@ func TestALeaderFrozenAmidACallDoesNothingMoreWhenItWakes(t *testing.T) {
 	}
 }
 
-// TestALeaderFrozenBeforeItsWritesMakesNoneWhenItWakes freezes a leader while it waits for the answers after which it would write. They are there when it
-// wakes, before anything has told it that another leads: only its own clock tells.
+// TestALeaderFrozenBeforeItsWritesMakesNoneWhenItWakes freezes a leader while it waits for the
+// answers after which it would write. They are there when it wakes, before anything has told it
+// that another leads: only its own clock tells.
 func TestALeaderFrozenBeforeItsWritesMakesNoneWhenItWakes(t *testing.T) {
 	t.Parallel()
 	const atOnce = 16 // as many requests as it works on

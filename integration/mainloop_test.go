@@ -21,10 +21,11 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// The main loop: a request becomes an issue, and keeps agreeing with it however many there are and however late Jira's index is.
+// The main loop: a request becomes an issue, and keeps agreeing with it however many there are and
+// however late Jira's index is.
 
-// running is a system with one replica that leads. It polls every second also while nothing is pending, so that "nothing more
-// happens" is soon shown.
+// running is a system with one replica that leads. It polls every second also while nothing is
+// pending, so that "nothing more happens" is soon shown.
 func running(t *testing.T, o on, changes ...string) *system {
 	t.Helper()
 	s := newSystem(t, o)
@@ -48,7 +49,8 @@ func (s *system) issueOf(id string) jirasim.Issue {
 	return issues[0]
 }
 
-// moves are the changes of an issue's status, oldest first: "bob: Pending → Approved". Nobody is named where Jira does not tell.
+// moves are the changes of an issue's status, oldest first: "bob: Pending → Approved". Nobody is
+// named where Jira does not tell.
 func moves(i jirasim.Issue) []string {
 	var all []string
 	for _, change := range i.History {
@@ -61,8 +63,9 @@ func moves(i jirasim.Issue) []string {
 	return all
 }
 
-// marks are the keys that the agent's comments carry, oldest first: "review:bob@example.com", "resolution:approved". Of the
-// key of a refusal only the kind is given: the rest is the id of a history entry.
+// marks are the keys that the agent's comments carry, oldest first: "review:bob@example.com",
+// "resolution:approved". Of the key of a refusal only the kind is given: the rest is the id of a
+// history entry.
 func marks(t *testing.T, i jirasim.Issue) []string {
 	t.Helper()
 	var all []string
@@ -144,8 +147,8 @@ func TestAPendingRequestGetsOneIssueWithEverythingAnApproverNeeds(t *testing.T) 
 	})
 }
 
-// hostile are lines that Jira's wiki renderer would give a meaning to: markup, links, mentions, macros, entities.
-// https://jira.atlassian.com/secure/WikiRendererHelpAction.jspa
+// hostile are lines that Jira's wiki renderer would give a meaning to: markup, links, mentions,
+// macros, entities. https://jira.atlassian.com/secure/WikiRendererHelpAction.jspa
 var hostile = []string{
 	"*bold* _slanted_ -struck- {color:red}red{color} {noformat}", "[~accountid:712020:bob] [~bob] @bob", "see OPS-1",
 	"[harmless|https://evil.example/] https://evil.example/ www.evil.example", "!https://evil.example/x.png!", "h1. Approved", "bq. quote",
@@ -154,7 +157,8 @@ var hostile = []string{
 
 var (
 	reference = regexp.MustCompile(`&#[0-9]+;`)
-	// meaning is what could mean something to the renderer, in a line whose character references are taken out.
+	// meaning is what could mean something to the renderer, in a line whose character references
+	// are taken out.
 	meaning = regexp.MustCompile(strings.Join([]string{
 		"[][*^~+{}|<>()`\\\\]", `--`, `\?\?`, `![^ ]`, `&[#\pL]`, // anywhere
 		`(^|[^\pL\pN])[_@]`, `[_@]([^\pL\pN]|$)`, `(^|[^\pL\pN ])-`, ` -[^ ]`, `-([^\pL\pN ]|$)`, // but within a word

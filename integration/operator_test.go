@@ -19,7 +19,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// An operator's commands, as an operator runs them: the built binary beside the replicas, with their environment.
+// An operator's commands, as an operator runs them: the built binary beside the replicas, with
+// their environment.
 
 // ran is how a command ended.
 type ran struct {
@@ -68,7 +69,8 @@ func (s *system) answers(args ...string) map[string]any {
 	return answer
 }
 
-// parkedBy makes Jira refuse to create issues for good, and returns a request that is parked by that and how to mend it.
+// parkedBy makes Jira refuse to create issues for good, and returns a request that is parked by
+// that and how to mend it.
 func (s *system) parkedBy(r *replica.Replica, message string) (id string, mend func()) {
 	s.t.Helper()
 	refusal, err := json.Marshal(map[string]any{"errorMessages": []string{}, "errors": map[string]string{"customfield_10077": message}})
@@ -372,7 +374,8 @@ func TestEachClusterOfAProjectIsToldOfAlone(t *testing.T) {
 	require.NotContains(t, text, theirs)
 	require.Equal(t, 1, second.command("queue", "retry", theirs).code)
 
-	// Where the credentials cannot be read, nothing else can be meant while one cluster alone has an agent.
+	// Where the credentials cannot be read, nothing else can be meant while one cluster alone has
+	// an agent.
 	r := second.commandWith([]string{"TELEPORT_IDENTITY_FILE=/etc/passwd"}, "status")
 	require.Zero(t, r.code, r.errors)
 	require.Contains(t, r.out, "Teleport cluster example.teleport.sh")

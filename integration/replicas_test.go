@@ -18,7 +18,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// Several replicas: one acts, the others stand by, and whoever takes over goes on from what is recorded.
+// Several replicas: one acts, the others stand by, and whoever takes over goes on from what is
+// recorded.
 
 // story is what became of a request, on both sides: each thing as often as it was done.
 type story struct {
@@ -91,11 +92,12 @@ func TestOfTwoReplicasOneActs(t *testing.T) {
 	})
 }
 
-// crash is a moment at which a leader is killed: answers are held back until it works on as many requests as it can, and every one of them
-// has had the same effect that the leader never hears of.
+// crash is a moment at which a leader is killed: answers are held back until it works on as many
+// requests as it can, and every one of them has had the same effect that the leader never hears of.
 type crash struct {
 	decided bool // people have moved the issues by then
-	// hold holds back the answers to one kind of call from now on, and held waits until so many have had their effect.
+	// hold holds back the answers to one kind of call from now on, and held waits until so many
+	// have had their effect.
 	hold func(*system)
 	held func(s *system, ids []string, effects int) error
 }
@@ -228,7 +230,8 @@ func (s *system) stops(r *replica.Replica, signal os.Signal) {
 	require.Zero(s.t, code)
 }
 
-// promptly is for a replica's environment: the race detector otherwise waits for a second at each end, for races that are only then seen.
+// promptly is for a replica's environment: the race detector otherwise waits for a second at each
+// end, for races that are only then seen.
 const promptly = "GORACE=atexit_sleep_ms=0"
 
 func TestOnASignalTheLeaderStopsCleanlyAndHandsOver(t *testing.T) {

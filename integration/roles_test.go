@@ -18,8 +18,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// shippedRole reads a role of deploy/teleport as Teleport would. Fields that a role does not have fail the test, but for one that the client module is
-// too old for.
+// shippedRole reads a role of deploy/teleport as Teleport would. Fields that a role does not have
+// fail the test, but for one that the client module is too old for.
 func shippedRole(t *testing.T, mode string) teleportsim.Role {
 	t.Helper()
 	file, err := os.ReadFile("../deploy/teleport/role-" + mode + ".yaml")
@@ -120,8 +120,9 @@ func TestTheShippedRolesAreEnough(t *testing.T) {
 	}
 }
 
-// TestTheShippedRolesHoldNothingToSpare takes each right away in turn, and sees Teleport refuse a call. In state mode the right to update requests covers that to
-// update plugin data, which is there as in the role that Teleport documents.
+// TestTheShippedRolesHoldNothingToSpare takes each right away in turn, and sees Teleport refuse a
+// call. In state mode the right to update requests covers that to update plugin data, which is
+// there as in the role that Teleport documents.
 func TestTheShippedRolesHoldNothingToSpare(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"state", "review", "notify"} {

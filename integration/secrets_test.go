@@ -39,7 +39,8 @@ func (c secrets) stayOutOf(t *testing.T, out string) {
 	}
 }
 
-// distinct gives the agent credentials that can be recognised, and returns every form in which they are written or sent.
+// distinct gives the agent credentials that can be recognised, and returns every form in which they
+// are written or sent.
 func (s *system) distinct() secrets {
 	s.t.Helper()
 	s.jira.SetCredentials(
@@ -66,7 +67,8 @@ func (s *system) distinct() secrets {
 	}
 }
 
-// secondLineOfKey is a line of the private key in an identity file. The first one begins alike in all keys.
+// secondLineOfKey is a line of the private key in an identity file. The first one begins alike in
+// all keys.
 func secondLineOfKey(t *testing.T, identity []byte) string {
 	t.Helper()
 	lines := strings.Split(string(identity), "\n")

@@ -27,7 +27,8 @@ func TestCommentsAreHiddenFromTheCustomersOfAServiceDesk(t *testing.T) {
 	})
 }
 
-// An issue can be moved to a service desk after the agent commented on it, and be commented on there.
+// An issue can be moved to a service desk after the agent commented on it, and be commented on
+// there.
 func TestCommentsAreHiddenFromCustomersWhereverTheIssueGoes(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
 		s := running(t, on{deployment: d})
@@ -44,7 +45,8 @@ func TestCommentsAreHiddenFromCustomersWhereverTheIssueGoes(t *testing.T) {
 	})
 }
 
-// requireInternal fails if a customer could see anything that the agent wrote. What people write is public unless they say otherwise.
+// requireInternal fails if a customer could see anything that the agent wrote. What people write is
+// public unless they say otherwise.
 func requireInternal(t *testing.T, issue jirasim.Issue) {
 	t.Helper()
 	for _, c := range issue.Comments {

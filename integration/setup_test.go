@@ -16,7 +16,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// setup, as a new operator uses it: from a fresh Jira project and an empty Teleport to a request that is approved, by what check and setup print.
+// setup, as a new operator uses it: from a fresh Jira project and an empty Teleport to a request
+// that is approved, by what check and setup print.
 
 // fresh is a project as Jira's templates make it: without the field, with a workflow of one status.
 func fresh(d jirasim.Deployment, administers bool) on {

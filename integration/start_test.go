@@ -38,7 +38,8 @@ func command(t *testing.T, env []string, args ...string) (code int, stdout, stde
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
-// named are the variables that the problems on standard error name, one per line and each with an example of a right value.
+// named are the variables that the problems on standard error name, one per line and each with an
+// example of a right value.
 func named(t *testing.T, stderr string) []string {
 	t.Helper()
 	var names []string
@@ -50,7 +51,8 @@ func named(t *testing.T, stderr string) []string {
 	return names
 }
 
-// sample is what the command configure prints: the variables in its order, and the value that each line gives.
+// sample is what the command configure prints: the variables in its order, and the value that each
+// line gives.
 func sample(t *testing.T) (variables []string, values map[string]string) {
 	t.Helper()
 	code, stdout, stderr := command(t, nil, "configure")
@@ -190,7 +192,8 @@ func TestTheSampleConfigurationWithItsGapsFilledStartsTheAgent(t *testing.T) {
 	require.NotContains(t, a.Log(), `"level":"warn"`)
 }
 
-// officialFile is a configuration of Teleport's own Jira plugin, as `teleport-jira configure` writes it and its operators complete it:
+// officialFile is a configuration of Teleport's own Jira plugin, as `teleport-jira configure`
+// writes it and its operators complete it:
 // https://goteleport.com/docs/identity-governance/access-request-plugins/ssh-approval-jira/
 func (s *system) officialFile() string {
 	s.t.Helper()

@@ -17,8 +17,10 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// former is a system in which Teleport's own Jira plugin was at work, with its configuration file. What it writes where, and in which order, is in
-// https://github.com/gravitational/teleport/blob/master/integrations/access/jira/app.go and client.go.
+// former is a system in which Teleport's own Jira plugin was at work, with its configuration file.
+// What it writes where, and in which order, is in
+// https://github.com/gravitational/teleport/blob/master/integrations/access/jira/app.go and
+// client.go.
 type former struct {
 	*system
 	config string
@@ -186,7 +188,8 @@ func TestTheAgentTakesOverFromTeleportsOwnPlugin(t *testing.T) {
 		before := len(f.jira.Issues())
 		r := f.starts()
 
-		// A lost request, and one whose issue was never made, get theirs; what there is stays and gets the field.
+		// A lost request, and one whose issue was never made, get theirs; what there is stays and
+		// gets the field.
 		for _, id := range []string{l.unknown, l.unmade, l.unlinked, l.open, l.reviewed} {
 			f.issueIn(id, "Pending")
 		}

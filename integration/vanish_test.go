@@ -13,9 +13,11 @@ import (
 	"teleport-jira-agent/integration/replica"
 )
 
-// Issues that go into the archive and come back, and issues that are given another type: what the agent says of each, and what it does.
+// Issues that go into the archive and come back, and issues that are given another type: what the
+// agent says of each, and what it does.
 
-// activity of a request, in order, each line as "action: outcome"; of what observers saw, the side in place of the action.
+// activity of a request, in order, each line as "action: outcome"; of what observers saw, the side
+// in place of the action.
 func (s *system) activity(id string) []string {
 	s.t.Helper()
 	conn, err := pgx.Connect(s.ctx, s.database)
@@ -29,7 +31,8 @@ func (s *system) activity(id string) []string {
 	return lines
 }
 
-// tells waits until the activity of a request has a line. What observers see is logged just before it is committed.
+// tells waits until the activity of a request has a line. What observers see is logged just before
+// it is committed.
 func (s *system) tells(id, line string) {
 	s.t.Helper()
 	for {
@@ -48,13 +51,15 @@ func (s *system) tells(id, line string) {
 	}
 }
 
-// quiet waits until polls have confirmed what the agent itself did last, so that what it then sees is only what a test does.
+// quiet waits until polls have confirmed what the agent itself did last, so that what it then sees
+// is only what a test does.
 func (s *system) quiet(d jirasim.Deployment) {
 	s.t.Helper()
 	s.polls(d, 6)
 }
 
-// parked waits until the agent gives a request up until something changes, after the first n lines of its log, for a reason with these words, and returns it.
+// parked waits until the agent gives a request up until something changes, after the first n lines
+// of its log, for a reason with these words, and returns it.
 func (s *system) parked(r *replica.Replica, n int, id, words string) (reason string) {
 	s.t.Helper()
 	seen := 0
@@ -142,7 +147,8 @@ func TestAChangeThatJiraRefusesTellsThatTheIssueIsArchived(t *testing.T) {
 		s.tells(id, "read: jira: work on issue "+issue.Key+": "+archivedWhilePending)
 		require.Equal(t, 1, s.jira.CallCount("POST issue/{issue}/comment"), "Jira has refused it once")
 
-		// A person who does something with the issue after it was restored is seen by the next poll.
+		// A person who does something with the issue after it was restored is seen by the next
+		// poll.
 		require.NoError(t, s.jira.Restore(issue.ID, "bob"))
 		require.NoError(t, s.jira.Move(issue.ID, "bob", "Approved"))
 		s.settled(id, "approved")
@@ -173,7 +179,8 @@ func TestAnIssueOfAnotherTypeDecidesAllTheSame(t *testing.T) {
 			State: state("Approved"), Verdicts: byBob(state("Approved")), Moves: []string{placed, "bob: Pending → Approved"},
 			Marks: []string{"resolution:approved"},
 		}, s.story(moved))
-		// A status that came with the type was decided by nobody, for Jira maps many issues at once like this.
+		// A status that came with the type was decided by nobody, for Jira maps many issues at once
+		// like this.
 		s.typeIs(r, mapped, other.ID, "Bug", "Denied")
 		s.putBack(mapped, "the same change was of its issuetype")
 		s.untouched(mapped)

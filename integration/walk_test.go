@@ -19,7 +19,8 @@ var (
 	granted  = jirasim.Status{ID: "10313", Name: "Granted", Category: "done"}
 )
 
-// flow is a Jira whose workflow begins in a status and has these arrows alone; statuses are added to those of the example.
+// flow is a Jira whose workflow begins in a status and has these arrows alone; statuses are added
+// to those of the example.
 func flow(initial string, arrows map[string][]string, statuses ...jirasim.Status) func(*jirasim.Config) {
 	return func(c *jirasim.Config) {
 		c.Statuses, c.Initial, c.Transitions = append(c.Statuses, statuses...), initial, nil

@@ -17,7 +17,8 @@ import (
 	"teleport-jira-agent/integration/replica"
 )
 
-// Webhook mode: the schedules are so slow that no poll and no sweep comes while a test runs, but those at the start of a term.
+// Webhook mode: the schedules are so slow that no poll and no sweep comes while a test runs, but
+// those at the start of a term.
 
 // hook is what a system's webhooks have in common.
 type hook struct {

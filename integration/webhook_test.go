@@ -16,7 +16,8 @@ import (
 	"teleport-jira-agent/integration/replica"
 )
 
-// unheard is less than the time between two looks at hints that nobody tells the leader of: what takes that long was not told.
+// unheard is less than the time between two looks at hints that nobody tells the leader of: what
+// takes that long was not told.
 const unheard = 20 * time.Second
 
 func TestAWebhookMakesAMoveVisibleWithoutAPoll(t *testing.T) {
@@ -82,7 +83,8 @@ func TestTheAgentsOwnChangesAreNoNewsToIt(t *testing.T) {
 	})
 }
 
-// TestNoWebhookDecidesAnything sends what somebody might who knows the address, the secret, or an old webhook.
+// TestNoWebhookDecidesAnything sends what somebody might who knows the address, the secret, or an
+// old webhook.
 func TestNoWebhookDecidesAnything(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
 		s := newSystem(t, on{deployment: d, jira: unlimited})

@@ -5,16 +5,18 @@ import (
 	"strings"
 )
 
-// Known is what was looked up about the person who moved an issue, beside what the issue's history says. What the policy does not ask for
-// is not looked up, and empty.
+// Known is what was looked up about the person who moved an issue, beside what the issue's history
+// says. What the policy does not ask for is not looked up, and empty.
 type Known struct {
 	// Groups are the names and the ids of the Jira groups that the person is in.
 	Groups []string
 	// GroupsHidden: the agent's account may not see who is in which group.
 	GroupsHidden bool
-	// Requester is the request's user in Teleport; zero where that cannot be read, or is no stored user.
+	// Requester is the request's user in Teleport; zero where that cannot be read, or is no stored
+	// user.
 	Requester User
-	// Users are the Teleport users who the person is, by trait or, where that is allowed, by e-mail address.
+	// Users are the Teleport users who the person is, by trait or, where that is allowed, by e-mail
+	// address.
 	Users []User
 	// UsersHidden: the agent's identity may not read users.
 	UsersHidden bool
@@ -29,7 +31,8 @@ const (
 	refusedUnmapped  = "unmapped"  // nobody, or not exactly one user, in Teleport (ModeReview)
 )
 
-// Admit says whether the person behind a verdict may decide the request, in ModeReview also as whom. A refusal stays one.
+// Admit says whether the person behind a verdict may decide the request, in ModeReview also as
+// whom. A refusal stays one.
 func (p Policy) Admit(l Link, v Verdict, k Known) Verdict {
 	if v.Decision == nil {
 		return v
@@ -95,8 +98,9 @@ func (p Policy) approves(author Person, groups []string) bool {
 
 func isAddress(who string) bool { return strings.Contains(who, "@") }
 
-// isRequester tells whether the person is the requester, and whether that is certain. Two visible e-mail addresses settle it, and what Teleport's own
-// users say; all else is a likeness, on which same leans to the safe side: "alice" and alice@example.com are taken for one person.
+// isRequester tells whether the person is the requester, and whether that is certain. Two visible
+// e-mail addresses settle it, and what Teleport's own users say; all else is a likeness, on which
+// same leans to the safe side: "alice" and alice@example.com are taken for one person.
 func isRequester(user string, p Person, k Known) (same, certain bool) {
 	told := len(k.Requester.JiraIDs) > 0 || len(k.Users) == 1
 	if slices.ContainsFunc(k.Requester.JiraIDs, p.Is) || len(k.Users) == 1 && k.Users[0].Name == user {

@@ -14,7 +14,8 @@ func admitted(t *testing.T, p Policy, l Link, d Detail, k Known) Verdict {
 	return p.Admit(l, v, k)
 }
 
-// facet is one value of one thing that a verdict depends on, and the reason for which it alone is refused.
+// facet is one value of one thing that a verdict depends on, and the reason for which it alone is
+// refused.
 type facet[T any] struct {
 	name   string
 	edit   func(*T)
@@ -34,8 +35,9 @@ func (j judged) by(edit func(*Person)) judged {
 	return j
 }
 
-// TestAVerdictIsRefusedForTheFirstOfItsObjections tries every combination of what the history says, then of what is known about the person. Each
-// combination is refused for the first facet that objects, in the order of the lists, and admitted when none does.
+// TestAVerdictIsRefusedForTheFirstOfItsObjections tries every combination of what the history says,
+// then of what is known about the person. Each combination is refused for the first facet that
+// objects, in the order of the lists, and admitted when none does.
 func TestAVerdictIsRefusedForTheFirstOfItsObjections(t *testing.T) {
 	t.Parallel()
 	type f = facet[judged]

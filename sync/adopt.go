@@ -15,20 +15,24 @@ import (
 )
 
 const (
-	// searchGrace is how long after an uncertain create an issue may still be missing from Jira's search index. Atlassian
-	// speaks of seconds to minutes; a Data Center node counts as unhealthy when its index is some minutes behind. It is
-	// waited for only where the keys that Jira has given out since cannot all be looked at.
+	// searchGrace is how long after an uncertain create an issue may still be missing from Jira's
+	// search index. Atlassian speaks of seconds to minutes; a Data Center node counts as unhealthy
+	// when its index is some minutes behind. It is waited for only where the keys that Jira has
+	// given out since cannot all be looked at.
 	// https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile/
 	searchGrace = 5 * time.Minute
-	// createLate is how long after its call was sent, or after Jira answers again, a create may still be under way in Jira.
+	// createLate is how long after its call was sent, or after Jira answers again, a create may
+	// still be under way in Jira.
 	createLate = 35 * time.Second
-	// lostTime is after what time a create that another process began may have been held up in a Jira that was down.
+	// lostTime is after what time a create that another process began may have been held up in a
+	// Jira that was down.
 	lostTime = 2 * time.Minute
 )
 
-// find looks for the issue that an unfinished create, Teleport's own plugin, or the agent before the database was lost, may have made: in the plugin
-// data, then by search. What a search shows counts only if the agent's own account created it and its property agrees, for anybody can type an ID
-// into a field.
+// find looks for the issue that an unfinished create, Teleport's own plugin, or the agent before
+// the database was lost, may have made: in the plugin data, then by search. What a search shows
+// counts only if the agent's own account created it and its property agrees, for anybody can type
+// an ID into a field.
 func (w *worker) find(ctx context.Context) error {
 	data, err := w.Cluster.Linked(ctx, w.link.RequestID)
 	if err != nil {
@@ -44,7 +48,8 @@ func (w *worker) find(ctx context.Context) error {
 	case !data.Claimed && OutcomeOf(w.link) == OutcomePending && w.DryRun:
 		return w.create(ctx) // says so, and leaves the mark: somebody else may claim it next
 	case !data.Claimed && !w.link.Gone:
-		// The claim comes before the create, and Teleport keeps it longer than the request: there was none.
+		// The claim comes before the create, and Teleport keeps it longer than the request: there
+		// was none.
 		w.link.Begun = ""
 		return nil
 	}
@@ -80,9 +85,9 @@ func (w *worker) find(ctx context.Context) error {
 	return nil
 }
 
-// mayStillCome is how long to wait before another look for an issue that none has shown; zero: there is none. Began is
-// the first look by this process since Jira answers; sure tells whether the look went through all keys that Jira has given
-// out since the create.
+// mayStillCome is how long to wait before another look for an issue that none has shown; zero:
+// there is none. Began is the first look by this process since Jira answers; sure tells whether the
+// look went through all keys that Jira has given out since the create.
 func (w *worker) mayStillCome(data PluginData, looked look, sure bool) time.Duration {
 	now := time.Now()
 	from, grace := w.begunAt(data), createLate
@@ -129,7 +134,8 @@ func (l *looks) begin(requestID string, now time.Time) look {
 	return known
 }
 
-// failed notes that Jira did not answer a look: what it has under way may take its time from when it answers again.
+// failed notes that Jira did not answer a look: what it has under way may take its time from when
+// it answers again.
 func (l *looks) failed(requestID string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -142,9 +148,10 @@ func (l *looks) end(requestID string) {
 	delete(l.open, requestID)
 }
 
-// searchMade looks for the issues that the agent's account made for the request: by the keys that Jira has given out since
-// the create, past the search index, and by the field, or by what Teleport's own plugin leaves, which has no field. sure
-// tells whether an issue that there was by then cannot have been missed.
+// searchMade looks for the issues that the agent's account made for the request: by the keys that
+// Jira has given out since the create, past the search index, and by the field, or by what
+// Teleport's own plugin leaves, which has no field. sure tells whether an issue that there was by
+// then cannot have been missed.
 func (w *worker) searchMade(ctx context.Context, data PluginData) (issues []Issue, sure bool, err error) {
 	issues, sure, err = w.trace(ctx, data)
 	if err != nil || len(issues) > 0 && sure {
@@ -158,8 +165,8 @@ func (w *worker) searchMade(ctx context.Context, data PluginData) (issues []Issu
 	return slices.DeleteFunc(issues, func(i Issue) bool { return !w.madeFor(i) }), sure, err
 }
 
-// trace looks through the keys that Jira has given out since the create was begun, or since the request was claimed by
-// an agent whose database was lost.
+// trace looks through the keys that Jira has given out since the create was begun, or since the
+// request was claimed by an agent whose database was lost.
 func (w *worker) trace(ctx context.Context, data PluginData) (issues []Issue, sure bool, err error) {
 	own := data.Mark != "" && data.Mark == w.link.Mark && !w.link.BegunAt.IsZero()
 	after := data.After
@@ -179,12 +186,13 @@ func (w *worker) trace(ctx context.Context, data PluginData) (issues []Issue, su
 	return slices.DeleteFunc(issues, func(i Issue) bool { return !w.madeFor(i) }), sure, err
 }
 
-// traceable is up to what age a create is looked for by its key where none is known that was given out before. What is
-// older every search shows.
+// traceable is up to what age a create is looked for by its key where none is known that was given
+// out before. What is older every search shows.
 const traceable = time.Hour
 
-// begunAt is when the create that was never finished began, or somewhat later. Teleport's own plugin makes an issue as soon as it hears of the request,
-// be it new or only reviewed, or never: https://github.com/gravitational/teleport/blob/master/integrations/access/jira/app.go
+// begunAt is when the create that was never finished began, or somewhat later. Teleport's own
+// plugin makes an issue as soon as it hears of the request, be it new or only reviewed, or never:
+// https://github.com/gravitational/teleport/blob/master/integrations/access/jira/app.go
 func (w *worker) begunAt(data PluginData) time.Time {
 	const late = time.Minute
 	told := w.link.Request.Created
@@ -218,7 +226,8 @@ func (w *worker) reclaim(ctx context.Context) error {
 // madeFor reports whether the agent made the issue for this request.
 func (w *worker) madeFor(i Issue) bool { return i.ByAgent && i.Property == w.link.RequestID }
 
-// adopt binds the issue that the plugin data names. One that Jira does not show is gone, and no other is made.
+// adopt binds the issue that the plugin data names. One that Jira does not show is gone, and no
+// other is made.
 func (w *worker) adopt(ctx context.Context, data PluginData) error {
 	detail, err := w.Tracker.Read(ctx, data.Issue.ID)
 	switch {
@@ -243,7 +252,8 @@ func (w *worker) adopt(ctx context.Context, data PluginData) error {
 	return w.bind(ctx, detail, data)
 }
 
-// adoptGone binds an issue that the plugin data names and that Jira no longer has. No other is made.
+// adoptGone binds an issue that the plugin data names and that Jira no longer has. No other is
+// made.
 func (w *worker) adoptGone(ctx context.Context, ref IssueRef) error {
 	c, why, err := w.askForIssue(ctx, ref.ID)
 	switch {
@@ -256,8 +266,8 @@ func (w *worker) adoptGone(ctx context.Context, ref IssueRef) error {
 	return inDoubt("jira", "confirm that issue "+ref.Key+" is gone", c, why, &w.link.IssueDoubt)
 }
 
-// leaveTo leaves the request to the agent whose issue it is, in a project that is not this agent's. Nothing is said on
-// that issue.
+// leaveTo leaves the request to the agent whose issue it is, in a project that is not this agent's.
+// Nothing is said on that issue.
 func (w *worker) leaveTo(other Issue) error {
 	w.log.Warn("request left to another agent: its issue is in a project that this agent does not serve",
 		zap.String("issue_key", other.Key), zap.String("project", w.Policy.Project))
@@ -276,8 +286,9 @@ func projectOf(key string) string {
 	return key[:max(i, 0)]
 }
 
-// selectOwnIssue is the oldest of the issues that the agent made for the request, but one that it has closed as made twice only if there is no other; nil if there is none.
-// One that is older than the request was made for another, and somebody has since put this one's ID into it: what was
+// selectOwnIssue is the oldest of the issues that the agent made for the request, but one that it
+// has closed as made twice only if there is no other; nil if there is none. One that is older than
+// the request was made for another, and somebody has since put this one's ID into it: what was
 // decided about the other must not count for this one.
 func (w *worker) selectOwnIssue(ctx context.Context, oldestFirst []Issue, data PluginData) (first *Detail, err error) {
 	for _, issue := range oldestFirst {
@@ -297,9 +308,9 @@ func (w *worker) selectOwnIssue(ctx context.Context, oldestFirst []Issue, data P
 	return first, nil
 }
 
-// olderThan reports whether an issue was made before the request. Its key tells, where the claim of the request says
-// after which one it was made. Else the clocks of both sides do, unless Teleport's is known to be ahead: it was moved
-// before the request was made.
+// olderThan reports whether an issue was made before the request. Its key tells, where the claim of
+// the request says after which one it was made. Else the clocks of both sides do, unless Teleport's
+// is known to be ahead: it was moved before the request was made.
 func olderThan(r Request, d Detail, data PluginData) bool {
 	if data.After != "" && projectOf(data.After) == projectOf(d.Issue.Key) {
 		return numberOf(d.Issue.Key) <= numberOf(data.After)
@@ -319,9 +330,11 @@ func numberOf(key string) int {
 // refusedUnlinked: a move made before the issue was known to be the request's.
 const refusedUnlinked = "unlinked"
 
-// revertEarlyMove puts back an issue that was decided before it was found, of a request that Teleport's own plugin claimed and for which it names no issue. There
-// may never have been one, as the requester may have seen to, who can then write the ID into the issue of another request made meanwhile: what was
-// decided about that one must not count for this one. The plugin heeds no such move either. It is found again, under Pending.
+// revertEarlyMove puts back an issue that was decided before it was found, of a request that
+// Teleport's own plugin claimed and for which it names no issue. There may never have been one, as
+// the requester may have seen to, who can then write the ID into the issue of another request made
+// meanwhile: what was decided about that one must not count for this one. The plugin heeds no such
+// move either. It is found again, under Pending.
 func (w *worker) revertEarlyMove(ctx context.Context, d Detail, data PluginData) (reverted bool, err error) {
 	shown, known := w.Policy.Meaning(d.Issue.Status)
 	if data.Mark != "" || OutcomeOf(w.link) != OutcomePending || !known || shown == OutcomePending {
@@ -369,10 +382,12 @@ func (w *worker) bind(ctx context.Context, detail Detail, data PluginData) error
 	return w.recall(ctx, detail, data)
 }
 
-// recall gives a row that was lost its outcome back. Where Teleport has forgotten the request, the agent's own closing comment is what
-// is left of it, or the resolution in the plugin data: whoever moved the issue, and be it the agent's account, proves nothing. Without either the
-// request ended undecided. An outcome that was told and shown before is settled: nothing about it is done again, and the issue is put back only
-// as that of any settled row is; but one that holds no request's ID is given it first.
+// recall gives a row that was lost its outcome back. Where Teleport has forgotten the request, the
+// agent's own closing comment is what is left of it, or the resolution in the plugin data: whoever
+// moved the issue, and be it the agent's account, proves nothing. Without either the request ended
+// undecided. An outcome that was told and shown before is settled: nothing about it is done again,
+// and the issue is put back only as that of any settled row is; but one that holds no request's ID
+// is given it first.
 func (w *worker) recall(ctx context.Context, detail Detail, data PluginData) error {
 	told, resolution := toldOutcome(detail.Comments), data.Resolution
 	if state := RequestState(cmp.Or(told, resolution)); w.link.Gone && isDecision(state) && !w.link.Request.State.Resolved() {
@@ -387,7 +402,8 @@ func (w *worker) recall(ctx context.Context, detail Detail, data PluginData) err
 	switch recorded := resolution == outcome; {
 	case told == outcome && (recorded || w.link.Gone) && slices.ContainsFunc(detail.Moves, shown):
 	case recorded && !detail.Issue.ByAgent && w.Policy.Shows(detail.Issue.Status, outcome):
-		// Teleport's own plugin did it, under another account than this one, so that its comments prove nothing.
+		// Teleport's own plugin did it, under another account than this one, so that its comments
+		// prove nothing.
 		w.link.Commented = append(w.link.Commented, resolutionKey(w.link, outcome))
 		for _, r := range w.link.Request.Reviews {
 			w.link.Commented = append(w.link.Commented, reviewKey(r))
@@ -408,7 +424,8 @@ func isDecision(s RequestState) bool {
 	return s == StateApproved || s == StateDenied || s == StatePromoted
 }
 
-// toldOutcome is the outcome that the agent's newest closing comment tells, unless that was taken back; empty without one.
+// toldOutcome is the outcome that the agent's newest closing comment tells, unless that was taken
+// back; empty without one.
 func toldOutcome(newestFirst []Comment) Outcome {
 	for _, c := range newestFirst {
 		key := cmp.Or(c.Key, officialClosing(c))

@@ -11,8 +11,9 @@ import (
 // errArchived: Jira shows the issue by its id and lets nobody change it.
 var errArchived = errors.New("the issue is archived")
 
-// planArchived is the plan for an issue that is archived. Teleport's side is done; on the issue nothing can be, by nobody, and no other is made. The
-// row is parked until somebody restores it, which a sweep sees. A verdict given before it was archived counts.
+// planArchived is the plan for an issue that is archived. Teleport's side is done; on the issue
+// nothing can be, by nobody, and no other is made. The row is parked until somebody restores it,
+// which a sweep sees. A verdict given before it was archived counts.
 func planArchived(l Link, p Policy, target Outcome) []Action {
 	say := Action{Kind: ActRead, Cause: "the issue is archived"}
 	shown, known := p.Meaning(l.Issue.Status)
@@ -34,8 +35,8 @@ func planArchived(l Link, p Policy, target Outcome) []Action {
 	return append(plan, say)
 }
 
-// read reads the issue by id, and says what is to be done about one that is archived. Where the issue itself does not tell that it no longer is, a
-// sweep does.
+// read reads the issue by id, and says what is to be done about one that is archived. Where the
+// issue itself does not tell that it no longer is, a sweep does.
 func (w *worker) read(ctx context.Context) error {
 	detail, err := w.readIssue(ctx)
 	if err != nil {
@@ -52,8 +53,9 @@ func (w *worker) read(ctx context.Context) error {
 	return &Error{Side: "jira", Op: "work on issue " + w.link.Bound.Key, Permanent: true, Err: fmt.Errorf("%w: %s", errArchived, remedy)}
 }
 
-// suspectArchive finds out, when Jira has refused a change of the issue, whether that is because it is archived. If so the plan says what follows; if
-// that cannot be learned now, the change is tried again soon. With which status Jira refuses is not documented.
+// suspectArchive finds out, when Jira has refused a change of the issue, whether that is because it
+// is archived. If so the plan says what follows; if that cannot be learned now, the change is tried
+// again soon. With which status Jira refuses is not documented.
 func (w *worker) suspectArchive(ctx context.Context, k Kind, refused error) error {
 	e := asError(refused)
 	mayBe := e.Side == "jira" && e.Scope == ScopeRequest && (e.Permanent || errors.Is(refused, ErrNotFound))

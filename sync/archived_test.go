@@ -67,7 +67,8 @@ func TestMergeIssueKeepsWhatIsKnownOfTheArchive(t *testing.T) {
 	}
 }
 
-// parkedFor requires that the row is parked for a reason, and that it was said once in its activity.
+// parkedFor requires that the row is parked for a reason, and that it was said once in its
+// activity.
 func (w *world) parkedFor(id, reason string) {
 	w.t.Helper()
 	row := w.store.row(id)

@@ -8,7 +8,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// withMemory is inWorld with a tracker that remembers how issues move, after one request has shown it.
+// withMemory is inWorld with a tracker that remembers how issues move, after one request has shown
+// it.
 func withMemory(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	remember := func(w *world) { w.tracker.memory = &memMemory{known: make(map[string]bool)} }

@@ -44,7 +44,8 @@ func (w *worker) comment(ctx context.Context, key, body string) error {
 	return nil
 }
 
-// noteComments records the comments by the agent's account that were seen on the issue: its own, and those of Teleport's own plugin.
+// noteComments records the comments by the agent's account that were seen on the issue: its own,
+// and those of Teleport's own plugin.
 func (w *worker) noteComments(comments []Comment) {
 	for _, c := range comments {
 		key := cmp.Or(c.Key, officialClosing(c), officialReview(c, w.link.Request.Reviews))
@@ -60,8 +61,8 @@ func (w *worker) noteComments(comments []Comment) {
 	}
 }
 
-// officialClosing is the key of the closing comment that Teleport's own plugin makes with this text, and leaves unmarked; empty if it is none, or if
-// somebody else has written what it says now.
+// officialClosing is the key of the closing comment that Teleport's own plugin makes with this
+// text, and leaves unmarked; empty if it is none, or if somebody else has written what it says now.
 // https://github.com/gravitational/teleport/blob/master/integrations/access/jira/client.go
 func officialClosing(c Comment) string {
 	first, _, _ := strings.Cut(c.Body, "\n")
@@ -86,7 +87,8 @@ func officialReview(c Comment, reviews []Review) string {
 	return ""
 }
 
-// carries finds a comment of the agent by its text, for where Jira does not return comment properties.
+// carries finds a comment of the agent by its text, for where Jira does not return comment
+// properties.
 func carries(comments []Comment, key, body string) bool {
 	for _, c := range comments {
 		if c.Author.Agent && (c.Key == "" || c.Key == key) && strings.Join(strings.Fields(c.Body), " ") == strings.Join(strings.Fields(body), " ") {
@@ -96,8 +98,9 @@ func carries(comments []Comment, key, body string) bool {
 	return false
 }
 
-// answer tells another issue that holds the request's ID which one is the request's, once, and that moves of it decide nothing. One that the
-// agent itself made twice is closed. An archived one cannot be told, and decides nothing either.
+// answer tells another issue that holds the request's ID which one is the request's, once, and that
+// moves of it decide nothing. One that the agent itself made twice is closed. An archived one
+// cannot be told, and decides nothing either.
 func (w *worker) answer(ctx context.Context, id string) error {
 	detail, err := w.Tracker.Read(ctx, id)
 	switch {

@@ -16,8 +16,8 @@ const (
 	refusedByTeleport = "rejected"    // Teleport does not take the decision
 )
 
-// judge takes an issue whose status disagrees with Teleport: from a fresh read of its history it learns who moved it, and either brings
-// the decision to Teleport or puts the issue back.
+// judge takes an issue whose status disagrees with Teleport: from a fresh read of its history it
+// learns who moved it, and either brings the decision to Teleport or puts the issue back.
 func (w *worker) judge(ctx context.Context) error {
 	target := OutcomeOf(w.link)
 	detail, err := w.reread(ctx)
@@ -59,7 +59,8 @@ func (w *worker) knowStatuses(ctx context.Context) error {
 	return nil
 }
 
-// reread is the issue as it was read immediately before, unless the row knows better by now, or else reads it now.
+// reread is the issue as it was read immediately before, unless the row knows better by now, or
+// else reads it now.
 func (w *worker) reread(ctx context.Context) (Detail, error) {
 	d := w.fresh
 	w.fresh = nil
@@ -69,8 +70,9 @@ func (w *worker) reread(ctx context.Context) (Detail, error) {
 	return w.readIssue(ctx)
 }
 
-// decide brings a person's verdict to Teleport, which has no precondition on the call: the request is read immediately before, and must
-// be pending and not past its expiry, and Teleport's plugin data must name the issue.
+// decide brings a person's verdict to Teleport, which has no precondition on the call: the request
+// is read immediately before, and must be pending and not past its expiry, and Teleport's plugin
+// data must name the issue.
 func (w *worker) decide(ctx context.Context, v Verdict) error {
 	named, err := w.issueInTeleport(ctx)
 	if err != nil || w.link.Gone {
@@ -99,7 +101,8 @@ func (w *worker) decide(ctx context.Context, v Verdict) error {
 	return w.setState(ctx, v)
 }
 
-// issueInTeleport is the issue that Teleport's plugin data names for the request. Where it names none yet, it is made to name the row's.
+// issueInTeleport is the issue that Teleport's plugin data names for the request. Where it names
+// none yet, it is made to name the row's.
 func (w *worker) issueInTeleport(ctx context.Context) (IssueRef, error) {
 	data, err := w.Cluster.Linked(ctx, w.link.RequestID)
 	if err != nil || data.Issue.ID != "" {
@@ -130,8 +133,9 @@ func (w *worker) setState(ctx context.Context, v Verdict) error {
 	return w.observeRequest(ctx, after)
 }
 
-// review submits the verdict as the review of the person's user in Teleport, unless that is there already: Teleport takes one per user. What Teleport
-// itself refuses is said on the issue. A request that is still pending afterwards waits for the next reviewer.
+// review submits the verdict as the review of the person's user in Teleport, unless that is there
+// already: Teleport takes one per user. What Teleport itself refuses is said on the issue. A
+// request that is still pending afterwards waits for the next reviewer.
 func (w *worker) review(ctx context.Context, v Verdict) error {
 	d := *v.Decision
 	if earlier, ok := w.link.Request.reviewBy(d.Author); ok {
@@ -211,8 +215,10 @@ func (w *worker) refuse(ctx context.Context, v Verdict) error {
 	})
 }
 
-// putBack brings the issue from a status back to where it belongs. The comment goes first: a workflow may have no way back, and after the move nothing
-// would remember that a comment is owed. told is called once, when the issue carries the comment; what it returns is recorded together with that.
+// putBack brings the issue from a status back to where it belongs. The comment goes first: a
+// workflow may have no way back, and after the move nothing would remember that a comment is owed.
+// told is called once, when the issue carries the comment; what it returns is recorded together
+// with that.
 func (w *worker) putBack(ctx context.Context, key, text string, from Status, told func() Activity) error {
 	first := !w.link.HasComment(key)
 	if err := w.comment(ctx, key, text); err != nil {

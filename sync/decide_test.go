@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// inReviewMode is a world in which verdicts become reviews by robert (bob) and eva (eve), and the requester's user is known too.
+// inReviewMode is a world in which verdicts become reviews by robert (bob) and eva (eve), and the
+// requester's user is known too.
 func inReviewMode(t *testing.T, prepare func(w *world), test func(t *testing.T, w *world)) {
 	t.Helper()
 	inWorldWith(t, func(w *world) {

@@ -10,39 +10,42 @@ import (
 	"go.uber.org/zap"
 )
 
-// A side's word is an observation, not a conclusion. One that contradicts all that was known before (a list without the
-// request that was there, "not found", a clock past a deadline) makes what is believed *suspected*. Then a second,
-// different question is asked. Only when both answers agree is anything concluded; and a conclusion is suspected in turn
-// when the side says otherwise.
+// A side's word is an observation, not a conclusion. One that contradicts all that was known before
+// (a list without the request that was there, "not found", a clock past a deadline) makes what is
+// believed *suspected*. Then a second, different question is asked. Only when both answers agree is
+// anything concluded; and a conclusion is suspected in turn when the side says otherwise.
 //
 //	            one word against it                  a second, different question confirms it
 //	believed ────────────────────────▶ suspected ──────────────────────────────────────────────▶ the contrary is believed
 //	    ▲                                  │  │
 //	    └──── the second answer denies ────┘  └─ it cannot be asked: told to the operator, nothing changes
 //
-// What a row believes of its request is Link.Gone, of its issue Work.IssueGone. SuspectRequest and SuspectIssue say that
-// a word against that was heard; RequestDoubt and IssueDoubt since when all answers agree on it.
+// What a row believes of its request is Link.Gone, of its issue Work.IssueGone. SuspectRequest and
+// SuspectIssue say that a word against that was heard; RequestDoubt and IssueDoubt since when all
+// answers agree on it.
 
 var (
-	// ErrUnconfirmed means that one answer of a side contradicts what was known before, and no other confirms it.
+	// ErrUnconfirmed means that one answer of a side contradicts what was known before, and no
+	// other confirms it.
 	ErrUnconfirmed = errors.New("not confirmed")
 	// errAskAgain means that all answers agree, and that it is too early to believe them.
 	errAskAgain = errors.New("to be confirmed by asking again")
 )
 
 const (
-	// requestDoubt is how long Teleport has to say that a request has ended, where no watch told of its deletion. Lists
-	// trail by a second or so.
+	// requestDoubt is how long Teleport has to say that a request has ended, where no watch told of
+	// its deletion. Lists trail by a second or so.
 	requestDoubt = 3 * time.Second
-	// issueDoubt is how long Jira has to say that an issue is not there. A node of a Data Center may lag, and a permission
-	// may be gone for the time in which somebody changes a scheme.
+	// issueDoubt is how long Jira has to say that an issue is not there. A node of a Data Center
+	// may lag, and a permission may be gone for the time in which somebody changes a scheme.
 	issueDoubt = 30 * time.Second
 	// doubtAgain is how often a side is asked again that cannot confirm what it says.
 	doubtAgain = 15 * time.Second
-	// checkEvery is how often Teleport is asked for a request that it holds although it is past its expiry by this
-	// process's clock.
+	// checkEvery is how often Teleport is asked for a request that it holds although it is past its
+	// expiry by this process's clock.
 	checkEvery = time.Minute
-	// expiryGrace is how long after its expiry a request is asked for. Most watches tell of its deletion before.
+	// expiryGrace is how long after its expiry a request is asked for. Most watches tell of its
+	// deletion before.
 	expiryGrace = 2 * time.Second
 )
 
@@ -101,7 +104,8 @@ func (q issueWord) conclude() (c conclusion, why string) {
 	return concludeEnded, ""
 }
 
-// checkRequest finds out whether Teleport still has the request, undecided, and concludes it from no single answer.
+// checkRequest finds out whether Teleport still has the request, undecided, and concludes it from
+// no single answer.
 func (w *worker) checkRequest(ctx context.Context) error {
 	word, err := w.askForRequest(ctx)
 	if err != nil {
@@ -128,7 +132,8 @@ func (w *worker) checkRequest(ctx context.Context) error {
 	return inDoubt("teleport", "confirm that request "+w.link.RequestID+" has ended", c, why, &w.link.RequestDoubt)
 }
 
-// agreed notes since when all answers agree on something, and reports whether that is long enough to believe it.
+// agreed notes since when all answers agree on something, and reports whether that is long enough
+// to believe it.
 func agreed(since *time.Time, enough time.Duration) bool {
 	if since.IsZero() || since.After(time.Now()) {
 		*since = time.Now()
@@ -136,7 +141,8 @@ func agreed(since *time.Time, enough time.Duration) bool {
 	return time.Since(*since) >= enough
 }
 
-// inDoubt is the error of a step that could not conclude anything yet. The next one begins anew unless all answers agree.
+// inDoubt is the error of a step that could not conclude anything yet. The next one begins anew
+// unless all answers agree.
 func inDoubt(side, op string, c conclusion, why string, since *time.Time) error {
 	e := &Error{Side: side, Op: op, RetryAfter: requestDoubt, Err: errAskAgain}
 	if c != concludeEnded {
@@ -146,8 +152,8 @@ func inDoubt(side, op string, c conclusion, why string, since *time.Time) error 
 	return e
 }
 
-// askForRequest asks Teleport the different questions, each only where the answers before leave it open, and records the
-// request if it is found.
+// askForRequest asks Teleport the different questions, each only where the answers before leave it
+// open, and records the request if it is found.
 func (w *worker) askForRequest(ctx context.Context) (word requestWord, err error) {
 	word.deleted = w.deletions.told(w.link.RequestID)
 	r, err := w.Cluster.Request(ctx, w.link.RequestID)
@@ -185,8 +191,8 @@ func (w *worker) askForRequest(ctx context.Context) (word requestWord, err error
 	return word, err
 }
 
-// LookUp reads a request for somebody who asks, and concludes nothing. ok is false when Teleport does not show it; then
-// doubt says why that proves nothing, and is empty where it does.
+// LookUp reads a request for somebody who asks, and concludes nothing. ok is false when Teleport
+// does not show it; then doubt says why that proves nothing, and is empty where it does.
 func LookUp(ctx context.Context, c Cluster, id string) (r Request, ok bool, doubt string, err error) {
 	r, err = c.Request(ctx, id)
 	if !errors.Is(err, ErrNotFound) {
@@ -200,8 +206,8 @@ func LookUp(ctx context.Context, c Cluster, id string) (r Request, ok bool, doub
 	return r, false, doubt, nil
 }
 
-// overdue reports whether the request is past its expiry by this process's clock and by Jira's: one clock alone may be
-// wrong.
+// overdue reports whether the request is past its expiry by this process's clock and by Jira's: one
+// clock alone may be wrong.
 func (w *worker) overdue(ctx context.Context) (bool, error) {
 	if !w.link.Request.PastExpiry(time.Now()) {
 		return false, nil
@@ -210,7 +216,8 @@ func (w *worker) overdue(ctx context.Context) (bool, error) {
 	return w.link.Request.PastExpiry(there), err
 }
 
-// held notes that Teleport has the request, whatever was believed. What was shown of its end is taken back.
+// held notes that Teleport has the request, whatever was believed. What was shown of its end is
+// taken back.
 func (w *worker) held() {
 	w.link.SuspectRequest, w.link.RequestDoubt = false, time.Time{}
 	w.link.CheckedAt = time.Now()
@@ -225,14 +232,16 @@ func (w *worker) held() {
 	}
 }
 
-// suspectRequest makes the next step ask for the request: a call that was refused says that it is not there.
+// suspectRequest makes the next step ask for the request: a call that was refused says that it is
+// not there.
 func (w *worker) suspectRequest() error {
 	w.link.SuspectRequest = true
 	return nil
 }
 
-// vanished is what becomes of a request whose issue a read by id does not show: deleted, archived, out of this account's
-// sight, or just not shown this once. No other issue is made, since this one may come back.
+// vanished is what becomes of a request whose issue a read by id does not show: deleted, archived,
+// out of this account's sight, or just not shown this once. No other issue is made, since this one
+// may come back.
 func (w *worker) vanished(ctx context.Context, notFound error) error {
 	if w.link.IssueGone {
 		w.link.SuspectIssue = false
@@ -277,8 +286,9 @@ func (e *Engine) seesProject(ctx context.Context) (bool, error) {
 	return len(statuses) > 0, err
 }
 
-// issueGone is what is left to do for a request whose issue is gone: a pending one has to be decided in Teleport, and the
-// row is parked. Of a resolved one nothing can be shown any more, until the issue comes back.
+// issueGone is what is left to do for a request whose issue is gone: a pending one has to be
+// decided in Teleport, and the row is parked. Of a resolved one nothing can be shown any more,
+// until the issue comes back.
 func (w *worker) issueGone(notFound error) error {
 	if OutcomeOf(w.link) != OutcomePending {
 		return nil
@@ -300,7 +310,8 @@ func (w *worker) tellDoubt(ctx context.Context, err error) {
 	}
 }
 
-// doubts are the requests of which something cannot be confirmed. While there are any the replica is not ready.
+// doubts are the requests of which something cannot be confirmed. While there are any the replica
+// is not ready.
 type doubts struct {
 	mu   stdsync.Mutex
 	open map[string]doubt
@@ -315,8 +326,8 @@ type doubt struct {
 // tolerated is how long something may be in doubt without a word.
 const tolerated = 2 * doubtAgain
 
-// set notes what is in doubt about a request at now, nil for nothing. changed tells whether that is news for the
-// operator; all is what has been in doubt for a while altogether, nil for nothing.
+// set notes what is in doubt about a request at now, nil for nothing. changed tells whether that is
+// news for the operator; all is what has been in doubt for a while altogether, nil for nothing.
 func (d *doubts) set(requestID string, err error, now time.Time) (changed bool, all error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -353,7 +364,8 @@ type deletions struct {
 	ids map[string]bool
 }
 
-// maxDeletions bounds what is kept, at some 60 bytes each. What is forgotten is asked of Teleport in other ways.
+// maxDeletions bounds what is kept, at some 60 bytes each. What is forgotten is asked of Teleport
+// in other ways.
 const maxDeletions = 100_000
 
 func (d *deletions) note(ids []string) {

@@ -11,11 +11,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// A dry run observes, plans and judges as always, with both sides behind a wrapper that reads and never writes. So it shows what would be done next to
-// whoever does it now: Teleport's own plugin, or people. A write that is already true on its side counts as done. What it cannot show is what only
-// follows from a write that it did not do.
+// A dry run observes, plans and judges as always, with both sides behind a wrapper that reads and
+// never writes. So it shows what would be done next to whoever does it now: Teleport's own plugin,
+// or people. A write that is already true on its side counts as done. What it cannot show is what
+// only follows from a write that it did not do.
 
-// ErrDryRun means that the call would have written, and was not made; Error.Op says what it would have done.
+// ErrDryRun means that the call would have written, and was not made; Error.Op says what it would
+// have done.
 var ErrDryRun = errors.New("not done in a dry run")
 
 // DryRunError begins Work.LastError of a row of which something would have been done.
@@ -105,8 +107,9 @@ func (dryTracker) Comment(_ context.Context, id, _, body string, _ func(context.
 	return notDone("jira", "comment on issue %s: %q", id, body)
 }
 
-// dryStore keeps the cursor to this term. One that is recorded says that Teleport's own plugin has been taken over from, which goes on making issues
-// until it is stopped, seen by a dry run or not: the live start, too, reads both sides as after a loss.
+// dryStore keeps the cursor to this term. One that is recorded says that Teleport's own plugin has
+// been taken over from, which goes on making issues until it is stopped, seen by a dry run or not:
+// the live start, too, reads both sides as after a loss.
 type dryStore struct {
 	Store
 	mu     stdsync.Mutex
@@ -146,8 +149,9 @@ func (w *worker) glance(ctx context.Context) error {
 	return w.observeIssue(ctx, issues[0])
 }
 
-// leaveUndone notes what would have been done. Whoever does the work meanwhile may comment, so that the comments are looked at before the next one is added;
-// whatever else of this run is recorded, or fails, that is not to be forgotten.
+// leaveUndone notes what would have been done. Whoever does the work meanwhile may comment, so that
+// the comments are looked at before the next one is added; whatever else of this run is recorded,
+// or fails, that is not to be forgotten.
 func (w *worker) leaveUndone(what string) {
 	w.undone = append(w.undone, what)
 	if w.link.Begun == "" && w.link.Bound.ID != "" {
@@ -155,8 +159,9 @@ func (w *worker) leaveUndone(what string) {
 	}
 }
 
-// foresee tells what this run of the worker would have done, unless it was told before and has not been otherwise since, and puts off the row. Whoever does the work meanwhile may
-// make the issue, which is looked for then whatever becomes of the request.
+// foresee tells what this run of the worker would have done, unless it was told before and has not
+// been otherwise since, and puts off the row. Whoever does the work meanwhile may make the issue,
+// which is looked for then whatever becomes of the request.
 func (w *worker) foresee(err error) []Activity {
 	what := strings.Join(w.undone, "; ")
 	before := w.told // by an earlier term

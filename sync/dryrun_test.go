@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// readFirst would change something, and look whether it is so already: TestADryRunCountsWhatIsAlreadySo calls them.
+// readFirst would change something, and look whether it is so already:
+// TestADryRunCountsWhatIsAlreadySo calls them.
 var readFirst = []string{"Claim", "Link", "Resolve", "Move", "Drive"}
 
 // reads are the calls that change nothing.
@@ -19,7 +20,8 @@ var reads = []string{
 	"Now", "LastKey", "Trace", "Statuses", "Search", "Issues", "Latest", "Read", "Find", "Inherited", "Groups", "Comments",
 }
 
-// TestADryRunReachesNoWrite holds for methods that are added later, too: one that is no read has to have its own in the wrapper.
+// TestADryRunReachesNoWrite holds for methods that are added later, too: one that is no read has to
+// have its own in the wrapper.
 func TestADryRunReachesNoWrite(t *testing.T) {
 	t.Parallel()
 	for side, wrapper := range map[reflect.Type]reflect.Type{
@@ -31,7 +33,8 @@ func TestADryRunReachesNoWrite(t *testing.T) {
 			}
 			t.Run(method.Name, func(t *testing.T) {
 				t.Parallel()
-				// A wrapper that passes the call on does so through the embedded interface, which a nil one shows.
+				// A wrapper that passes the call on does so through the embedded interface, which a
+				// nil one shows.
 				m := reflect.New(wrapper).Elem().MethodByName(method.Name)
 				args := make([]reflect.Value, m.Type().NumIn())
 				for n := range args {

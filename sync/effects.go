@@ -9,8 +9,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// create makes the request's issue. What is about to happen is recorded before each step, so that a crash or a lost answer leaves a
-// trace: plugin data first (it outlives the database), then the row, then Jira.
+// create makes the request's issue. What is about to happen is recorded before each step, so that a
+// crash or a lost answer leaves a trace: plugin data first (it outlives the database), then the
+// row, then Jira.
 func (w *worker) create(ctx context.Context) error {
 	after, err := w.Tracker.LastKey(ctx)
 	if err != nil {
@@ -23,7 +24,8 @@ func (w *worker) create(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !mine, ref.ID != "":
-		// Somebody was here before, and may not have said which issue came of it: an agent whose database was lost, or Teleport's own plugin.
+		// Somebody was here before, and may not have said which issue came of it: an agent whose
+		// database was lost, or Teleport's own plugin.
 		w.link.Begun, w.link.BegunAt = EffectCreate, time.Now()
 		return nil
 	}
@@ -52,7 +54,8 @@ func (w *worker) create(ctx context.Context) error {
 	return nil
 }
 
-// restore puts the request's ID back into the field of its own issue, without which no search finds it.
+// restore puts the request's ID back into the field of its own issue, without which no search finds
+// it.
 func (w *worker) restore(ctx context.Context) error {
 	if err := w.Tracker.SetRequestID(ctx, w.link.Bound.ID, w.link.RequestID, w.checked); err != nil {
 		return err
@@ -62,9 +65,9 @@ func (w *worker) restore(ctx context.Context) error {
 	return w.observeOwn(ctx, seen)
 }
 
-// observeOwn records what the agent itself just changed. Jira's time of that is not known. One that is made up could outrank a person's next
-// move for good, where Jira keeps times to the second; at worst an index that lags takes the change back until it, or a fresh
-// read, shows it.
+// observeOwn records what the agent itself just changed. Jira's time of that is not known. One that
+// is made up could outrank a person's next move for good, where Jira keeps times to the second; at
+// worst an index that lags takes the change back until it, or a fresh read, shows it.
 func (w *worker) observeOwn(ctx context.Context, i Issue) error {
 	if i.Updated.Before(w.link.Issue.Updated) {
 		i.Updated = w.link.Issue.Updated
@@ -100,14 +103,16 @@ func (w *worker) begin(effect string) func(context.Context) error {
 	}
 }
 
-// checked is the commit callback of an effect that needs no trace, being read afresh before each repeat (Tracker.Drive, too).
+// checked is the commit callback of an effect that needs no trace, being read afresh before each
+// repeat (Tracker.Drive, too).
 func (w *worker) checked(context.Context) error { return w.Lease.Check() }
 
 // checkedStep is checked for a transition of an issue that is not the row's.
 func (w *worker) checkedStep(context.Context, Status) error { return w.Lease.Check() }
 
-// move brings the issue to a status that shows the outcome, wherever it is. One that is to be placed under Pending is moved only from the status
-// that was seen: a person may have moved it on meanwhile.
+// move brings the issue to a status that shows the outcome, wherever it is. One that is to be
+// placed under Pending is moved only from the status that was seen: a person may have moved it on
+// meanwhile.
 func (w *worker) move(ctx context.Context, to Outcome) error {
 	if to == OutcomePending {
 		return w.place(ctx)
@@ -154,8 +159,8 @@ func (w *worker) walk(ctx context.Context, from Status, way Way, to Outcome) err
 	}
 }
 
-// onWay is a commit callback of a transition. One that is not the last is recorded first, so that whoever goes on after
-// a crash knows that the issue is on its way and not where somebody put it.
+// onWay is a commit callback of a transition. One that is not the last is recorded first, so that
+// whoever goes on after a crash knows that the issue is on its way and not where somebody put it.
 func (w *worker) onWay(way Way, to Outcome) func(context.Context, Status) error {
 	return func(ctx context.Context, next Status) error {
 		if err := w.Lease.Check(); err != nil {
@@ -169,8 +174,9 @@ func (w *worker) onWay(way Way, to Outcome) func(context.Context, Status) error 
 	}
 }
 
-// place brings an issue under Pending that has not been there. A poll that shows one there wakes nobody to note it, so an issue that Jira has shown elsewhere
-// may have been there since it was made: its history tells.
+// place brings an issue under Pending that has not been there. A poll that shows one there wakes
+// nobody to note it, so an issue that Jira has shown elsewhere may have been there since it was
+// made: its history tells.
 func (w *worker) place(ctx context.Context) error {
 	if w.fresh != nil || w.link.Issue.Assumed.IsZero() {
 		if _, err := w.reread(ctx); err != nil {
@@ -201,8 +207,9 @@ func (w *worker) observeMoved(ctx context.Context, i Issue) error {
 	return w.observeOwn(ctx, seen)
 }
 
-// settle notes that nothing is left to do. A request that ended without an issue in its row may have one all the same, if
-// Teleport's plugin data names one, or a claim of which the row, being younger, knows nothing.
+// settle notes that nothing is left to do. A request that ended without an issue in its row may
+// have one all the same, if Teleport's plugin data names one, or a claim of which the row, being
+// younger, knows nothing.
 func (w *worker) settle(ctx context.Context) error {
 	if w.link.Bound.ID == "" && !w.link.Dropped && !w.looked {
 		data, err := w.Cluster.Linked(ctx, w.link.RequestID)
@@ -224,13 +231,15 @@ func (w *worker) resolve(ctx context.Context, o Outcome) error {
 	if err := w.Cluster.Resolve(ctx, r.ID, w.link.Bound, string(o), r.ResolveReason, len(r.Reviews)); err != nil {
 		return err
 	}
-	// A row that had settled with another outcome is open again, until Jira has shown the issue where it belongs now.
+	// A row that had settled with another outcome is open again, until Jira has shown the issue
+	// where it belongs now.
 	w.link.Resolved, w.link.SettledAt = o, time.Time{}
 	return nil
 }
 
-// readRequest reads the request and records what Teleport said. ok is false when Teleport does not show it, or has it no
-// longer among those that may be decided: both its backend and its list have to say that it is there.
+// readRequest reads the request and records what Teleport said. ok is false when Teleport does not
+// show it, or has it no longer among those that may be decided: both its backend and its list have
+// to say that it is there.
 func (w *worker) readRequest(ctx context.Context) (ok bool, err error) {
 	r, err := w.Cluster.Request(ctx, w.link.RequestID)
 	if errors.Is(err, ErrNotFound) {
@@ -288,8 +297,8 @@ func (w *worker) readIssue(ctx context.Context) (Detail, error) {
 	return detail, w.issueBack(ctx, detail)
 }
 
-// issueBack goes on with an issue that was taken for gone. While it was, nothing could be shown on it; and one that was
-// adopted so may carry comments of before.
+// issueBack goes on with an issue that was taken for gone. While it was, nothing could be shown on
+// it; and one that was adopted so may carry comments of before.
 func (w *worker) issueBack(ctx context.Context, detail Detail) error {
 	w.log.Info("issue there again", zap.String("issue_key", w.link.Bound.Key))
 	w.link.SettledAt = time.Time{}
@@ -310,7 +319,8 @@ func (w *worker) observeIssue(ctx context.Context, i Issue) error {
 	return nil
 }
 
-// notePlaced remembers that the issue has been seen under Pending: from then on people may move it to statuses that mean nothing here.
+// notePlaced remembers that the issue has been seen under Pending: from then on people may move it
+// to statuses that mean nothing here.
 func (w *worker) notePlaced() {
 	seen := w.link.Issue.Assumed.IsZero() && w.Policy.Shows(w.link.Issue.Status, OutcomePending)
 	w.link.Placed = w.link.Placed || seen

@@ -14,8 +14,8 @@ import (
 // Settings are what the operator configured about the engine.
 type Settings struct {
 	Policy Policy
-	// Poll is when Jira is searched while any request is pending, Idle the same while none is, and Sweep when every open link is
-	// compared with both sides.
+	// Poll is when Jira is searched while any request is pending, Idle the same while none is, and
+	// Sweep when every open link is compared with both sides.
 	Poll, Idle, Sweep cron.Schedule
 	// Lookback is how far a poll reaches behind the cursor.
 	Lookback time.Duration
@@ -27,7 +27,8 @@ type Settings struct {
 	DryRun bool
 }
 
-// Engine keeps both sides in agreement while this replica leads. It is made for one term and run once.
+// Engine keeps both sides in agreement while this replica leads. It is made for one term and run
+// once.
 type Engine struct {
 	Settings
 	Store    Store
@@ -37,8 +38,8 @@ type Engine struct {
 	Health   *Health
 	Observer Observer
 	Log      *zap.Logger
-	// Hinted is told when there may be a new hint in the store, or a row that somebody else made due. Nil is allowed: they are looked for now and
-	// then in any case.
+	// Hinted is told when there may be a new hint in the store, or a row that somebody else made
+	// due. Nil is allowed: they are looked for now and then in any case.
 	Hinted <-chan struct{}
 	// Asked is told when an operator wants both sides compared at once. Nil is allowed.
 	Asked <-chan struct{}
@@ -64,12 +65,13 @@ type Engine struct {
 	requesters *Recent[User] // by user name
 }
 
-// drain is how long running steps may take to finish after the term has ended. What they begin after that is refused by the
-// lease; what they record is fenced by the term.
+// drain is how long running steps may take to finish after the term has ended. What they begin
+// after that is refused by the lease; what they record is fenced by the term.
 const drain = 2 * time.Second
 
-// Run works until ctx ends, which is the end of the term, and returns nil then; or ErrNotLeader when the store says that another
-// term has begun. Failures of Jira, Teleport and PostgreSQL are waited out.
+// Run works until ctx ends, which is the end of the term, and returns nil then; or ErrNotLeader
+// when the store says that another term has begun. Failures of Jira, Teleport and PostgreSQL are
+// waited out.
 func (e *Engine) Run(ctx context.Context) error {
 	e.began = time.Now()
 	e.requesters = NewRecent[User](maxRequesters, requesterAge)
@@ -140,8 +142,8 @@ func (e *Engine) work(ctx context.Context) error {
 	}
 }
 
-// dispatch starts a worker for each due row that there is room for. next is when to look again if nothing else happens;
-// zero is never.
+// dispatch starts a worker for each due row that there is room for. next is when to look again if
+// nothing else happens; zero is never.
 func (e *Engine) dispatch(ctx context.Context, busy map[string]bool, start func(Link)) (next time.Time, err error) {
 	now := time.Now()
 	if until := e.sides.until(); now.Before(until) {
@@ -176,7 +178,8 @@ func (e *Engine) policy() Policy {
 	return p
 }
 
-// condition records how a loop went, and logs when that changes. The store comes last: it may be what does not answer.
+// condition records how a loop went, and logs when that changes. The store comes last: it may be
+// what does not answer.
 func (e *Engine) condition(ctx context.Context, loop string, err error) {
 	if ctx.Err() != nil {
 		return
@@ -191,7 +194,8 @@ func (e *Engine) condition(ctx context.Context, loop string, err error) {
 	e.told.record(ctx, e.Store, loop, err)
 }
 
-// retryAfter is the wait before a loop that failed tries again: a back-off, or what the side asked for if that is longer.
+// retryAfter is the wait before a loop that failed tries again: a back-off, or what the side asked
+// for if that is longer.
 func (e *Engine) retryAfter(err error, failures int) time.Duration {
 	wait := backoff(failures, sideBackoff, maxSideBackoff)
 	if err != nil {
@@ -207,10 +211,12 @@ func (e *Engine) pauseSide(err error) {
 	}
 }
 
-// tellSide is after how many failures in a row it is told that calls to a side fail: one or two pass by themselves.
+// tellSide is after how many failures in a row it is told that calls to a side fail: one or two
+// pass by themselves.
 const tellSide = 3
 
-// sideFailed pauses a side that a worker found in trouble, until the time that it returns, and tells of it if that lasts.
+// sideFailed pauses a side that a worker found in trouble, until the time that it returns, and
+// tells of it if that lasts.
 func (e *Engine) sideFailed(ctx context.Context, failure *Error) time.Time {
 	until, failures := e.sides.failed(failure, time.Now())
 	if failures >= tellSide {
@@ -238,9 +244,10 @@ func notify(wake chan struct{}) {
 	}
 }
 
-// after fires at t, at once for a past t, and never for a zero one. A time that has passed needs no timer: within testing/synctest the goroutine
-// that makes a timer which is already due also fires it, and two that do so at once crash Go 1.26's race detector, since a bubble's timers share
-// one race context (runtime/time.go, unlockAndRun).
+// after fires at t, at once for a past t, and never for a zero one. A time that has passed needs no
+// timer: within testing/synctest the goroutine that makes a timer which is already due also fires
+// it, and two that do so at once crash Go 1.26's race detector, since a bubble's timers share one
+// race context (runtime/time.go, unlockAndRun).
 func after(t time.Time) <-chan time.Time {
 	switch left := time.Until(t); {
 	case t.IsZero():

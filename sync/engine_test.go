@@ -254,7 +254,8 @@ func TestASettledIssueThatIsMovedAwayIsPutBack(t *testing.T) {
 	})
 }
 
-// TestALostAnswerLeadsToNoSecondEffect loses the answer of the first call of each kind that changes something.
+// TestALostAnswerLeadsToNoSecondEffect loses the answer of the first call of each kind that changes
+// something.
 func TestALostAnswerLeadsToNoSecondEffect(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"claim", "create", "link", "move", "comment", "decide", "resolve"} {

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// recordedForm is what the database keeps of a request, with all times in UTC as both adapters give them.
+// recordedForm is what the database keeps of a request, with all times in UTC as both adapters give
+// them.
 func recordedForm(t *testing.T, r Request) string {
 	t.Helper()
 	inUTC(reflect.ValueOf(&r).Elem())
@@ -40,8 +41,9 @@ func inUTC(v reflect.Value) {
 	}
 }
 
-// vary calls try after each smallest change of a value, and puts it back: another text, number or time; a list empty, shorter, longer, and in each of its items.
-// It fails on a type that it does not know how to change, such as that of a field that is new.
+// vary calls try after each smallest change of a value, and puts it back: another text, number or
+// time; a list empty, shorter, longer, and in each of its items. It fails on a type that it does
+// not know how to change, such as that of a field that is new.
 func vary(t *testing.T, path string, v reflect.Value, try func(path string)) {
 	t.Helper()
 	was := reflect.New(v.Type()).Elem()
@@ -114,7 +116,8 @@ func FuzzRequestsAreEqualAsTheirRecordsAre(f *testing.F) {
 	})
 }
 
-// clumsyRequest is one of 256 requests made of the same few values, many of which say the same in another form.
+// clumsyRequest is one of 256 requests made of the same few values, many of which say the same in
+// another form.
 func clumsyRequest(one, two, three, four string, at, until int64, how uint8) Request {
 	chosen := func(bit int) bool { return how>>bit&1 == 1 }
 	// Adapters replace what is no UTF-8 before a request comes here, since no record holds it.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Assess says in words what the policy makes of an issue as it stands, freshly read. It looks up what the policy asks about the person who moved it, and changes
-// nothing.
+// Assess says in words what the policy makes of an issue as it stands, freshly read. It looks up
+// what the policy asks about the person who moved it, and changes nothing.
 func Assess(ctx context.Context, p Policy, c Cluster, t Tracker, l Link, d Detail) (string, error) {
 	status, target := d.Issue.Status, OutcomeOf(l)
 	shown, known := p.Meaning(status)
@@ -95,7 +95,8 @@ type Outlook struct {
 	Steps []Action
 }
 
-// Expect tells what comes next for the request of a row, as far as its facts tell. Retention is how long settled rows are kept.
+// Expect tells what comes next for the request of a row, as far as its facts tell. Retention is how
+// long settled rows are kept.
 func Expect(l Link, p Policy, now time.Time, retention time.Duration) Outlook {
 	o := Outlook{At: l.Due, Steps: Plan(l, p, now)}
 	switch {

@@ -8,11 +8,13 @@ import (
 	"time"
 )
 
-// The two sides and the store in memory, with the rules that matter to the engine. Under testing/synctest their clock is the bubble's.
+// The two sides and the store in memory, with the rules that matter to the engine. Under
+// testing/synctest their clock is the bubble's.
 
 var errLost = errors.New("the answer was lost")
 
-// faults decides what becomes of a call: before makes it fail without an effect, after makes its answer be lost.
+// faults decides what becomes of a call: before makes it fail without an effect, after makes its
+// answer be lost.
 type faults struct {
 	mu     stdsync.Mutex
 	before func(op string) error

@@ -2,12 +2,13 @@ package sync
 
 import "fmt"
 
-// Finding is one precondition of the agent's work as it was found, for `check` and `setup`. It says what is so, and, unless that is as it should be, what
-// to do about it.
+// Finding is one precondition of the agent's work as it was found, for `check` and `setup`. It says
+// what is so, and, unless that is as it should be, what to do about it.
 type Finding struct {
 	// Group is the side that the precondition belongs to: one of the Group constants.
 	Group string `json:"group"`
-	// Check is the precondition's own name, which no other has and no release changes: "jira.field.searchable".
+	// Check is the precondition's own name, which no other has and no release changes:
+	// "jira.field.searchable".
 	Check string `json:"check"`
 	// Condition is how it was found.
 	Condition Condition `json:"condition"`

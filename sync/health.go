@@ -9,17 +9,19 @@ import (
 	"time"
 )
 
-// Observer is told what the engine does, for metrics. Its methods are called from many goroutines and must not block.
+// Observer is told what the engine does, for metrics. Its methods are called from many goroutines
+// and must not block.
 type Observer interface {
 	// Acted: one action was tried.
 	Acted(kind Kind, err error, took time.Duration)
 	// Looped: a whole poll, list or sweep ended.
 	Looped(loop string, err error, took time.Duration)
-	// Watching: Teleport confirmed a watch, which is open from now on; or there is none, because it broke or could not be opened, which is
-	// err, or because the term is over, and err is nil.
+	// Watching: Teleport confirmed a watch, which is open from now on; or there is none, because it
+	// broke or could not be opened, which is err, or because the term is over, and err is nil.
 	Watching(open bool, err error)
-	// Created: a request's issue was made, this long after the request. Told only of requests of this term: for others the time would be
-	// that since a first start on an old cluster, or that in which nobody led, and not the agent's own.
+	// Created: a request's issue was made, this long after the request. Told only of requests of
+	// this term: for others the time would be that since a first start on an old cluster, or that
+	// in which nobody led, and not the agent's own.
 	Created(lag time.Duration)
 	// Decided: a verdict from Jira was set in Teleport, this long after the person's move.
 	Decided(state RequestState, lag time.Duration)
@@ -35,8 +37,9 @@ const (
 	LoopSweep = "sweep"
 	LoopHints = "webhook hints"
 	LoopWork  = "work queue"
-	// LoopRights is whether Teleport lets the agent in, and list all requests. LoopStatuses is whether Jira still has the configured statuses, LoopIndex whether its search index keeps up, and
-	// LoopDoubts whether what a side says of requests can be confirmed.
+	// LoopRights is whether Teleport lets the agent in, and list all requests. LoopStatuses is
+	// whether Jira still has the configured statuses, LoopIndex whether its search index keeps up,
+	// and LoopDoubts whether what a side says of requests can be confirmed.
 	LoopRights   = "teleport rights"
 	LoopStatuses = "jira statuses"
 	LoopIndex    = "jira search index"
@@ -92,8 +95,8 @@ func (h *Health) Problems() []string {
 	return problems
 }
 
-// conditions are what the store was told of each loop in this term. It is told only what is new: whether a loop works changes rarely, and a database
-// with nothing to do is to be left alone.
+// conditions are what the store was told of each loop in this term. It is told only what is new:
+// whether a loop works changes rarely, and a database with nothing to do is to be left alone.
 type conditions struct {
 	mu   stdsync.Mutex
 	told map[string]*toldCondition
@@ -107,9 +110,11 @@ type toldCondition struct {
 }
 
 const (
-	// retellEvery is how often, at most, another reason for the same failure is told: reasons hold details that change each time.
+	// retellEvery is how often, at most, another reason for the same failure is told: reasons hold
+	// details that change each time.
 	retellEvery = time.Minute
-	// conditionTime bounds how long a loop waits for PostgreSQL to take its condition, which is of less use than the loop.
+	// conditionTime bounds how long a loop waits for PostgreSQL to take its condition, which is of
+	// less use than the loop.
 	conditionTime = 2 * time.Second
 )
 
@@ -125,7 +130,8 @@ func (c *conditions) of(loop string) *toldCondition {
 	return c.told[loop]
 }
 
-// record tells the store how a loop goes. What it could not be told it is told the next time. It keeps no other loop waiting.
+// record tells the store how a loop goes. What it could not be told it is told the next time. It
+// keeps no other loop waiting.
 func (c *conditions) record(ctx context.Context, store Store, loop string, err error) {
 	problem := ""
 	if err != nil {
@@ -145,8 +151,8 @@ func (c *conditions) record(ctx context.Context, store Store, loop string, err e
 	t.known, t.problem, t.at = true, problem, time.Now()
 }
 
-// sidePauses holds back all work while one side as a whole is in trouble: with requests in hand that fail one after the other nothing is
-// gained, and a side that asked for a pause must get it.
+// sidePauses holds back all work while one side as a whole is in trouble: with requests in hand
+// that fail one after the other nothing is gained, and a side that asked for a pause must get it.
 type sidePauses struct {
 	mu    stdsync.Mutex
 	sides map[string]*sidePause
@@ -157,9 +163,9 @@ type sidePause struct {
 	until    time.Time
 }
 
-// failed pauses the side of err, at least as long as the side asked for, and returns until when. Failures of calls that
-// were under way when the pause began do not lengthen it. failures are
-// how many there were in a row.
+// failed pauses the side of err, at least as long as the side asked for, and returns until when.
+// Failures of calls that were under way when the pause began do not lengthen it. failures are how
+// many there were in a row.
 func (s *sidePauses) failed(err *Error, now time.Time) (until time.Time, failures int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +187,8 @@ func (s *sidePauses) failed(err *Error, now time.Time) (until time.Time, failure
 	return side.until, side.failures
 }
 
-// worked forgets the failures of a side that was just seen working. A pause that is still on was asked for by the side, and stays.
+// worked forgets the failures of a side that was just seen working. A pause that is still on was
+// asked for by the side, and stays.
 func (s *sidePauses) worked(side string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// Hint is what webhooks said of an issue: look at it again. That it was said is all that is believed of it; what the issue is
-// like, Jira is asked.
+// Hint is what webhooks said of an issue: look at it again. That it was said is all that is
+// believed of it; what the issue is like, Jira is asked.
 type Hint struct {
 	IssueID string
-	// Claimed is when the issue changed last, by Jira's clock, as the latest webhook claims; zero when it does not say.
+	// Claimed is when the issue changed last, by Jira's clock, as the latest webhook claims; zero
+	// when it does not say.
 	Claimed time.Time
 	// Recorded is the time of the last change that the issue's row knows of.
 	Recorded time.Time
@@ -31,22 +32,26 @@ type Heeded struct {
 }
 
 const (
-	// hintPage is how many issues are read at a time: enough for a person who moves a column of them, and few for a Data Center, where they
-	// are read one by one, some 50 ms each.
+	// hintPage is how many issues are read at a time: enough for a person who moves a column of
+	// them, and few for a Data Center, where they are read one by one, some 50 ms each.
 	hintPage = 25
-	// hintRest is the least time between two calls to Jira on account of webhooks, on average. One that took longer is followed by as long a pause, so that a flood
-	// of webhooks takes at most half of the calls that Jira allows.
+	// hintRest is the least time between two calls to Jira on account of webhooks, on average. One
+	// that took longer is followed by as long a pause, so that a flood of webhooks takes at most
+	// half of the calls that Jira allows.
 	hintRest = 250 * time.Millisecond
-	// hintFew is up to how many issues the workers of their rows are let read, each with its history, so that what a person did is decided on by that same
-	// read. As many calls are made at once before the first pause.
+	// hintFew is up to how many issues the workers of their rows are let read, each with its
+	// history, so that what a person did is decided on by that same read. As many calls are made at
+	// once before the first pause.
 	hintFew = 4
 	// hintsAnyway is how often hints are looked for although nobody told of one.
 	hintsAnyway = 30 * time.Second
 )
 
-// lookAgain are the pauses between the looks at an issue that does not yet show what a webhook claims: Jira may send the webhook before its
-// interface shows the change (https://github.com/gravitational/teleport/issues/34581). The last look is half a minute after the
-// first; what shows later is for the polls, and what never shows (a forged time in the future) is forgotten.
+// lookAgain are the pauses between the looks at an issue that does not yet show what a webhook
+// claims: Jira may send the webhook before its interface shows the change
+// (https://github.com/gravitational/teleport/issues/34581). The last look is half a minute after
+// the first; what shows later is for the polls, and what never shows (a forged time in the future)
+// is forgotten.
 var lookAgain = []time.Duration{time.Second, 4 * time.Second, 10 * time.Second, 15 * time.Second}
 
 // answered reports whether the row knows of something later than the webhook tells of, so that it
@@ -59,8 +64,8 @@ func (h Hint) answered(now time.Time) bool {
 	return h.Recorded.After(h.Claimed) || h.Looks > 0 && h.Recorded.Equal(h.Claimed)
 }
 
-// again is how long to wait before the next look at an issue that Jira showed as changed at updated; zero: it was seen as the webhook claims, or
-// often enough.
+// again is how long to wait before the next look at an issue that Jira showed as changed at
+// updated; zero: it was seen as the webhook claims, or often enough.
 func (h Hint) again(updated, now time.Time) time.Duration {
 	seen := !h.Claimed.IsZero() && !updated.Before(h.Claimed) && !updated.After(now)
 	if seen || h.Looks >= len(lookAgain) {
@@ -69,8 +74,8 @@ func (h Hint) again(updated, now time.Time) time.Duration {
 	return lookAgain[h.Looks]
 }
 
-// heed reads the issues that webhooks named, as a poll would have found them, but at once: when it is told of a hint, at the start of the
-// term, and now and then.
+// heed reads the issues that webhooks named, as a poll would have found them, but at once: when it
+// is told of a hint, at the start of the term, and now and then.
 func (e *Engine) heed(ctx context.Context) error {
 	failures := 0
 	var rested time.Time // when all calls so far have had their rest
@@ -116,7 +121,8 @@ func (e *Engine) heed(ctx context.Context) error {
 	}
 }
 
-// heedOnce takes one page of hints that are due. It returns how many calls to Jira that makes, and how long there is nothing more to do.
+// heedOnce takes one page of hints that are due. It returns how many calls to Jira that makes, and
+// how long there is nothing more to do.
 func (e *Engine) heedOnce(ctx context.Context) (calls int, next time.Duration, err error) {
 	hints, next, err := e.Store.Hints(ctx, hintPage)
 	if err != nil {
@@ -162,7 +168,8 @@ func (e *Engine) heedOnce(ctx context.Context) (calls int, next time.Duration, e
 	return len(few) + min(len(many), 1), next, e.Store.Heeded(ctx, heeded)
 }
 
-// readHinted lets a few issues be read by the workers of their rows, and reads many in bulk. It returns what Jira showed of the latter.
+// readHinted lets a few issues be read by the workers of their rows, and reads many in bulk. It
+// returns what Jira showed of the latter.
 func (e *Engine) readHinted(ctx context.Context, few []string, many map[string]bool) (map[string]Issue, error) {
 	start := time.Now()
 	shown, err := e.compareIssues(ctx, e.Tracker.Latest, many)
@@ -171,7 +178,8 @@ func (e *Engine) readHinted(ctx context.Context, few []string, many map[string]b
 	case err == nil && len(many) > 0:
 		e.sideWorked(ctx, "jira", start)
 	case failure.Side == "jira" && failure.Scope == ScopeRequest:
-		// One of them is in trouble. Each is read by the worker of its own row, and the trouble counts for that row alone.
+		// One of them is in trouble. Each is read by the worker of its own row, and the trouble
+		// counts for that row alone.
 		few = append(few, keys(many)...)
 	case err != nil:
 		return nil, err

@@ -21,7 +21,8 @@ func (t *memTracker) edit(id string, change func(*memIssue)) {
 	change(t.issues[id])
 }
 
-// claims is its write into plugin data, for nil the first one for a request. Where it failed after that, nothing else is there.
+// claims is its write into plugin data, for nil the first one for a request. Where it failed after
+// that, nothing else is there.
 func (o official) claims(data map[string]string) {
 	o.w.cluster.mu.Lock()
 	defer o.w.cluster.mu.Unlock()
@@ -228,8 +229,8 @@ func TestOfficialCommentsCountOnlyFromTheAgentsAccount(t *testing.T) {
 	})
 }
 
-// TestAnOldApprovalCountsForNoOtherRequest lets a requester write the new request's ID into an old issue of the agent's account that was approved, while
-// the new one's own issue was never made.
+// TestAnOldApprovalCountsForNoOtherRequest lets a requester write the new request's ID into an old
+// issue of the agent's account that was approved, while the new one's own issue was never made.
 func TestAnOldApprovalCountsForNoOtherRequest(t *testing.T) {
 	t.Parallel()
 	for name, held := range map[string]string{"in the field": officialID, "in the property alone": ""} {
@@ -280,8 +281,9 @@ func TestAnEditedCommentIsNoneOfTeleportsOwnPlugin(t *testing.T) {
 	})
 }
 
-// TestAnApprovalOfAnotherRequestOfTheSameTimeCountsForNone lets a requester make one request that Teleport's own plugin can make no issue for, then another that is
-// approved, and write the first one's ID into the other's issue.
+// TestAnApprovalOfAnotherRequestOfTheSameTimeCountsForNone lets a requester make one request that
+// Teleport's own plugin can make no issue for, then another that is approved, and write the first
+// one's ID into the other's issue.
 func TestAnApprovalOfAnotherRequestOfTheSameTimeCountsForNone(t *testing.T) {
 	t.Parallel()
 	for name, held := range map[string]string{"in the field": officialID, "in the property alone": ""} {
@@ -314,7 +316,8 @@ func TestAnApprovalOfAnotherRequestOfTheSameTimeCountsForNone(t *testing.T) {
 	}
 }
 
-// TestAnIssueMadeOnAReviewIsWaitedForToo lets the plugin hear of an old request by its first review, having been down before.
+// TestAnIssueMadeOnAReviewIsWaitedForToo lets the plugin hear of an old request by its first
+// review, having been down before.
 func TestAnIssueMadeOnAReviewIsWaitedForToo(t *testing.T) {
 	t.Parallel()
 	inWorldWith(t, func(w *world) {

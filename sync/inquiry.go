@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// requesterAge is how long is believed what Teleport said of a requester. Of that only the trait counts, and only against a requester who has another
-	// e-mail address in Jira than in Teleport; it keeps one whose requests are decided in a row to one call.
+	// requesterAge is how long is believed what Teleport said of a requester. Of that only the
+	// trait counts, and only against a requester who has another e-mail address in Jira than in
+	// Teleport; it keeps one whose requests are decided in a row to one call.
 	requesterAge = 5 * time.Minute
 	// maxRequesters bounds how many are kept, at some 200 bytes each.
 	maxRequesters = 10_000
@@ -44,7 +45,8 @@ func (q inquiry) about(ctx context.Context, l Link, p Person) (k Known, err erro
 	return k, nil
 }
 
-// requester is what Teleport knows of a user by name; zero where it knows none, or this identity may not read users.
+// requester is what Teleport knows of a user by name; zero where it knows none, or this identity
+// may not read users.
 func (q inquiry) requester(ctx context.Context, name string) (user User, err error) {
 	now := time.Now()
 	if q.Requesters != nil {
@@ -65,8 +67,9 @@ func (q inquiry) requester(ctx context.Context, name string) (user User, err err
 	return user, nil
 }
 
-// usersOf finds who in Teleport a person of Jira is: by the trait, and only where no trait tells, and the operator allows it, by the user's name being
-// the e-mail address. A user whose trait names somebody else is not taken by name.
+// usersOf finds who in Teleport a person of Jira is: by the trait, and only where no trait tells,
+// and the operator allows it, by the user's name being the e-mail address. A user whose trait names
+// somebody else is not taken by name.
 func (q inquiry) usersOf(ctx context.Context, p Person) ([]User, error) {
 	users, err := q.Cluster.Users(ctx, UserQuery{JiraID: p.ID()})
 	if err != nil || len(users) > 0 || !q.EmailFallback || p.Email == "" {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Status is a Jira workflow status. Names may be translated to the account's language; IDs are stable.
+// Status is a Jira workflow status. Names may be translated to the account's language; IDs are
+// stable.
 type Status struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
@@ -23,24 +24,29 @@ type Issue struct {
 	Key string `json:"key"`
 	// Project is the key of the project that the issue is in.
 	Project string `json:"project"`
-	// Type is the name of the issue type. People may change it; what decides is the status all the same.
+	// Type is the name of the issue type. People may change it; what decides is the status all the
+	// same.
 	Type   string `json:"type,omitempty"`
 	Status Status `json:"status"`
 	// RequestID is the content of the custom field. Anybody who may edit the issue can type one in.
 	RequestID string `json:"request_id"`
-	// Property is the content of the issue property teleportAccessRequestId, where it was read (Find, Read).
+	// Property is the content of the issue property teleportAccessRequestId, where it was read
+	// (Find, Read).
 	Property string `json:"property,omitempty"`
 	// ByAgent tells that the agent's own account created the issue, where it was read (Find, Read).
 	ByAgent bool `json:"by_agent,omitempty"`
 	// Updated is Jira's own time of the last change, to the millisecond at best.
 	Updated time.Time `json:"updated"`
-	// Archived tells whether the issue is archived: read-only for everybody until somebody restores it.
+	// Archived tells whether the issue is archived: read-only for everybody until somebody restores
+	// it.
 	Archived Archival `json:"archived,omitempty"`
-	// Assumed is when the agent concluded from what it did that the issue is in Status, which Jira has not shown yet. Zero where it has.
+	// Assumed is when the agent concluded from what it did that the issue is in Status, which Jira
+	// has not shown yet. Zero where it has.
 	Assumed time.Time `json:"assumed,omitzero"`
 
-	// AsOf is Jira's own clock when it gave this answer, to the second; zero where the answer does not tell. FromIndex
-	// tells that a search index said it, which may lag. Both belong to one answer and are not recorded.
+	// AsOf is Jira's own clock when it gave this answer, to the second; zero where the answer does
+	// not tell. FromIndex tells that a search index said it, which may lag. Both belong to one
+	// answer and are not recorded.
 	AsOf      time.Time `json:"-"`
 	FromIndex bool      `json:"-"`
 }
@@ -55,7 +61,8 @@ const (
 	NotArchived     Archival = "no"
 )
 
-// Person is a Jira user. Which fields are filled depends on the deployment and on the person's privacy settings.
+// Person is a Jira user. Which fields are filled depends on the deployment and on the person's
+// privacy settings.
 type Person struct {
 	AccountID   string // Cloud only
 	Name        string // Data Center only: the user name
@@ -67,8 +74,8 @@ type Person struct {
 	Agent       bool // the account that the agent itself uses
 }
 
-// ID is what tells the person from all others: the account id on Cloud, the key or name on Data Center. Empty
-// when Jira did not say who it was.
+// ID is what tells the person from all others: the account id on Cloud, the key or name on Data
+// Center. Empty when Jira did not say who it was.
 func (p Person) ID() string {
 	switch {
 	case p.AccountID != "" && p.AccountID != "unknown":
@@ -79,7 +86,8 @@ func (p Person) ID() string {
 	return p.Name
 }
 
-// Is reports whether an id names the person: the account id on Cloud, the key or the name, in any case, on Data Center.
+// Is reports whether an id names the person: the account id on Cloud, the key or the name, in any
+// case, on Data Center.
 func (p Person) Is(id string) bool {
 	return id != "" && id != "unknown" && (id == p.AccountID || id == p.Key || strings.EqualFold(id, p.Name))
 }
@@ -91,9 +99,11 @@ type Move struct {
 	At     time.Time
 	From   Status
 	To     Status
-	// Beside are the ids or names of other fields that the same entry of the history changed: "Workflow", "issuetype".
+	// Beside are the ids or names of other fields that the same entry of the history changed:
+	// "Workflow", "issuetype".
 	Beside []string
-	// Generator names the app or rule that the entry says it comes from (historyMetadata); empty where it names none.
+	// Generator names the app or rule that the entry says it comes from (historyMetadata); empty
+	// where it names none.
 	Generator string
 }
 
@@ -105,7 +115,8 @@ type Comment struct {
 	Created time.Time
 	// Edited: somebody else than the author changed it last.
 	Edited bool
-	// Restricted: not everybody who sees the issue sees the comment (visibility, or internal to a service desk).
+	// Restricted: not everybody who sees the issue sees the comment (visibility, or internal to a
+	// service desk).
 	Restricted bool
 	// Key is the agent's own mark, as given to Tracker.Comment; empty on people's comments.
 	Key string

@@ -8,10 +8,12 @@ import (
 	"strings"
 )
 
-// ErrUndecided means that Jira's history does not yet show how the issue came to its status; nothing may be concluded.
+// ErrUndecided means that Jira's history does not yet show how the issue came to its status;
+// nothing may be concluded.
 var ErrUndecided = errors.New("the issue's history does not show the move to its present status yet")
 
-// Verdict is what follows from an issue's status: a decision to bring to Teleport, or a refusal to be said on the issue.
+// Verdict is what follows from an issue's status: a decision to bring to Teleport, or a refusal to
+// be said on the issue.
 type Verdict struct {
 	// Decision is nil when the move is refused.
 	Decision *Decision
@@ -19,7 +21,8 @@ type Verdict struct {
 	Refusal string
 	// Reason is the kind of refusal, for metrics: one of the refused constants.
 	Reason string
-	// Move is the history entry that put the issue into its present status; zero when the history has none.
+	// Move is the history entry that put the issue into its present status; zero when the history
+	// has none.
 	Move Move
 	// Status is the one that the issue was judged in.
 	Status Status
@@ -56,8 +59,9 @@ const (
 	refusedInactive     = "inactive"     // by an account that is not active
 )
 
-// Judge reads a freshly read issue, whose status disagrees with Teleport, for the request of its row. The person is the author of the
-// history entry that put the issue into its present status, and no one else. A verdict with a decision still has to pass Admit.
+// Judge reads a freshly read issue, whose status disagrees with Teleport, for the request of its
+// row. The person is the author of the history entry that put the issue into its present status,
+// and no one else. A verdict with a decision still has to pass Admit.
 func (p Policy) Judge(l Link, d Detail) (Verdict, error) {
 	move, found := lastMove(d.Moves, d.Issue.Status)
 	if found && !sameStatus(move.To, d.Issue.Status) {
@@ -89,7 +93,8 @@ func (p Policy) Judge(l Link, d Detail) (Verdict, error) {
 	return v, nil
 }
 
-// objection is the first rule that forbids to take the move as a verdict whoever the person is; empty when none does.
+// objection is the first rule that forbids to take the move as a verdict whoever the person is;
+// empty when none does.
 func (p Policy) objection(l Link, d Detail, v Verdict, shown, then Outcome) (reason, text string) {
 	pending := p.Statuses[OutcomePending][0]
 	author := v.Move.Author
@@ -124,12 +129,14 @@ func (p Policy) objection(l Link, d Detail, v Verdict, shown, then Outcome) (rea
 	return "", ""
 }
 
-// bulkFields are the fields, by id or by name, whose change moves an issue to another status though nobody decided that:
-// a new workflow, another issue type or another project maps the statuses of many issues at once.
+// bulkFields are the fields, by id or by name, whose change moves an issue to another status though
+// nobody decided that: a new workflow, another issue type or another project maps the statuses of
+// many issues at once.
 // https://support.atlassian.com/jira-cloud-administration/docs/work-with-issue-workflows/
 var bulkFields = []string{"workflow", "issuetype", "issue type", "project", "key", "migration"}
 
-// movedAlong is the field by whose change the issue was moved along; empty when it was moved by itself.
+// movedAlong is the field by whose change the issue was moved along; empty when it was moved by
+// itself.
 func movedAlong(m Move) string {
 	for _, field := range m.Beside {
 		if slices.ContainsFunc(bulkFields, func(f string) bool { return strings.EqualFold(f, field) }) {
@@ -139,9 +146,10 @@ func movedAlong(m Move) string {
 	return ""
 }
 
-// lastMove is the newest of the moves, which are sorted by their times, of an issue that is in this status. Where Jira's
-// clock was set back between two of them the numbers of the entries tell their order: if in that order each move begins
-// where the one before ended and the last one leads here, and in the order of times not.
+// lastMove is the newest of the moves, which are sorted by their times, of an issue that is in this
+// status. Where Jira's clock was set back between two of them the numbers of the entries tell their
+// order: if in that order each move begins where the one before ended and the last one leads here,
+// and in the order of times not.
 func lastMove(moves []Move, present Status) (last Move, found bool) {
 	if len(moves) == 0 {
 		return Move{}, false
@@ -175,7 +183,8 @@ func sameStatus(a, b Status) bool {
 	return a.Name != "" && strings.EqualFold(a.Name, b.Name)
 }
 
-// delegator is how Teleport's audit log names a person of Jira, in the form of Teleport's own Jira plugin.
+// delegator is how Teleport's audit log names a person of Jira, in the form of Teleport's own Jira
+// plugin.
 func delegator(p Person) string {
 	if p.Email != "" {
 		return "jira:" + p.Email

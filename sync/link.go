@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Link is the row of one request: what each side last said, what the agent did, and when it looks again. It is the
-// authority on which issue belongs to which request, and the work queue.
+// Link is the row of one request: what each side last said, what the agent did, and when it looks
+// again. It is the authority on which issue belongs to which request, and the work queue.
 type Link struct {
 	RequestID string
 	// Seq is raised by every observation that changed a fact.
@@ -22,18 +22,21 @@ type Link struct {
 	// SuspectRequest: a word against what Gone says was heard; ask Teleport.
 	SuspectRequest bool
 
-	// Issue is what Jira last said; its ID is empty until the request has one. Which issue that is, is the agent's own part
-	// of the row (set with Work.Issue); what Jira says of it is a fact.
+	// Issue is what Jira last said; its ID is empty until the request has one. Which issue that is,
+	// is the agent's own part of the row (set with Work.Issue); what Jira says of it is a fact.
 	Issue Issue
-	// SuspectIssue: a word against what IssueGone says was heard, or somebody may have moved the issue; read it by id.
+	// SuspectIssue: a word against what IssueGone says was heard, or somebody may have moved the
+	// issue; read it by id.
 	SuspectIssue bool
-	// Strays are the ids of other issues whose field was seen to hold the request's ID: made twice, cloned or forged.
+	// Strays are the ids of other issues whose field was seen to hold the request's ID: made twice,
+	// cloned or forged.
 	Strays []string
 
 	// Urgent: a person may have moved the issue: worked on before rows that only have bulk work.
 	Urgent bool
 
-	// Dropped: an operator gave up on the request. Nothing more is done about it, whatever either side says.
+	// Dropped: an operator gave up on the request. Nothing more is done about it, whatever either
+	// side says.
 	Dropped bool
 
 	Work
@@ -43,29 +46,36 @@ type Link struct {
 type Work struct {
 	// Bound is the issue that belongs to the request; zero until there is one. Once set it stays.
 	Bound IssueRef
-	// Mark is what the agent writes into Teleport's plugin data to claim the request before it makes an issue. The row has it from the beginning, random and like
-	// no other row's; a lost database loses it. A claim with another mark, or with none, was made before that, or by Teleport's own plugin.
+	// Mark is what the agent writes into Teleport's plugin data to claim the request before it
+	// makes an issue. The row has it from the beginning, random and like no other row's; a lost
+	// database loses it. A claim with another mark, or with none, was made before that, or by
+	// Teleport's own plugin.
 	Mark string
-	// Begun names the effect that was begun and is not recorded as finished: EffectCreate, or EffectComment + key, without key where it may be any. After a crash
-	// or a lost answer it tells what may have happened.
+	// Begun names the effect that was begun and is not recorded as finished: EffectCreate, or
+	// EffectComment + key, without key where it may be any. After a crash or a lost answer it tells
+	// what may have happened.
 	Begun   string
 	BegunAt time.Time
-	// BegunAfter is the latest issue key that was known when EffectCreate was begun; empty where none was.
+	// BegunAfter is the latest issue key that was known when EffectCreate was begun; empty where
+	// none was.
 	BegunAfter string
 	// Linked: Teleport's plugin data names the issue.
 	Linked bool
-	// IssueGone: it is concluded that Jira no longer has the issue, or not for this account (doubt.go).
+	// IssueGone: it is concluded that Jira no longer has the issue, or not for this account
+	// (doubt.go).
 	IssueGone bool
-	// RequestDoubt and IssueDoubt are since when a word against Gone or IssueGone could not be cleared up; zero: there is
-	// none, or it was not looked into yet.
+	// RequestDoubt and IssueDoubt are since when a word against Gone or IssueGone could not be
+	// cleared up; zero: there is none, or it was not looked into yet.
 	RequestDoubt, IssueDoubt time.Time
 	// CheckedAt is when Teleport last confirmed that it holds the request as pending.
 	CheckedAt time.Time
-	// Retracted counts how often the issue was told that its request had ended undecided, and that it had not after all.
+	// Retracted counts how often the issue was told that its request had ended undecided, and that
+	// it had not after all.
 	Retracted int
 	// Placed: the issue has been in a Pending status at least once.
 	Placed bool
-	// Walking is the outcome to whose status the agent is taking the issue through others; empty once it is there.
+	// Walking is the outcome to whose status the agent is taking the issue through others; empty
+	// once it is there.
 	Walking Outcome
 	// Commented are the keys of the comments that the issue carries.
 	Commented []string
@@ -73,7 +83,8 @@ type Work struct {
 	Answered []string
 	// Resolved is the outcome that was written to Teleport's plugin data.
 	Resolved Outcome
-	// SettledAt is when both sides agreed on the outcome with nothing left to do; zero while the row is open.
+	// SettledAt is when both sides agreed on the outcome with nothing left to do; zero while the
+	// row is open.
 	SettledAt time.Time
 
 	// Due is when the row is next worked on; zero: only when a fact changes.
@@ -81,7 +92,8 @@ type Work struct {
 	// Attempts counts failures in a row.
 	Attempts  int
 	LastError string
-	// Parked: the last error cannot go away by repeating; retried once a day or when a fact changes.
+	// Parked: the last error cannot go away by repeating; retried once a day or when a fact
+	// changes.
 	Parked bool
 }
 
@@ -103,7 +115,8 @@ type Activity struct {
 	Attempt int
 }
 
-// Failed reports whether the line tells of an action that failed, whose outcome then is the error. All others tell of what was seen, concluded or done.
+// Failed reports whether the line tells of an action that failed, whose outcome then is the error.
+// All others tell of what was seen, concluded or done.
 func (a Activity) Failed() bool {
 	kind, _, _ := strings.Cut(a.Action, " ")
 	return a.Outcome != "ok" && slices.Contains(kinds, Kind(kind))
@@ -118,8 +131,9 @@ type Seen struct {
 	Issue *Issue
 }
 
-// Learn takes what the worker of link l has seen into the facts of the row as it is recorded (Store.Learn), and raises the row's Seq if a fact changed. It
-// returns l with those facts, which side said it, and what is new in words.
+// Learn takes what the worker of link l has seen into the facts of the row as it is recorded
+// (Store.Learn), and raises the row's Seq if a fact changed. It returns l with those facts, which
+// side said it, and what is new in words.
 func (l Link) Learn(row *Link, seen Seen) (informed Link, side, news string, changed bool) {
 	seq := row.Seq
 	side, news, changed = row.merge(seen)
@@ -171,7 +185,8 @@ func DescribeRequest(old, now Request) string {
 	return cmp.Or(strings.Join(news, "; "), "other details")
 }
 
-// DescribeIssue says in words what was new about an issue; empty when nothing but its time of change was.
+// DescribeIssue says in words what was new about an issue; empty when nothing but its time of
+// change was.
 func DescribeIssue(old, now Issue) string {
 	var news []string
 	differs := func(what, was, is string) {
@@ -198,9 +213,10 @@ func DescribeIssue(old, now Issue) string {
 	return strings.Join(news, "; ")
 }
 
-// MergeRequest combines what is recorded of a request with what was just said of it, whichever order they were
-// said in: a resolved state is not undone by an older pending one, and no review is forgotten. changed is false when
-// nothing new was said. Teleport puts no version on a request that could be compared.
+// MergeRequest combines what is recorded of a request with what was just said of it, whichever
+// order they were said in: a resolved state is not undone by an older pending one, and no review is
+// forgotten. changed is false when nothing new was said. Teleport puts no version on a request that
+// could be compared.
 func MergeRequest(old, seen Request) (merged Request, changed bool) {
 	merged = seen
 	if old.State.Resolved() && !seen.State.Resolved() || len(seen.Reviews) < len(old.Reviews) {
@@ -213,9 +229,9 @@ func MergeRequest(old, seen Request) (merged Request, changed bool) {
 	return merged, !equalRequests(old, merged)
 }
 
-// MergeIssue combines what is recorded of an issue with what was just said of it. An older version never overwrites a
-// newer one, unless Jira's clock was set back since.
-// Of two with the same time the later seen counts, since Data Center may keep times to the second only.
+// MergeIssue combines what is recorded of an issue with what was just said of it. An older version
+// never overwrites a newer one, unless Jira's clock was set back since. Of two with the same time
+// the later seen counts, since Data Center may keep times to the second only.
 func MergeIssue(old, seen Issue) (merged Issue, changed bool) {
 	if seen.Updated.Before(old.Updated) && !wasSet(old, seen) {
 		return old, false
@@ -231,12 +247,13 @@ func MergeIssue(old, seen Issue) (merged Issue, changed bool) {
 	return merged, Differ(old, merged) || !merged.Assumed.Equal(old.Assumed) || !merged.Updated.Equal(old.Updated)
 }
 
-// clockSlack is how far two readings of one side's clock may be apart without one of them being wrong, and how far Jira's
-// clock may be behind Teleport's.
+// clockSlack is how far two readings of one side's clock may be apart without one of them being
+// wrong, and how far Jira's clock may be behind Teleport's.
 const clockSlack = 5 * time.Minute
 
-// wasSet reports whether Jira's clock was set back since what is recorded was written. Then that lies in its future; or a
-// read that asked no search index, which does not lag for so long, says otherwise.
+// wasSet reports whether Jira's clock was set back since what is recorded was written. Then that
+// lies in its future; or a read that asked no search index, which does not lag for so long, says
+// otherwise.
 func wasSet(old, seen Issue) bool {
 	direct := !seen.AsOf.IsZero() && !seen.FromIndex
 	return ranAhead(old.Updated, seen.AsOf) || direct && old.Updated.Sub(seen.Updated) > clockSlack
@@ -247,15 +264,16 @@ func ranAhead(written, asOf time.Time) bool {
 	return !asOf.IsZero() && written.After(asOf.Add(clockSlack))
 }
 
-// Differ reports whether two versions of an issue differ in what a request is worked on for. A comment, or an edit of a field that means nothing here, changes
-// the time of change alone.
+// Differ reports whether two versions of an issue differ in what a request is worked on for. A
+// comment, or an edit of a field that means nothing here, changes the time of change alone.
 func Differ(a, b Issue) bool {
 	return a.Key != b.Key || a.Project != b.Project || a.Type != b.Type || a.Status != b.Status || a.RequestID != b.RequestID ||
 		(a.Archived == Archived) != (b.Archived == Archived)
 }
 
-// equalRequests compares as their records would, in which neither time zones nor empty lists differ. It is done for every request at each sweep: comparing
-// two JSON texts took 15 µs and 12 allocations, this takes 0.1 µs and none.
+// equalRequests compares as their records would, in which neither time zones nor empty lists
+// differ. It is done for every request at each sweep: comparing two JSON texts took 15 µs and 12
+// allocations, this takes 0.1 µs and none.
 func equalRequests(a, b Request) bool {
 	return a.ID == b.ID && a.State == b.State && a.User == b.User && a.Reason == b.Reason &&
 		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Resources, b.Resources) && slices.Equal(a.SuggestedReviewers, b.SuggestedReviewers) &&

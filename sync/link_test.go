@@ -35,7 +35,8 @@ func TestMergeRequest(t *testing.T) {
 	}
 }
 
-// inZone is the same request as it comes back from another decoder: same instants, empty lists instead of none.
+// inZone is the same request as it comes back from another decoder: same instants, empty lists
+// instead of none.
 func inZone(r Request) Request {
 	r.Resources = []string{}
 	return r

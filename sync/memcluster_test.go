@@ -37,7 +37,8 @@ func (c *memCluster) change(id string, edit func(*Request)) {
 	c.tell(Event{Request: clone(c.requests[id])})
 }
 
-// setPluginData overwrites what the plugin data of a request names, as only somebody with the right to may.
+// setPluginData overwrites what the plugin data of a request names, as only somebody with the right
+// to may.
 func (c *memCluster) setPluginData(id, issueID, issueKey string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -257,7 +257,8 @@ func (t *memTracker) of(requestID string) []Detail {
 	return t.where(func(i Issue) bool { return i.RequestID == requestID })
 }
 
-// madeFor returns copies of the issues that the agent made for a request, whatever their field holds now.
+// madeFor returns copies of the issues that the agent made for a request, whatever their field
+// holds now.
 func (t *memTracker) madeFor(requestID string) []Detail {
 	return t.where(func(i Issue) bool { return i.ByAgent && i.Property == requestID })
 }
@@ -563,8 +564,9 @@ func (t *memTracker) Move(ctx context.Context, id string, from Status, way Way, 
 	return t.tells(i.Issue), t.leave("jira", "move")
 }
 
-// Drive sends a transition that is remembered where the issue was seen. Jira refuses it if the issue is in its status already, and otherwise carries it out
-// wherever the issue is: it may be a global one.
+// Drive sends a transition that is remembered where the issue was seen. Jira refuses it if the
+// issue is in its status already, and otherwise carries it out wherever the issue is: it may be a
+// global one.
 func (t *memTracker) Drive(ctx context.Context, seen Issue, way Way, commit func(context.Context, Status) error) (Issue, error) {
 	t.mu.Lock()
 	known := t.memory != nil && t.memory.known[seen.Status.ID]

@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// StatusName is a name under which Jira showed a status. Jira translates the names of statuses into the language of the
-// account that asks, and shows in an issue's history what a status was called when it was moved: ids tell that two names
-// are of one status (https://github.com/apache/incubator-devlake/issues/3991).
+// StatusName is a name under which Jira showed a status. Jira translates the names of statuses into
+// the language of the account that asks, and shows in an issue's history what a status was called
+// when it was moved: ids tell that two names are of one status
+// (https://github.com/apache/incubator-devlake/issues/3991).
 type StatusName struct {
 	ID, Name string
 	// First and Last are when it was first and last seen, by Jira's clock.
@@ -44,8 +45,8 @@ func (n StatusNames) calledSo(s Status, at time.Time) bool {
 	})
 }
 
-// Meaning is what a status stands for, by its name or id, or else by a name under which it was seen before. The latter is
-// in doubt until the history of an issue confirms it (Judge).
+// Meaning is what a status stands for, by its name or id, or else by a name under which it was seen
+// before. The latter is in doubt until the history of an issue confirms it (Judge).
 func (p Policy) Meaning(s Status) (o Outcome, ok bool) {
 	if o, ok := p.Statuses.Outcome(s); ok {
 		return o, true
@@ -58,7 +59,8 @@ func (p Policy) Meaning(s Status) (o Outcome, ok bool) {
 	return "", false
 }
 
-// Shows reports whether a status stands for the outcome, by its name or id, or else by a name of before.
+// Shows reports whether a status stands for the outcome, by its name or id, or else by a name of
+// before.
 func (p Policy) Shows(s Status, o Outcome) bool {
 	if _, ok := p.Statuses.Outcome(s); ok {
 		return p.Statuses.Shows(s, o)
@@ -66,8 +68,8 @@ func (p Policy) Shows(s Status, o Outcome) bool {
 	return slices.ContainsFunc(p.Names.of(s.ID), func(n StatusName) bool { return p.Statuses.Shows(Status{Name: n.Name}, o) })
 }
 
-// named are the names and ids of the statuses of an outcome: those that are configured, each followed by the ids of
-// statuses that were seen under it.
+// named are the names and ids of the statuses of an outcome: those that are configured, each
+// followed by the ids of statuses that were seen under it.
 func (p Policy) named(o Outcome) []string {
 	var all []string
 	for _, configured := range p.Statuses[o] {
@@ -81,7 +83,8 @@ func (p Policy) named(o Outcome) []string {
 	return all
 }
 
-// claimed reports whether a status is now called otherwise than so, by a name that is configured too.
+// claimed reports whether a status is now called otherwise than so, by a name that is configured
+// too.
 func (p Policy) claimed(id, so string) bool {
 	names := p.Names.of(id)
 	now := names[len(names)-1].Name
@@ -89,8 +92,8 @@ func (p Policy) claimed(id, so string) bool {
 	return configured && !strings.EqualFold(now, so)
 }
 
-// Missing says which configured statuses the project had and has no longer, in words for the operator. Present are the
-// statuses that it has now.
+// Missing says which configured statuses the project had and has no longer, in words for the
+// operator. Present are the statuses that it has now.
 func (p Policy) Missing(present []Status) []string {
 	var missing []string
 	for _, o := range outcomes {

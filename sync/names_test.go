@@ -142,7 +142,8 @@ func TestATimeThatJirasClockHasNotReachedBlocksNoObservation(t *testing.T) {
 	require.Equal(t, noon.Add(time.Second), merged.Updated)
 	require.Zero(t, merged.AsOf, "it belongs to one answer")
 
-	// Later the recorded time is past. A read of the issue itself still says that it was never so; an index may lag.
+	// Later the recorded time is past. A read of the issue itself still says that it was never so;
+	// an index may lag.
 	seen.AsOf = old.Updated.Add(time.Second)
 	_, changed = MergeIssue(old, seen)
 	require.True(t, changed)

@@ -8,9 +8,10 @@ import (
 	"unicode/utf16"
 )
 
-// What people wrote is shown in Jira as plain text. Jira's wiki renderer lets numeric character references through and starts no markup at
-// them, so a character that could begin markup, a link or a mention where it stands becomes one. What is left alone keeps
-// identifiers and ordinary sentences readable in the source, too.
+// What people wrote is shown in Jira as plain text. Jira's wiki renderer lets numeric character
+// references through and starts no markup at them, so a character that could begin markup, a link
+// or a mention where it stands becomes one. What is left alone keeps identifiers and ordinary
+// sentences readable in the source, too.
 // https://jira.atlassian.com/secure/WikiRendererHelpAction.jspa
 
 // linked matches what renderers turn into a link without any markup: issue keys and host names.
@@ -19,8 +20,8 @@ var linked = regexp.MustCompile(`[A-Z][A-Z0-9_]+-[0-9]|(?i:www\.)`)
 // heading matches what begins a block at the start of a line.
 var heading = regexp.MustCompile(`^(?:h[1-6]|bq)\.`)
 
-// plain renders one line of untrusted text as wiki markup that shows exactly that text. Line breaks and other control or
-// invisible formatting characters become spaces.
+// plain renders one line of untrusted text as wiki markup that shows exactly that text. Line breaks
+// and other control or invisible formatting characters become spaces.
 func plain(s string) string {
 	s = oneLine(s)
 	runes := append([]rune(s), 0)
@@ -47,8 +48,8 @@ func plain(s string) string {
 
 func reference(r rune) string { return "&#" + strconv.Itoa(int(r)) + ";" }
 
-// harmless reports whether a character that is neither letter nor digit has no meaning to the renderer between these two; they are 0 at
-// the ends of the line.
+// harmless reports whether a character that is neither letter nor digit has no meaning to the
+// renderer between these two; they are 0 at the ends of the line.
 func harmless(before, r, after rune) bool {
 	last := after == ' ' || after == 0
 	switch r {
@@ -68,8 +69,9 @@ func harmless(before, r, after rune) bool {
 	return false
 }
 
-// plainLines renders untrusted text, each line as plain does. Several lines are set off from the agent's own as in an e-mail that quotes another, each behind
-// a mark: none can pass for a line of the agent. They are joined by the wiki's forced line break.
+// plainLines renders untrusted text, each line as plain does. Several lines are set off from the
+// agent's own as in an e-mail that quotes another, each behind a mark: none can pass for a line of
+// the agent. They are joined by the wiki's forced line break.
 func plainLines(s string) string {
 	s = strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n"))
 	for limit := maxQuote; ; limit /= 2 {
@@ -104,8 +106,8 @@ func name(s string) string { return plain(cut(s, maxItem)) }
 
 func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
-// oneLine turns all white space and control characters into single spaces and drops what is invisible (format
-// characters such as bidirectional overrides) or no text at all.
+// oneLine turns all white space and control characters into single spaces and drops what is
+// invisible (format characters such as bidirectional overrides) or no text at all.
 func oneLine(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

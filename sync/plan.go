@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Kind names a step of the agent's work on one request; it is the word in logs, metrics and the activity table.
+// Kind names a step of the agent's work on one request; it is the word in logs, metrics and the
+// activity table.
 type Kind string
 
 // The kinds of action.
@@ -42,8 +43,8 @@ type Action struct {
 // id tells apart the actions of one plan.
 func (a Action) id() string { return string(a.Kind) + " " + a.Key }
 
-// Plan is what is left to do about a request, in order: the difference between what both sides last said and what should be.
-// It is empty when both agree. It looks at nothing but its arguments.
+// Plan is what is left to do about a request, in order: the difference between what both sides last
+// said and what should be. It is empty when both agree. It looks at nothing but its arguments.
 func Plan(l Link, p Policy, now time.Time) []Action {
 	target := OutcomeOf(l)
 	switch {
@@ -135,8 +136,9 @@ func planPending(l Link, p Policy) []Action {
 	return append(plan, planReviews(l)...)
 }
 
-// planResolved: the issue shows the outcome, with one closing comment. Later moves of a settled issue are put back only from a status that
-// stands for another outcome: what a team does with its closed issues (archive, "Done") does not contradict Teleport.
+// planResolved: the issue shows the outcome, with one closing comment. Later moves of a settled
+// issue are put back only from a status that stands for another outcome: what a team does with its
+// closed issues (archive, "Done") does not contradict Teleport.
 func planResolved(l Link, p Policy, target Outcome) []Action {
 	plan := planReviews(l)
 	if key := resolutionKey(l, target); !l.HasComment(key) {
@@ -160,8 +162,9 @@ func planResolved(l Link, p Policy, target Outcome) []Action {
 // settledAs reports whether both sides once agreed on this outcome.
 func settledAs(l Link, target Outcome) bool { return !l.SettledAt.IsZero() && l.Resolved == target }
 
-// assumedFor is how long an issue may be taken for being where the agent moved it, until it is read. Polls show it sooner: the next one of the tight
-// schedule as a rule, one a minute at worst by default.
+// assumedFor is how long an issue may be taken for being where the agent moved it, until it is
+// read. Polls show it sooner: the next one of the tight schedule as a rule, one a minute at worst
+// by default.
 const assumedFor = 2 * time.Minute
 
 // planSettled: nothing is left to do, once Jira has shown the issue where it belongs.
@@ -191,8 +194,9 @@ func reviewKey(r Review) string { return "review:" + r.Author }
 
 const resolutionPrefix = "resolution:"
 
-// resolutionKey marks the closing comment. It names the outcome since Teleport lets a denial overwrite an approval, and
-// which time it is told that the request ended undecided, since that may have been taken back.
+// resolutionKey marks the closing comment. It names the outcome since Teleport lets a denial
+// overwrite an approval, and which time it is told that the request ended undecided, since that may
+// have been taken back.
 func resolutionKey(l Link, o Outcome) string {
 	key := resolutionPrefix + string(o)
 	if o == OutcomeExpired && l.Retracted > 0 {
@@ -206,7 +210,8 @@ func retractionKey(l Link) string { return fmt.Sprintf("%s%d", retractionPrefix,
 
 const retractionPrefix = "retracted:"
 
-// retraction reads which retraction a comment's key marks; ok is false for the key of another comment.
+// retraction reads which retraction a comment's key marks; ok is false for the key of another
+// comment.
 func retraction(key string) (n int, ok bool) {
 	text, ok := strings.CutPrefix(key, retractionPrefix)
 	if !ok {
@@ -222,8 +227,8 @@ func checkedLately(l Link, now time.Time) bool {
 	return since >= 0 && since < checkEvery
 }
 
-// nextLook is when the row of a request needs another look although no fact changes: when the request expires, or the
-// issue has to be read to settle it.
+// nextLook is when the row of a request needs another look although no fact changes: when the
+// request expires, or the issue has to be read to settle it.
 func nextLook(l Link, now time.Time) time.Time {
 	switch {
 	case l.Dropped:

@@ -59,7 +59,8 @@ func BenchmarkJudge(b *testing.B) {
 	})
 }
 
-// BenchmarkReasonFrom reads a long discussion in which the mover gives no reason: all of it is looked at.
+// BenchmarkReasonFrom reads a long discussion in which the mover gives no reason: all of it is
+// looked at.
 func BenchmarkReasonFrom(b *testing.B) {
 	const text = "I looked at the runbook, and the database has to be restarted by hand.\nSee also: the incident's page, and the channel.\n"
 	var comments []Comment
@@ -74,7 +75,8 @@ func BenchmarkReasonFrom(b *testing.B) {
 	}
 }
 
-// BenchmarkMergeRequest is what each request that Teleport lists costs, at each sweep, when nothing about it is new.
+// BenchmarkMergeRequest is what each request that Teleport lists costs, at each sweep, when nothing
+// about it is new.
 func BenchmarkMergeRequest(b *testing.B) {
 	for _, bench := range []struct {
 		name string

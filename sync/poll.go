@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// shortLookback is how far most polls reach behind the cursor; once in fullEvery a poll reaches back the whole look-back. An issue that the
-	// index shows late is found by the latter at the latest, and by the id of its request (Query.Reconcile) before.
+	// shortLookback is how far most polls reach behind the cursor; once in fullEvery a poll reaches
+	// back the whole look-back. An issue that the index shows late is found by the latter at the
+	// latest, and by the id of its request (Query.Reconcile) before.
 	shortLookback = 30 * time.Second
 	fullEvery     = time.Minute
 	// reconcilable is how many ids a search takes.
@@ -66,8 +67,8 @@ func (e *Engine) poll(ctx context.Context) error {
 	}
 }
 
-// pollOnce records the issues that changed since the cursor, less the look-back, and then raises the cursor to the latest time that
-// Jira said. It reports whether any request is pending.
+// pollOnce records the issues that changed since the cursor, less the look-back, and then raises
+// the cursor to the latest time that Jira said. It reports whether any request is pending.
 func (e *Engine) pollOnce(ctx context.Context, full bool) (pending bool, err error) {
 	ids, pending, err := e.Store.PendingIssues(ctx, reconcilable)
 	if err != nil {
@@ -80,7 +81,8 @@ func (e *Engine) pollOnce(ctx context.Context, full bool) (pending bool, err err
 	if cursor.IsZero() {
 		return pending, e.pollAll(WithPriority(ctx, PriorityBulk))
 	}
-	// A cursor that lies ahead was set by a clock of Jira's that ran ahead. What has changed since has earlier times.
+	// A cursor that lies ahead was set by a clock of Jira's that ran ahead. What has changed since
+	// has earlier times.
 	now, err := e.Tracker.Now(ctx)
 	if err != nil {
 		return pending, err
@@ -106,9 +108,10 @@ func (e *Engine) pollOnce(ctx context.Context, full bool) (pending bool, err err
 	return pending, e.Store.ObserveIssues(ctx, nil, latest)
 }
 
-// pollAll is the first poll on a database that is new or was lost: all issues that hold a request's ID, whenever they changed. Those that the
-// agent made get their rows back, though Teleport may no longer know their requests. There is no cursor before Teleport's side is
-// recorded, too: until then both are read as after a loss.
+// pollAll is the first poll on a database that is new or was lost: all issues that hold a request's
+// ID, whenever they changed. Those that the agent made get their rows back, though Teleport may no
+// longer know their requests. There is no cursor before Teleport's side is recorded, too: until
+// then both are read as after a loss.
 func (e *Engine) pollAll(ctx context.Context) error {
 	listed := e.listed.Load()
 	now, err := e.Tracker.Now(ctx)
@@ -141,8 +144,9 @@ func (e *Engine) pollAll(ctx context.Context) error {
 	return e.Store.ObserveIssues(ctx, nil, latest)
 }
 
-// inherit makes rows for the issues that Teleport's own plugin left under Pending. The requests that Teleport still lists lead to theirs; an issue
-// whose request has gone while no plugin ran is found only so.
+// inherit makes rows for the issues that Teleport's own plugin left under Pending. The requests
+// that Teleport still lists lead to theirs; an issue whose request has gone while no plugin ran is
+// found only so.
 func (e *Engine) inherit(ctx context.Context) error {
 	issues, err := e.Tracker.Inherited(ctx, "", e.Policy.Statuses[OutcomePending])
 	if err != nil || len(issues) == 0 {
@@ -156,8 +160,9 @@ func (e *Engine) inherit(ctx context.Context) error {
 	return e.Store.RecoverIssues(ctx, issues, time.Now(), 0)
 }
 
-// withoutRow are the issues that may need a row, if they have none: what the agent's own account made, parted by whether it stands under
-// Pending. Elsewhere only those count that changed within the retention, beyond which no row would be kept anyway.
+// withoutRow are the issues that may need a row, if they have none: what the agent's own account
+// made, parted by whether it stands under Pending. Elsewhere only those count that changed within
+// the retention, beyond which no row would be kept anyway.
 func (e *Engine) withoutRow(page []Issue) (pending, moved []Issue) {
 	for _, i := range page {
 		oldest := i.AsOf.Add(-e.Retention) // by Jira's clock, as Updated is
@@ -175,15 +180,19 @@ func (e *Engine) withoutRow(page []Issue) (pending, moved []Issue) {
 	return pending, moved
 }
 
-// movedApart is the time between the issues out of Pending that are looked at after the database was lost. Each costs three to four calls to
-// Jira, once: a fifth of the default pace, so that they hold up nobody.
+// movedApart is the time between the issues out of Pending that are looked at after the database
+// was lost. Each costs three to four calls to Jira, once: a fifth of the default pace, so that they
+// hold up nobody.
 const movedApart = 2 * time.Second
 
-// recoverMoved makes the rows of issues that stand elsewhere than under Pending and whose request Teleport does not list. Nearly all of them were
-// closed long ago, and there may be tens of thousands; but a person may have moved one while no agent ran, and its request may have ended undecided
-// since. Only its history and comments tell, so each is read, by its row's worker. What bounds that: only issues that the agent's
-// account made and that changed within the retention; one each movedApart, behind all that is due now; the latest changed first, since
-// those that matter were moved last. 20,000 take 11 hours. The rows are kept, so that a restart goes on and does not begin again.
+// recoverMoved makes the rows of issues that stand elsewhere than under Pending and whose request
+// Teleport does not list. Nearly all of them were closed long ago, and there may be tens of
+// thousands; but a person may have moved one while no agent ran, and its request may have ended
+// undecided since. Only its history and comments tell, so each is read, by its row's worker. What
+// bounds that: only issues that the agent's account made and that changed within the retention; one
+// each movedApart, behind all that is due now; the latest changed first, since those that matter
+// were moved last. 20,000 take 11 hours. The rows are kept, so that a restart goes on and does not
+// begin again.
 func (e *Engine) recoverMoved(ctx context.Context, moved []Issue) error {
 	slices.SortFunc(moved, func(a, b Issue) int { return b.Updated.Compare(a.Updated) })
 	defer notify(e.wakeWork)

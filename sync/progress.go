@@ -46,13 +46,15 @@ func timeLeft(done, left int, took time.Duration) time.Duration {
 	return time.Duration(float64(took) / float64(done) * float64(left)).Round(time.Second)
 }
 
-// backlog tells in the log how far the workers are with more rows than they can take at once, as after a first start with many requests.
+// backlog tells in the log how far the workers are with more rows than they can take at once, as
+// after a first start with many requests.
 type backlog struct {
 	done        int
 	began, told time.Time // zero: there is none
 }
 
-// tell says how far it is, unless it did a moment ago. full: there may be more due rows than workers.
+// tell says how far it is, unless it did a moment ago. full: there may be more due rows than
+// workers.
 func (b *backlog) tell(ctx context.Context, e *Engine, full bool) {
 	now := time.Now()
 	switch {

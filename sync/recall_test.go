@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWhatIsLeftOfAForgottenRequestTellsWhereItsIssueBelongs loses the database and lets Teleport forget the request. What is left is the issue, and in
-// places the plugin data.
+// TestWhatIsLeftOfAForgottenRequestTellsWhereItsIssueBelongs loses the database and lets Teleport
+// forget the request. What is left is the issue, and in places the plugin data.
 func TestWhatIsLeftOfAForgottenRequestTellsWhereItsIssueBelongs(t *testing.T) {
 	t.Parallel()
 	type step = func(*world)

@@ -32,7 +32,8 @@ func (r *Recent[V]) Get(question string, now time.Time) (answer V, ok bool) {
 	return k.answer, ok && now.Before(k.until)
 }
 
-// Put keeps an answer to a question that was asked at now. Where there is no room all others are forgotten.
+// Put keeps an answer to a question that was asked at now. Where there is no room all others are
+// forgotten.
 func (r *Recent[V]) Put(question string, answer V, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

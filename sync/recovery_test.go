@@ -86,7 +86,8 @@ func TestOnlyTheIssueThatTheRowNamesDecides(t *testing.T) {
 func TestAnIssueMadeTwiceIsClosedWithAPointer(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {
-		// The answer is lost, the index lags longer than any Jira should, and there are too many keys to look at.
+		// The answer is lost, the index lags longer than any Jira should, and there are too many
+		// keys to look at.
 		w.tracker.lag, w.tracker.untraced = 2*searchGrace, true
 		w.tracker.absent = func(op, _ string) bool { return op == "trace" }
 		w.tracker.set(nil, once("create", errLost))

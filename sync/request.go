@@ -8,8 +8,8 @@ import (
 // RequestState is the state of an Access Request as Teleport names it, in lower case.
 type RequestState string
 
-// The states of an Access Request. Promoted is set by Teleport alone, when a request is answered with
-// membership in an access list.
+// The states of an Access Request. Promoted is set by Teleport alone, when a request is answered
+// with membership in an access list.
 const (
 	StatePending  RequestState = "pending"
 	StateApproved RequestState = "approved"
@@ -29,9 +29,9 @@ type Request struct {
 	User string `json:"user"`
 	// Roles are the role names asked for.
 	Roles []string `json:"roles,omitempty"`
-	// Resources are the resource IDs asked for, each as "/cluster/kind/name[/sub]", with what its use
-	// is narrowed to in brackets: "/prod/node/web (SSH logins: root)". An ID that could be read as
-	// one with brackets is quoted.
+	// Resources are the resource IDs asked for, each as "/cluster/kind/name[/sub]", with what its
+	// use is narrowed to in brackets: "/prod/node/web (SSH logins: root)". An ID that could be read
+	// as one with brackets is quoted.
 	Resources []string `json:"resources,omitempty"`
 	// Reason is the requester's own text.
 	Reason string `json:"reason,omitempty"`
@@ -45,8 +45,8 @@ type Request struct {
 	// AccessExpires is when access that the request grants ends (GetAccessExpiry).
 	AccessExpires time.Time `json:"access_expires"`
 
-	// GrantedRoles are the roles of an approval that left out some of those asked for; empty when it
-	// left out none.
+	// GrantedRoles are the roles of an approval that left out some of those asked for; empty when
+	// it left out none.
 	GrantedRoles []string `json:"granted_roles,omitempty"`
 	// StartsAt is when approved access begins; zero for at once.
 	StartsAt time.Time `json:"starts_at,omitzero"`
@@ -54,10 +54,11 @@ type Request struct {
 	// not.
 	EndsAt time.Time `json:"ends_at,omitzero"`
 
-	// ApprovalsNeeded is how many approving reviews resolve the request at most: the largest of its thresholds; 0 where it is not known.
+	// ApprovalsNeeded is how many approving reviews resolve the request at most: the largest of its
+	// thresholds; 0 where it is not known.
 	ApprovalsNeeded int `json:"approvals_needed,omitempty"`
-	// OnlyInTeleport says why the request must not be approved from Jira: "it asks for long-term access", "it has details that this release
-	// cannot read". Empty when it may be.
+	// OnlyInTeleport says why the request must not be approved from Jira: "it asks for long-term
+	// access", "it has details that this release cannot read". Empty when it may be.
 	OnlyInTeleport string `json:"only_in_teleport,omitempty"`
 
 	// ResolveReason is the text given with the decision.
@@ -102,14 +103,16 @@ type Review struct {
 type Decision struct {
 	State  RequestState // StateApproved or StateDenied
 	Reason string
-	// Delegator is written to Teleport's audit log as the one on whose behalf the agent acts: "jira:<email>".
+	// Delegator is written to Teleport's audit log as the one on whose behalf the agent acts:
+	// "jira:<email>".
 	Delegator string
 	// Author is the Teleport user whose review it is, in ModeReview.
 	Author string
 }
 
-// Event is one thing that a watch of Teleport tells: a request as it is now, or that one was deleted.
-// A deletion carries nothing but the name, and does not say why: ask for the request by ID before believing it.
+// Event is one thing that a watch of Teleport tells: a request as it is now, or that one was
+// deleted. A deletion carries nothing but the name, and does not say why: ask for the request by ID
+// before believing it.
 type Event struct {
 	Request   *Request
 	DeletedID string

@@ -22,8 +22,9 @@ var (
 	firstOne = flag.Uint64("sync.seed", 1, "the first seed")
 )
 
-// TestSimulation lets seeded people, faults, crashes and changes of leader act on both sides, checks the invariants at every
-// effect, and after the faults have ended that both sides agree. A failing seed prints what happened.
+// TestSimulation lets seeded people, faults, crashes and changes of leader act on both sides,
+// checks the invariants at every effect, and after the faults have ended that both sides agree. A
+// failing seed prints what happened.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	for n := range uint64(*seeds) {
@@ -47,7 +48,8 @@ const (
 	simRequests = 6
 )
 
-// simulation is one run. Its random source is used by one goroutine at a time: the one that holds mu.
+// simulation is one run. Its random source is used by one goroutine at a time: the one that holds
+// mu.
 type simulation struct {
 	mu     stdsync.Mutex
 	random *rand.Rand
@@ -66,15 +68,18 @@ type simulation struct {
 	lostIssues map[string]bool
 	// archived are requests whose issue somebody archived and nobody restored.
 	archived map[string]bool
-	// lie is what is said falsely at the moment, and lied until when something was last said falsely by both of two answers.
+	// lie is what is said falsely at the moment, and lied until when something was last said
+	// falsely by both of two answers.
 	lie  string
 	lied time.Time
-	// absent is the issue that Jira says falsely not to have, to the operation absentFor, or to all where that is empty.
+	// absent is the issue that Jira says falsely not to have, to the operation absentFor, or to all
+	// where that is empty.
 	absent, absentFor string
-	// stood: the index stood still at some time, or Jira's clock was set: no search may have shown what changed then of a
-	// settled request, or of one whose row was lost.
+	// stood: the index stood still at some time, or Jira's clock was set: no search may have shown
+	// what changed then of a settled request, or of one whose row was lost.
 	stood bool
-	// hidden are requests whose issue a search may once have missed: somebody archived it or wrote into its field.
+	// hidden are requests whose issue a search may once have missed: somebody archived it or wrote
+	// into its field.
 	hidden map[string]bool
 }
 
@@ -123,7 +128,8 @@ func newSimulation(seed uint64) *simulation {
 	return s
 }
 
-// simWorkflows lead from each status to some: with Pending in the middle, and with a way of two steps to it.
+// simWorkflows lead from each status to some: with Pending in the middle, and with a way of two
+// steps to it.
 var simWorkflows = []map[string][]Status{
 	{
 		"To Do": {pendingStatus}, "Backlog": {todoStatus}, "Pending": {approvedStatus, deniedStatus, expiredStatus, todoStatus},
@@ -145,8 +151,8 @@ func (s *simulation) late() time.Duration {
 	return late
 }
 
-// isAbsent reports whether Jira says falsely, for a while, that it has no such issue. That it has none with a new key it does
-// not say: nothing could tell that from a create that never happened.
+// isAbsent reports whether Jira says falsely, for a while, that it has no such issue. That it has
+// none with a new key it does not say: nothing could tell that from a create that never happened.
 func (s *simulation) isAbsent(op, id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +200,8 @@ func (s *simulation) before(op string) error {
 	return e
 }
 
-// after is an answer that is lost although the call had its effect; sometimes the process dies with it.
+// after is an answer that is lost although the call had its effect; sometimes the process dies with
+// it.
 func (s *simulation) after(op string) error {
 	if !s.isFaulty() || s.roll(100) >= 8 {
 		return nil
@@ -285,7 +292,8 @@ func (c checkedCluster) Review(ctx context.Context, id string, review Review) (a
 	return after, err
 }
 
-// checked makes a call that brings a verdict to Teleport: only for a pending request, and only after a move by one of those whom who accepts.
+// checked makes a call that brings a verdict to Teleport: only for a pending request, and only
+// after a move by one of those whom who accepts.
 func (c checkedCluster) checked(id string, verdict RequestState, who func(Person) bool, call func() error) error {
 	c.mu.Lock()
 	state := StatePending
@@ -348,7 +356,8 @@ func (c checkedTracker) Create(ctx context.Context, d Draft, commit func(context
 	return i, err
 }
 
-// movedBy tells of a move by the agent to a status that stands for a decision which Teleport does not know.
+// movedBy tells of a move by the agent to a status that stands for a decision which Teleport does
+// not know.
 func (c checkedTracker) held(id string) {
 	c.mu.Lock()
 	issue := c.issues[id]
@@ -602,8 +611,8 @@ var teleportCalls = []string{
 	"watch", "list", "request", "listed", "list right", "decide", "users", "review", "claim", "reclaim", "linked", "link", "resolve",
 }
 
-// neverClosedForLong: what Teleport holds as pending is closed for no longer than a lie lasts, and the time until both
-// sides are compared.
+// neverClosedForLong: what Teleport holds as pending is closed for no longer than a lie lasts, and
+// the time until both sides are compared.
 func (s *simulation) neverClosedForLong() {
 	s.mu.Lock()
 	lying := s.lie == lieBlind || !s.lied.IsZero() && time.Since(s.lied) < 15*time.Minute
@@ -619,7 +628,8 @@ func (s *simulation) neverClosedForLong() {
 	}
 }
 
-// haveIssues: a request whose issue is uncertain has it soon after Jira answers again, unless it waits for something else.
+// haveIssues: a request whose issue is uncertain has it soon after Jira answers again, unless it
+// waits for something else.
 func (s *simulation) haveIssues() {
 	for n := 1; n <= s.created; n++ {
 		id := fmt.Sprintf("req-%d", n)
@@ -635,7 +645,8 @@ func (s *simulation) haveIssues() {
 // there is the time by Teleport's clock.
 func (s *simulation) there() time.Time { return time.Now().Add(s.cluster.offset).UTC() }
 
-// operator marks a row, as the commands do, at any moment of its worker's run. Whoever leads may not hear of it.
+// operator marks a row, as the commands do, at any moment of its worker's run. Whoever leads may
+// not hear of it.
 func (s *simulation) operator(id string) {
 	mark := []operatorMark{markRetry, markRecheck, markDrop, markAsk}[s.roll(4)]
 	s.note("an operator: %s %s (a row: %t)", mark, id, s.store.mark(id, mark))
@@ -644,7 +655,8 @@ func (s *simulation) operator(id string) {
 	}
 }
 
-// webhook is one about an issue of a request, or one that somebody forged or sent again: it may say anything, and the leader may not hear of it.
+// webhook is one about an issue of a request, or one that somebody forged or sent again: it may say
+// anything, and the leader may not hear of it.
 func (s *simulation) webhook(id string) {
 	issues := s.tracker.of(id)
 	if len(issues) == 0 {
@@ -711,7 +723,8 @@ func (s *simulation) agree() {
 func (s *simulation) agreeOn(id string, row Link, issue Detail) {
 	outcome := OutcomeOf(row)
 	if row.RequestID == "" {
-		// The database was lost, Teleport has forgotten the request, and no search found the issue then.
+		// The database was lost, Teleport has forgotten the request, and no search found the issue
+		// then.
 		if s.undecided(id) || !s.hidden[id] && !s.stood {
 			s.violated("%s has an issue in %s and no row", id, issue.Issue.Status.Name)
 		}
@@ -755,8 +768,8 @@ func (s *simulation) agreeOn(id string, row Link, issue Detail) {
 	}
 }
 
-// linked reports whether Teleport's plugin data names the issue. Before that an emptied field, or the archive, and a lost database together leave no
-// trace of it.
+// linked reports whether Teleport's plugin data names the issue. Before that an emptied field, or
+// the archive, and a lost database together leave no trace of it.
 func (s *simulation) linked(id string) bool {
 	s.cluster.mu.Lock()
 	defer s.cluster.mu.Unlock()

@@ -12,11 +12,12 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// batch is how many rows a sweep reads at once: as many as one search of Jira takes and shows. That many rows and issues are about 2 MiB.
+// batch is how many rows a sweep reads at once: as many as one search of Jira takes and shows. That
+// many rows and issues are about 2 MiB.
 const batch = 1000
 
-// sweep compares every open row with both sides, at the start of the term and on schedule. It finds what events and polls lost. At
-// the start the watch lists Teleport's side.
+// sweep compares every open row with both sides, at the start of the term and on schedule. It finds
+// what events and polls lost. At the start the watch lists Teleport's side.
 func (e *Engine) sweep(ctx context.Context) error {
 	listToo := false
 	for due, failures := time.Now(), 0; ; {
@@ -60,7 +61,8 @@ func (e *Engine) sweepOnce(ctx context.Context, listToo bool) error {
 		return err
 	}
 	if listToo {
-		// A request that the watch told of has a row since it was pending: no page can bring it back.
+		// A request that the watch told of has a row since it was pending: no page can bring it
+		// back.
 		if err := e.list(ctx, &toldResolved{}); err != nil {
 			return err
 		}
@@ -119,15 +121,17 @@ var errNoProject error = &Error{
 }
 
 const (
-	// verifyEach is how many issues are read past the search index a minute. verifyMany is how many a sweep reads, and how
-	// many are read a minute while the index is known to lag.
+	// verifyEach is how many issues are read past the search index a minute. verifyMany is how many
+	// a sweep reads, and how many are read a minute while the index is known to lag.
 	verifyEach = 5
 	verifyMany = 50
-	// indexLag is how far behind an index may be without a word: it is replicated between nodes in seconds.
+	// indexLag is how far behind an index may be without a word: it is replicated between nodes in
+	// seconds.
 	indexLag = 2 * time.Minute
 )
 
-// verified is how far the issues of open requests were compared past the index. A sweep and a poll may do so at once.
+// verified is how far the issues of open requests were compared past the index. A sweep and a poll
+// may do so at once.
 type verified struct {
 	mu    stdsync.Mutex
 	after string // the last request in order of ID; empty: all were
@@ -162,9 +166,9 @@ func (e *Engine) verifySome(ctx context.Context) error {
 	return err
 }
 
-// verify compares what is known of the issues of requests with what Jira itself says of them: a search index may stand
-// still for an hour. behind is by how much what was known is older. There are at most so many requests; where there are
-// fewer all had their turn, and it begins anew.
+// verify compares what is known of the issues of requests with what Jira itself says of them: a
+// search index may stand still for an hour. behind is by how much what was known is older. There
+// are at most so many requests; where there are fewer all had their turn, and it begins anew.
 func (e *Engine) verify(ctx context.Context, links []Link, most int) (behind time.Duration, err error) {
 	last := ""
 	if len(links) == most {
@@ -188,7 +192,8 @@ func (e *Engine) verify(ctx context.Context, links []Link, most int) (behind tim
 	return behind, nil
 }
 
-// readStatuses notes what the project's statuses are called now, and tells of configured ones that are no longer there.
+// readStatuses notes what the project's statuses are called now, and tells of configured ones that
+// are no longer there.
 func (e *Engine) readStatuses(ctx context.Context) error {
 	present, err := e.Tracker.Statuses(ctx)
 	if err != nil || len(present) == 0 {
@@ -211,8 +216,9 @@ func (e *Engine) readStatuses(ctx context.Context) error {
 	return nil
 }
 
-// compareIssues reads issues by id, of which it is told whether their rows take them for gone, and records what Jira shows. It suspects those that Jira no longer
-// shows, and those that it shows again. It returns what Jira showed, by id.
+// compareIssues reads issues by id, of which it is told whether their rows take them for gone, and
+// records what Jira shows. It suspects those that Jira no longer shows, and those that it shows
+// again. It returns what Jira showed, by id.
 func (e *Engine) compareIssues(ctx context.Context, read func(context.Context, []string) ([]Issue, error), gone map[string]bool) (map[string]Issue, error) {
 	if len(gone) == 0 {
 		return nil, nil

@@ -9,8 +9,8 @@ import (
 // Limits of Jira in characters, which it counts in UTF-16 units.
 const (
 	maxSummary = 255
-	// maxQuote bounds one quoted text of a person in its escaped form, and maxList one list (roles, resources, suggested reviewers): a
-	// description or comment takes 32,767.
+	// maxQuote bounds one quoted text of a person in its escaped form, and maxList one list (roles,
+	// resources, suggested reviewers): a description or comment takes 32,767.
 	maxQuote = 14_000
 	maxList  = 5_000
 	maxItem  = 256 // of one user name or role, before it is escaped
@@ -144,7 +144,8 @@ func refusalText(v Verdict) string {
 	return "This move does not decide the Access Request, and nothing was changed in Teleport. " + v.Refusal
 }
 
-// pageOf is where in Teleport to decide a request, as the end of a sentence; empty where that is not known.
+// pageOf is where in Teleport to decide a request, as the end of a sentence; empty where that is
+// not known.
 func pageOf(r Request) string {
 	if r.URL == "" {
 		return ""

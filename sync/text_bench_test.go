@@ -59,7 +59,8 @@ func BenchmarkPlain(b *testing.B) {
 	}
 }
 
-// BenchmarkPlainLines renders a reason: one line, and as much as Teleport takes of the worst there is.
+// BenchmarkPlainLines renders a reason: one line, and as much as Teleport takes of the worst there
+// is.
 func BenchmarkPlainLines(b *testing.B) {
 	for _, bench := range []struct{ name, text string }{
 		{"one line", "on call this week: the orders database is slow (incident #42)"},
@@ -76,7 +77,8 @@ func BenchmarkPlainLines(b *testing.B) {
 	}
 }
 
-// hostileRequest is one that is as long as Teleport takes, and every character of which means something to Jira's renderer.
+// hostileRequest is one that is as long as Teleport takes, and every character of which means
+// something to Jira's renderer.
 func hostileRequest() Request {
 	r := ordinaryRequest()
 	r.User = strings.Repeat("~", 4000)

@@ -14,7 +14,8 @@ import (
 
 var references = regexp.MustCompile(`&#[0-9]+;`)
 
-// markup is what the wiki renderer or the browser gives a meaning to, in a line without its character references.
+// markup is what the wiki renderer or the browser gives a meaning to, in a line without its
+// character references.
 var markup = regexp.MustCompile(strings.Join([]string{
 	`[*^~+{}\[\]|\\<>()` + "`" + `]`, `[\x00-\x1f\x7f]`, // markup wherever it stands
 	`(^|[^\pL\pN])[_@]`, `[_@]([^\pL\pN]|$)`, // _emphasis_, @mention

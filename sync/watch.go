@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// follow keeps a watch of Teleport open and records what it tells. After every break it lists all requests, since a watch does
-// not repeat what was missed.
+// follow keeps a watch of Teleport open and records what it tells. After every break it lists all
+// requests, since a watch does not repeat what was missed.
 func (e *Engine) follow(ctx context.Context) error {
 	for failures := 0; ctx.Err() == nil; {
 		opened, err := e.watch(ctx)
@@ -32,7 +32,8 @@ func (e *Engine) follow(ctx context.Context) error {
 	return nil
 }
 
-// watch opens one watch and stays with it until it breaks. opened tells whether Teleport had confirmed it.
+// watch opens one watch and stays with it until it breaks. opened tells whether Teleport had
+// confirmed it.
 func (e *Engine) watch(ctx context.Context) (opened bool, err error) {
 	w, err := e.Cluster.Watch(ctx)
 	if err != nil {
@@ -71,7 +72,8 @@ func (e *Engine) watch(ctx context.Context) (opened bool, err error) {
 	}
 }
 
-// listAll lists until a list says something. Without the right to list none does, and the watch goes on all the same.
+// listAll lists until a list says something. Without the right to list none does, and the watch
+// goes on all the same.
 func (e *Engine) listAll(ctx context.Context, told *toldResolved) error {
 	for {
 		err := e.list(ctx, told)
@@ -83,15 +85,16 @@ func (e *Engine) listAll(ctx context.Context, told *toldResolved) error {
 }
 
 const (
-	// rightsEvery is how often it is asked whether Teleport still lets the agent in, and list: an open watch goes on
-	// delivering after the agent was locked, and a list that may show nothing shows nothing.
+	// rightsEvery is how often it is asked whether Teleport still lets the agent in, and list: an
+	// open watch goes on delivering after the agent was locked, and a list that may show nothing
+	// shows nothing.
 	rightsEvery = time.Minute
 	// rightsAgain is the same while it does not.
 	rightsAgain = 5 * time.Second
 )
 
-// watchRights asks now and then what the agent may do in Teleport, so that a right that is lost is told before somebody
-// needs it.
+// watchRights asks now and then what the agent may do in Teleport, so that a right that is lost is
+// told before somebody needs it.
 func (e *Engine) watchRights(ctx context.Context) error {
 	for ctx.Err() == nil {
 		right, err := e.Cluster.ListRight(ctx)
@@ -113,8 +116,9 @@ var errLacksListRight error = &Error{
 	Side: "teleport", Op: "list access requests", Err: fmt.Errorf("%w: %s", ErrForbidden, lacksListRight),
 }
 
-// burst is how many events are recorded at once, at most. A thousand requests that are made at once cost a handful of transactions in place of
-// a thousand, and each transaction stays a matter of milliseconds.
+// burst is how many events are recorded at once, at most. A thousand requests that are made at once
+// cost a handful of transactions in place of a thousand, and each transaction stays a matter of
+// milliseconds.
 const burst = 200
 
 // pass reads a watch, ahead of what is recorded of it, until it breaks.
@@ -132,7 +136,8 @@ func pass(ctx context.Context, w Watch, events chan<- Event) error {
 	}
 }
 
-// take waits for an event, and takes along those that have come meanwhile; it waits for none of them. Nothing is left when events are closed.
+// take waits for an event, and takes along those that have come meanwhile; it waits for none of
+// them. Nothing is left when events are closed.
 func take(events <-chan Event) (some []Event) {
 	for event := range events {
 		if some = append(some, event); len(some) == burst || len(events) == 0 {
@@ -142,8 +147,9 @@ func take(events <-chan Event) (some []Event) {
 	return some
 }
 
-// toldResolved are the requests that a watch has told to be resolved. A page of a list that began before may still show one as pending, and
-// without a row, which only a pending request gets, nothing else would say otherwise. The zero value takes no notes.
+// toldResolved are the requests that a watch has told to be resolved. A page of a list that began
+// before may still show one as pending, and without a row, which only a pending request gets,
+// nothing else would say otherwise. The zero value takes no notes.
 type toldResolved struct {
 	mu  stdsync.Mutex
 	ids map[string]bool
@@ -173,8 +179,9 @@ func (t *toldResolved) without(page []Request) []Request {
 	return slices.DeleteFunc(page, func(r Request) bool { return t.ids[r.ID] && r.State == StatePending })
 }
 
-// observe records events. What they say of one request is merged in their order. A deletion says neither why nor what the request's state was; the
-// worker asks for it by ID. It is the last that is said of a request, so that it may come after all others.
+// observe records events. What they say of one request is merged in their order. A deletion says
+// neither why nor what the request's state was; the worker asks for it by ID. It is the last that
+// is said of a request, so that it may come after all others.
 func (e *Engine) observe(ctx context.Context, events []Event) error {
 	defer notify(e.wakeWork)
 	var requests []Request
@@ -207,8 +214,9 @@ func (e *Engine) observe(ctx context.Context, events []Event) error {
 	return e.Store.SuspectRequests(ctx, deleted)
 }
 
-// list records all requests that Teleport lists, but what told knows better, and suspects pending ones that it does not
-// list. Without the right to list it says nothing of those: an empty list then is no answer.
+// list records all requests that Teleport lists, but what told knows better, and suspects pending
+// ones that it does not list. Without the right to list it says nothing of those: an empty list
+// then is no answer.
 func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 	start := time.Now()
 	defer func() {
@@ -258,8 +266,9 @@ func (e *Engine) list(ctx context.Context, told *toldResolved) (err error) {
 	})
 }
 
-// recorder is how requests are recorded. Without a cursor no poll has ever ended: the database is new, or was lost together with the rows
-// of requests that are resolved in Teleport and perhaps not yet on their issues.
+// recorder is how requests are recorded. Without a cursor no poll has ever ended: the database is
+// new, or was lost together with the rows of requests that are resolved in Teleport and perhaps not
+// yet on their issues.
 func (e *Engine) recorder(ctx context.Context) (func(context.Context, []Request) error, error) {
 	if e.complete.Load() {
 		return e.Store.ObserveRequests, nil

@@ -25,7 +25,8 @@ func (s slowStore) ObserveRequests(ctx context.Context, requests []Request) erro
 	return s.Store.ObserveRequests(ctx, requests)
 }
 
-// whileFollowing runs a test beside a loop that follows Teleport's events and records them in a slow store.
+// whileFollowing runs a test beside a loop that follows Teleport's events and records them in a
+// slow store.
 func whileFollowing(t *testing.T, test func(t *testing.T, cluster *memCluster, store *memStore, recorded *[]int)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

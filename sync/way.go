@@ -5,14 +5,15 @@ import "slices"
 // MaxWay is how many transitions an issue is taken through at the most to get where it belongs.
 const MaxWay = 6
 
-// Way says where an issue is to be brought, and through which statuses it may be led. Names and ids are those of
-// Statuses.
+// Way says where an issue is to be brought, and through which statuses it may be led. Names and ids
+// are those of Statuses.
 type Way struct {
 	// To are the statuses to reach: the first that the workflow leads to.
 	To []string
 	// Via are statuses to go through rather than others: those of Pending.
 	Via []string
-	// Avoid are statuses that stand for another outcome: gone through only on a way that was seen to lead on.
+	// Avoid are statuses that stand for another outcome: gone through only on a way that was seen
+	// to lead on.
 	Avoid []string
 	// Never are statuses that are not gone through at all.
 	Never []string
@@ -115,8 +116,8 @@ func (f Workflow) search(at Status, steps int, end, pass func(Status) bool) (fir
 
 func isAmong(names []string, s Status) bool { return slices.ContainsFunc(names, s.Is) }
 
-// Way is how to bring an issue to a status that shows an outcome. While the request is pending no status that stands
-// for a decision is gone through.
+// Way is how to bring an issue to a status that shows an outcome. While the request is pending no
+// status that stands for a decision is gone through.
 func (p Policy) Way(to Outcome, pending bool) Way {
 	w := Way{To: p.named(to)}
 	for _, o := range outcomes {

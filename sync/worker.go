@@ -11,11 +11,13 @@ import (
 )
 
 const (
-	// workTime bounds the work on one request at a stretch; what is left is done when the row is next due.
+	// workTime bounds the work on one request at a stretch; what is left is done when the row is
+	// next due.
 	workTime = 5 * time.Minute
 	// recordTime bounds the last record of a step whose own context may be over.
 	recordTime = time.Second
-	// maxSteps is far above what a request needs (one step per review and a handful more): it ends a plan that does not shrink.
+	// maxSteps is far above what a request needs (one step per review and a handful more): it ends
+	// a plan that does not shrink.
 	maxSteps = 500
 )
 
@@ -41,9 +43,10 @@ func newWorker(e *Engine, l Link) *worker {
 	return w
 }
 
-// run plans and acts until nothing is left, or until what is left has failed, then records when to look again. An action that
-// failed does not hold up the others of the plan, unless a whole side is in trouble or an effect is uncertain. It returns an error
-// when the term is over or PostgreSQL did not take the record: the row then stays due as it was.
+// run plans and acts until nothing is left, or until what is left has failed, then records when to
+// look again. An action that failed does not hold up the others of the plan, unless a whole side is
+// in trouble or an effect is uncertain. It returns an error when the term is over or PostgreSQL did
+// not take the record: the row then stays due as it was.
 func (w *worker) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, workTime)
 	defer cancel()
@@ -89,7 +92,8 @@ func (w *worker) run(ctx context.Context) error {
 	return w.finish(ctx, worst)
 }
 
-// act does one action and appends its outcome to the row's activity. What is left of an issue that was read is for the next action alone.
+// act does one action and appends its outcome to the row's activity. What is left of an issue that
+// was read is for the next action alone.
 func (w *worker) act(ctx context.Context, a Action) error {
 	if err := w.Lease.Check(); err != nil {
 		return err
@@ -167,8 +171,8 @@ func (w *worker) do(ctx context.Context, a Action) error {
 	return fmt.Errorf("no such action: %q", a.Kind)
 }
 
-// save records the agent's part of the row with one line of activity, also when the step's own context has just ended: an effect that is not
-// recorded has to be looked for later.
+// save records the agent's part of the row with one line of activity, also when the step's own
+// context has just ended: an effect that is not recorded has to be looked for later.
 func (w *worker) save(ctx context.Context, a Action, outcome error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 	defer cancel()
@@ -185,7 +189,8 @@ func (w *worker) save(ctx context.Context, a Action, outcome error) error {
 	return w.record(ctx, done)
 }
 
-// end records the last action together with when the row is next due, unless a fact has changed meanwhile.
+// end records the last action together with when the row is next due, unless a fact has changed
+// meanwhile.
 func (w *worker) end(ctx context.Context, done Activity) error {
 	seq := w.link.Seq
 	w.conclude(ctx, nil)
@@ -194,7 +199,8 @@ func (w *worker) end(ctx context.Context, done Activity) error {
 	return err
 }
 
-// record saves the row and goes on with what it holds now, since observers may have changed facts meanwhile.
+// record saves the row and goes on with what it holds now, since observers may have changed facts
+// meanwhile.
 func (w *worker) record(ctx context.Context, done ...Activity) error {
 	saved, err := w.Store.Save(ctx, w.link, done...)
 	if err != nil {
@@ -268,7 +274,8 @@ func firstNotIn(plan []Action, failed map[string]error) (Action, bool) {
 	return Action{}, false
 }
 
-// worse picks the error that decides when the row is tried again: trouble of a side first, then what may pass, then what is permanent.
+// worse picks the error that decides when the row is tried again: trouble of a side first, then
+// what may pass, then what is permanent.
 func worse(a, b error) error {
 	rank := func(err error) int {
 		e := asError(err)

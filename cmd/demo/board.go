@@ -23,7 +23,8 @@ var boardFiles embed.FS
 const (
 	// streamPause bounds the page to 20 snapshots a second: what changes meanwhile comes together.
 	streamPause = 50 * time.Millisecond
-	// healthPause is how often each replica is asked for its role, and healthTime how long it may take: a frozen one never answers.
+	// healthPause is how often each replica is asked for its role, and healthTime how long it may
+	// take: a frozen one never answers.
 	healthPause = 300 * time.Millisecond
 	healthTime  = 250 * time.Millisecond
 	// maxOrder is far above what the page sends with an act.
@@ -32,8 +33,9 @@ const (
 
 // board serves the page on which a visitor sees both sides and the replicas, and acts on them.
 //
-// The page shows snapshots, which it gets as Server-Sent Events whenever something has changed, and nothing that it assumes. As it can kill processes, it
-// listens on the loopback interface only, and refuses each request that names another host or comes from another page.
+// The page shows snapshots, which it gets as Server-Sent Events whenever something has changed, and
+// nothing that it assumes. As it can kill processes, it listens on the loopback interface only, and
+// refuses each request that names another host or comes from another page.
 type board struct {
 	world   *world
 	url     string
@@ -114,8 +116,8 @@ func (b *board) handler() http.Handler {
 	return b.guard(mux)
 }
 
-// guard lets only the page itself in. A foreign page that a browser shows can neither forge its Origin nor, by a name of its own that leads to
-// 127.0.0.1, the Host.
+// guard lets only the page itself in. A foreign page that a browser shows can neither forge its
+// Origin nor, by a name of its own that leads to 127.0.0.1, the Host.
 func (b *board) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !b.origins[r.Host] {

@@ -69,7 +69,8 @@ func acts() map[string]func(*board, context.Context, order) error {
 	}
 }
 
-// act does what the page asks for: 204, or an error with a message for the visitor. The first act ends the tour, so that the two do not get into each other's way.
+// act does what the page asks for: 204, or an error with a message for the visitor. The first act
+// ends the tour, so that the two do not get into each other's way.
 func (b *board) act(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("act")
 	do, known := acts()[name]
@@ -149,7 +150,8 @@ func (b *board) review(_ context.Context, o order) error {
 	if o.User == "" {
 		return fmt.Errorf("%w: a review needs a reviewer", errOrder)
 	}
-	// Teleport lets nobody review their own requests; the simulated web UI leaves that to whoever calls it.
+	// Teleport lets nobody review their own requests; the simulated web UI leaves that to whoever
+	// calls it.
 	if request := b.world.teleport.Request(o.Request); request != nil && request.GetUser() == o.User {
 		return fmt.Errorf("%s made this request, and cannot review it: Teleport lets nobody review their own", o.User)
 	}

@@ -26,7 +26,8 @@ import (
 // playTime bounds the whole test in the browser, far above what it takes.
 const playTime = 3 * time.Minute
 
-// TestTheBoardInABrowser plays as a visitor does: a real browser, real mouse and key events, two real agents.
+// TestTheBoardInABrowser plays as a visitor does: a real browser, real mouse and key events, two
+// real agents.
 func TestTheBoardInABrowser(t *testing.T) {
 	t.Parallel()
 	browser := findChromium(t)
@@ -87,7 +88,8 @@ func TestTheBoardInABrowser(t *testing.T) {
 	require.Empty(t, v.complaints(), "the browser's console")
 }
 
-// findChromium is the path of a Chromium. Without one there is nothing to test with, which CI does not accept.
+// findChromium is the path of a Chromium. Without one there is nothing to test with, which CI does
+// not accept.
 func findChromium(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome-stable", "google-chrome"} {
@@ -118,7 +120,8 @@ func startWorld(t *testing.T, agent string) *world {
 	return w
 }
 
-// visitor is a person at the page. Each method fails the test if what it does or waits for is not possible.
+// visitor is a person at the page. Each method fails the test if what it does or waits for is not
+// possible.
 type visitor struct {
 	t   *testing.T
 	ctx context.Context
@@ -275,7 +278,8 @@ func (v *visitor) dragByFinger(card, column string) {
 	v.run(touch(input.TouchEnd))
 }
 
-// moveByKeyboard denies a pending card without a mouse: it is reached with Tab from the one who acts, picked up, and laid two columns further.
+// moveByKeyboard denies a pending card without a mouse: it is reached with Tab from the one who
+// acts, picked up, and laid two columns further.
 func (v *visitor) moveByKeyboard(card string) {
 	v.t.Helper()
 	v.focusByTab(card)
@@ -314,7 +318,8 @@ func (v *visitor) comment(text string) {
 	v.run(chromedp.SendKeys("#comment-text", text+kb.Enter, chromedp.ByQuery))
 }
 
-// onPhone shows the page as a phone in dark mode and with reduced motion does, and expects it to fit.
+// onPhone shows the page as a phone in dark mode and with reduced motion does, and expects it to
+// fit.
 func (v *visitor) onPhone() {
 	v.t.Helper()
 	features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}, {Name: "prefers-reduced-motion", Value: "reduce"}}
@@ -325,7 +330,8 @@ func (v *visitor) onPhone() {
 	v.wait(`getComputedStyle(document.body).backgroundColor === "rgb(18, 21, 29)"`)
 }
 
-// screenshot keeps a picture of the page in the directory that DEMO_SCREENSHOTS names, if any; those of the README are made so.
+// screenshot keeps a picture of the page in the directory that DEMO_SCREENSHOTS names, if any;
+// those of the README are made so.
 func (v *visitor) screenshot(name string) {
 	v.t.Helper()
 	dir := os.Getenv("DEMO_SCREENSHOTS")

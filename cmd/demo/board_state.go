@@ -12,7 +12,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// snapshot is all that the page shows, as it is at one moment. Times are RFC 3339; lags are in milliseconds.
+// snapshot is all that the page shows, as it is at one moment. Times are RFC 3339; lags are in
+// milliseconds.
 type snapshot struct {
 	Now      time.Time      `json:"now"`
 	Touring  bool           `json:"touring"` // the tour acts by itself, until the visitor does
@@ -87,7 +88,8 @@ type replicaShown struct {
 	Log     []string `json:"log"` // how it ends
 }
 
-// lag is how long each direction took the last time (-1: never yet), and since when somebody waits now (nil: nobody does).
+// lag is how long each direction took the last time (-1: never yet), and since when somebody waits
+// now (nil: nobody does).
 type lag struct {
 	Issue           int64      `json:"issue"` // request made → its issue exists
 	IssueWaiting    *time.Time `json:"issueWaiting"`
@@ -98,7 +100,8 @@ type lag struct {
 // shownLog is how many lines of a replica's log the page shows.
 const shownLog = 6
 
-// refusalIntro begins each of the agent's comments on a move that counts for nothing; on a card there is only room for what follows it.
+// refusalIntro begins each of the agent's comments on a move that counts for nothing; on a card
+// there is only room for what follows it.
 const refusalIntro = "This move does not decide the Access Request, and nothing was changed in Teleport. "
 
 func (b *board) snapshot() snapshot {
@@ -177,7 +180,8 @@ func (c card) undone() *putBack {
 	return nil
 }
 
-// requestsShown is every request that there ever was, oldest first, out of the audit log, and out of the backend while it is there.
+// requestsShown is every request that there ever was, oldest first, out of the audit log, and out
+// of the backend while it is there.
 func requestsShown(t *teleportsim.Server, cards []card) []requestShown {
 	all := []requestShown{}
 	at := make(map[string]int)

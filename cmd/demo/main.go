@@ -1,21 +1,26 @@
-// Command demo shows the agent at work on one machine, without an account or any configuration. It starts a throwaway PostgreSQL, a
-// simulated Teleport, a simulated Jira and two replicas of the real agent as processes of their own; drives one request through each way
-// that a request can end; tells in plain words what happens; and serves one page on which a visitor sees both sides and both replicas, and acts on them.
+// Command demo shows the agent at work on one machine, without an account or any configuration. It
+// starts a throwaway PostgreSQL, a simulated Teleport, a simulated Jira and two replicas of the
+// real agent as processes of their own; drives one request through each way that a request can end;
+// tells in plain words what happens; and serves one page on which a visitor sees both sides and
+// both replicas, and acts on them.
 //
 //	demo [AGENT]
 //	demo simulators DIR
 //
-// AGENT is the path of the agent's binary. Without it the binary is built, for which the working directory must be in the module. The second form
-// runs only the simulators, at fixed addresses, for agents that are started elsewhere with the credentials that it writes into DIR.
+// AGENT is the path of the agent's binary. Without it the binary is built, for which the working
+// directory must be in the module. The second form runs only the simulators, at fixed addresses,
+// for agents that are started elsewhere with the credentials that it writes into DIR.
 //
-// What it tells is what was observed: changes in the two simulators and lines of the agents' logs. The tour only acts and waits. So what a
-// visitor does, on the page, over Jira's REST interface or with a signal to an agent, is told just the same. The visitor's first act on the page ends the
+// What it tells is what was observed: changes in the two simulators and lines of the agents' logs.
+// The tour only acts and waits. So what a visitor does, on the page, over Jira's REST interface or
+// with a signal to an agent, is told just the same. The visitor's first act on the page ends the
 // tour, unless the demo is to end with the tour.
 //
 // The page is served at a free port of 127.0.0.1, or at DEMO_ADDR.
 //
-// After the tour the demo stays up until Ctrl-C; with DEMO_ONCE=1 it ends. The exit code is 0, or 1 if something did not happen in time; it
-// then says what, and how the agents' logs end. However it ends, its processes and files end with it.
+// After the tour the demo stays up until Ctrl-C; with DEMO_ONCE=1 it ends. The exit code is 0, or 1
+// if something did not happen in time; it then says what, and how the agents' logs end. However it
+// ends, its processes and files end with it.
 //
 // Output is coloured on a terminal, unless NO_COLOR is set (https://no-color.org).
 package main
@@ -31,7 +36,8 @@ import (
 	"time"
 )
 
-// readingTime is how long a person in the tour hesitates, for the sake of whoever reads along. Nothing depends on it.
+// readingTime is how long a person in the tour hesitates, for the sake of whoever reads along.
+// Nothing depends on it.
 const readingTime = time.Second
 
 // options are what differs from one demo to another.
@@ -65,8 +71,9 @@ func main() {
 	}
 }
 
-// untilInterrupted ends when the demo is to end. A second Ctrl-C does not wait for the cleaning up. SIGPIPE, which says that nobody reads
-// on, stays caught, so that the last words do not end the cleaning up.
+// untilInterrupted ends when the demo is to end. A second Ctrl-C does not wait for the cleaning up.
+// SIGPIPE, which says that nobody reads on, stays caught, so that the last words do not end the
+// cleaning up.
 func untilInterrupted() context.Context {
 	read, _ := signal.NotifyContext(context.Background(), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(read, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -74,7 +81,8 @@ func untilInterrupted() context.Context {
 	return ctx
 }
 
-// run is the demo from the first line to the last. What went wrong has been printed when it returns.
+// run is the demo from the first line to the last. What went wrong has been printed when it
+// returns.
 func run(ctx context.Context, out io.Writer, o options) error {
 	s := newScreen(out, o.colour)
 	s.title("teleport-jira-agent: a demonstration on this machine, gone when it ends")
@@ -96,7 +104,8 @@ func run(ctx context.Context, out io.Writer, o options) error {
 	return err
 }
 
-// show builds the world, takes the tour and stays. Once the tour is over, an interrupt is the ordinary end.
+// show builds the world, takes the tour and stays. Once the tour is over, an interrupt is the
+// ordinary end.
 func show(ctx context.Context, w *world, o options) error {
 	if err := w.start(ctx, o.agent); err != nil {
 		return err

@@ -17,8 +17,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// narrator tells what happens in both simulators and what the agents say of it. Whoever makes it speak, it first tells everything that has
-// happened until then, in the order of the happening.
+// narrator tells what happens in both simulators and what the agents say of it. Whoever makes it
+// speak, it first tells everything that has happened until then, in the order of the happening.
 type narrator struct {
 	screen   *screen
 	jira     *jirasim.Server
@@ -71,7 +71,8 @@ func (n *narrator) follow() (stop func() error) {
 	}
 }
 
-// catchUp tells what is new in both simulators, and returns how much of Teleport's audit log has been told.
+// catchUp tells what is new in both simulators, and returns how much of Teleport's audit log has
+// been told.
 func (n *narrator) catchUp() (audited int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -127,8 +128,8 @@ func (n *narrator) tellNews() {
 	}
 }
 
-// issueNews is what has happened to an issue since it was told; a zero Issue has never been. Of one millisecond the comments come first, as
-// people and the agent explain a move before they make it.
+// issueNews is what has happened to an issue since it was told; a zero Issue has never been. Of one
+// millisecond the comments come first, as people and the agent explain a move before they make it.
 func issueNews(told, now jirasim.Issue) []news {
 	var all []news
 	add := func(at time.Time, format string, args ...any) {
@@ -179,7 +180,8 @@ func (n *narrator) auditNews(e teleportsim.AuditEvent) news {
 	return news{at: e.At, who: "Teleport", text: text}
 }
 
-// meaning is a line of an agent's log in plain words. It is empty for what the simulators show better or nobody needs to know.
+// meaning is a line of an agent's log in plain words. It is empty for what the simulators show
+// better or nobody needs to know.
 func (n *narrator) meaning(l replica.Line) string {
 	request := n.asked[fmt.Sprint(l.Fields["request_id"])]
 	switch {

@@ -30,7 +30,8 @@ const (
 	lineWidth = 110
 )
 
-// screen prints lines of what happens, each with the seconds since the start and who it is about. It is safe for concurrent use.
+// screen prints lines of what happens, each with the seconds since the start and who it is about.
+// It is safe for concurrent use.
 type screen struct {
 	colour bool
 	began  time.Time
@@ -58,7 +59,8 @@ func newScreen(out io.Writer, colour bool) *screen {
 	return &screen{out: out, colour: colour, began: time.Now()}
 }
 
-// coloured reports whether escape sequences may be written to the file: to a terminal whose user does not object.
+// coloured reports whether escape sequences may be written to the file: to a terminal whose user
+// does not object.
 func coloured(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
@@ -94,7 +96,8 @@ func (s *screen) kept() []storyLine {
 	return append([]storyLine{}, s.story...)
 }
 
-// print writes text as it is. A reader who has gone away is no reason to stop before everything is cleaned up.
+// print writes text as it is. A reader who has gone away is no reason to stop before everything is
+// cleaned up.
 func (s *screen) print(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,8 +22,9 @@ const (
 // askAgain is how long people rest between two requests.
 const askAgain = 20 * time.Second
 
-// simulate runs both sides alone, for agents that somebody else starts with the credentials that it writes into w.dir: identity
-// and jira-api-token. Until ctx ends people ask for access and approve it, one request after the other, and what happens is told.
+// simulate runs both sides alone, for agents that somebody else starts with the credentials that it
+// writes into w.dir: identity and jira-api-token. Until ctx ends people ask for access and approve
+// it, one request after the other, and what happens is told.
 func simulate(ctx context.Context, w *world, pace time.Duration) error {
 	defer func() { _ = w.close() }()
 	if err := w.startTeleport(); err != nil {
@@ -45,7 +46,8 @@ func simulate(ctx context.Context, w *world, pace time.Duration) error {
 	return nil
 }
 
-// askAndApprove is one request's life, which takes as long as the agents do. It returns nil when ctx ends.
+// askAndApprove is one request's life, which takes as long as the agents do. It returns nil when
+// ctx ends.
 func (w *world) askAndApprove(ctx context.Context, pace time.Duration) error {
 	v := visits()[0]
 	id, err := w.teleport.CreateRequest(v.request)

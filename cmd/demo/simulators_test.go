@@ -15,8 +15,9 @@ import (
 	"teleport-jira-agent/integration/replica"
 )
 
-// TestTheDemoProfileOfTheComposeFile runs what the profile runs, without containers: the simulators, and an agent with the environment that the file
-// gives it, but for the addresses and the directory, of which the containers have their own.
+// TestTheDemoProfileOfTheComposeFile runs what the profile runs, without containers: the
+// simulators, and an agent with the environment that the file gives it, but for the addresses and
+// the directory, of which the containers have their own.
 func TestTheDemoProfileOfTheComposeFile(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docker-compose.yml")

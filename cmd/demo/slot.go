@@ -14,8 +14,9 @@ import (
 	"teleport-jira-agent/integration/replica"
 )
 
-// slot is the place of one replica. Its name and its log file stay, while processes in it are killed, frozen and started again. A frozen
-// process takes no signal but SIGCONT and SIGKILL, so whatever ends it thaws or kills it.
+// slot is the place of one replica. Its name and its log file stay, while processes in it are
+// killed, frozen and started again. A frozen process takes no signal but SIGCONT and SIGKILL, so
+// whatever ends it thaws or kills it.
 type slot struct {
 	name  string
 	world *world
@@ -99,7 +100,8 @@ func (s *slot) kill() error {
 	return s.signal(syscall.SIGKILL, false)
 }
 
-// freeze stops the process where it is, as a machine that stands still would: its connections stay open, and nothing answers.
+// freeze stops the process where it is, as a machine that stands still would: its connections stay
+// open, and nothing answers.
 func (s *slot) freeze() error {
 	return s.signal(syscall.SIGSTOP, true)
 }

@@ -11,7 +11,8 @@ import (
 	"teleport-jira-agent/integration/teleportsim"
 )
 
-// shortLife is how long the request lives that nobody decides: long enough for its issue to be seen under Pending.
+// shortLife is how long the request lives that nobody decides: long enough for its issue to be seen
+// under Pending.
 const shortLife = 5 * time.Second
 
 // visit is one request's life: what people do in it, and how it must end.
@@ -20,7 +21,8 @@ type visit struct {
 	request teleportsim.Request
 	// act is what a person does once the issue is pending.
 	act func(w *world, requestID, issueKey string) error
-	// status is where the issue ends, and state where the request does: one that expired stays pending until Teleport deletes it.
+	// status is where the issue ends, and state where the request does: one that expired stays
+	// pending until Teleport deletes it.
 	status string
 	state  types.RequestState
 }

@@ -21,7 +21,8 @@ const (
 	project = "OPS"
 	field   = "customfield_10042"
 
-	// approvers is the Jira group whose members may decide: bob and alice are in it, mallory is not.
+	// approvers is the Jira group whose members may decide: bob and alice are in it, mallory is
+	// not.
 	approvers = "approvers"
 
 	// agentAccount is the account of the agent in Jira.
@@ -44,7 +45,8 @@ const (
 	stopTime = 10 * time.Second
 )
 
-// world is all that runs: both sides, the database and the agents. It is empty at first, and close takes down what is up.
+// world is all that runs: both sides, the database and the agents. It is empty at first, and close
+// takes down what is up.
 type world struct {
 	screen *screen
 	story  *narrator
@@ -161,7 +163,8 @@ func (w *world) startAgents(ctx context.Context) error {
 	return nil
 }
 
-// environ is the whole configuration of an agent. Polls are tight and the lease is short, so that nobody waits for the demo.
+// environ is the whole configuration of an agent. Polls are tight and the lease is short, so that
+// nobody waits for the demo.
 func (w *world) environ() []string {
 	return []string{
 		"TELEPORT_ADDR=" + w.teleport.Addr(),

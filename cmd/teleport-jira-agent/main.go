@@ -1,8 +1,9 @@
 // Command teleport-jira-agent keeps Teleport Access Requests and Jira issues in agreement.
 //
-// Each command has a file of its own here: it reads flags and configuration, makes one call, and ends. The exit code is 0
-// when that went well, 1 when it failed, and 2 when the command line or the configuration is wrong; then standard error has one line for each thing
-// that is wrong. A running agent logs why it failed; other failures are one line on standard error.
+// Each command has a file of its own here: it reads flags and configuration, makes one call, and
+// ends. The exit code is 0 when that went well, 1 when it failed, and 2 when the command line or
+// the configuration is wrong; then standard error has one line for each thing that is wrong. A
+// running agent logs why it failed; other failures are one line on standard error.
 package main
 
 import (
@@ -58,7 +59,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	return exitUsage
 }
 
-// oneLine is the text of an error, which may quote what others wrote, without what a terminal would obey.
+// oneLine is the text of an error, which may quote what others wrote, without what a terminal would
+// obey.
 func oneLine(err error) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -56,7 +56,8 @@ func TestWrongCommandLineIsExit2WithOneLineOnStderr(t *testing.T) {
 	}
 }
 
-// A script whose variable is not set must not retry all, or give up on whichever request has no issue yet.
+// A script whose variable is not set must not retry all, or give up on whichever request has no
+// issue yet.
 func TestAnEmptyNameIsExit2(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"explain", "queue list", "queue retry", "queue drop"} {

@@ -18,10 +18,12 @@ type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
-// operation is what an operator's command asks of the agent's package, with the configuration of the replicas.
+// operation is what an operator's command asks of the agent's package, with the configuration of
+// the replicas.
 type operation func(ctx context.Context, o *agent.Operator, args []string) error
 
-// operates makes a command an operator's: it gets the flags that all of these have, and what it is run with.
+// operates makes a command an operator's: it gets the flags that all of these have, and what it is
+// run with.
 func operates(cmd *cobra.Command, environ []string, do operation) *cobra.Command {
 	var file string
 	var asJSON bool
@@ -108,7 +110,8 @@ func newQueue(environ []string) *cobra.Command {
 	return cmd
 }
 
-// named refuses an empty name, which a script passes whose variable is not set: to leave the name out means all requests.
+// named refuses an empty name, which a script passes whose variable is not set: to leave the name
+// out means all requests.
 func named(number cobra.PositionalArgs) cobra.PositionalArgs {
 	return cobra.MatchAll(number, func(cmd *cobra.Command, args []string) error {
 		if slices.Contains(args, "") {

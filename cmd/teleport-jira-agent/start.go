@@ -52,7 +52,8 @@ func start(ctx context.Context, file string, environ []string) error {
 	}
 	defer func() { _ = log.Sync() }() // a terminal cannot be synced, which is no failure
 	cfg.LogSecretsTo(log)
-	// Teleport's client library logs its tries to connect by itself, beside the agent's log and in another form.
+	// Teleport's client library logs its tries to connect by itself, beside the agent's log and in
+	// another form.
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 
 	err = agent.Run(ctx, cfg, agent.Options{Log: log, Version: version, Reload: reload})
@@ -63,7 +64,8 @@ func start(ctx context.Context, file string, environ []string) error {
 	return errTold
 }
 
-// onHangup delivers a value for SIGHUP; several in quick succession may count as one. It never closes the channel.
+// onHangup delivers a value for SIGHUP; several in quick succession may count as one. It never
+// closes the channel.
 func onHangup() (reload <-chan struct{}, stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)

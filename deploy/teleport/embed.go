@@ -1,4 +1,5 @@
-// Package teleport holds the resources that the agent needs in Teleport, and configurations of tbot, as `setup` prints them.
+// Package teleport holds the resources that the agent needs in Teleport, and configurations of
+// tbot, as `setup` prints them.
 package teleport
 
 import "embed"

@@ -14,7 +14,8 @@ import (
 // lives is how many requests a count is the mean of.
 const lives = 5
 
-// life is how a request goes on once its issue is pending. The bounds are what Teleport's own plugin v15.3 spends, or less.
+// life is how a request goes on once its issue is pending. The bounds are what Teleport's own
+// plugin v15.3 spends, or less.
 type life struct {
 	name                string
 	ttl                 time.Duration

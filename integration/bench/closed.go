@@ -29,7 +29,8 @@ type closedTable struct {
 	open  []sync.Link
 }
 
-// closed is what a million closed links do to the engine's queries: each is asked of two tables that have the same open links, in turns.
+// closed is what a million closed links do to the engine's queries: each is asked of two tables
+// that have the same open links, in turns.
 func closed(ctx context.Context, b *bench) ([]figure, error) {
 	empty, err := b.closedTable(ctx, "empty", 0)
 	if err != nil {

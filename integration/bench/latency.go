@@ -24,7 +24,8 @@ const (
 	samples = 50
 	// singles is the same where each waits for the one before.
 	singles = 20
-	// own is what the agent itself may take, beyond the answers of Jira and Teleport: to make an issue, and to bring a decision to Teleport.
+	// own is what the agent itself may take, beyond the answers of Jira and Teleport: to make an
+	// issue, and to bring a decision to Teleport.
 	ownCreate, ownDecision = 10 * time.Millisecond, 20 * time.Millisecond
 )
 
@@ -79,7 +80,8 @@ func latency(ctx context.Context, b *bench) ([]figure, error) {
 	}, nil
 }
 
-// webhook is the time from a move to the state with webhooks and without polls, each sent at the moment of the move: of single moves, and of 50 in a second.
+// webhook is the time from a move to the state with webhooks and without polls, each sent at the
+// moment of the move: of single moves, and of 50 in a second.
 func webhook(ctx context.Context, b *bench) ([]figure, error) {
 	var all []figure
 	for _, jiraTakes := range []time.Duration{0, 100 * time.Millisecond} {
@@ -130,8 +132,8 @@ func webhookMoves(ctx context.Context, b *bench, jiraTakes time.Duration) (singl
 	return single, burst, err
 }
 
-// singles lets a person move issues one after another, each some time after the one before was decided, and returns how long it took for each until Teleport
-// had the state.
+// singles lets a person move issues one after another, each some time after the one before was
+// decided, and returns how long it took for each until Teleport had the state.
 func (r *rig) singles(rest func(n int) time.Duration) (all times, err error) {
 	for n := range singles {
 		id, _, err := r.pending(0)
@@ -150,7 +152,8 @@ func (r *rig) singles(rest func(n int) time.Duration) (all times, err error) {
 	return all, nil
 }
 
-// moves lets people move issues within a second, and returns how long it took for each until Teleport had the state.
+// moves lets people move issues within a second, and returns how long it took for each until
+// Teleport had the state.
 func (r *rig) moves() (times, error) {
 	keys := make(map[string]string, samples)
 	for range samples {

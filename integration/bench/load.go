@@ -9,8 +9,8 @@ import (
 	"teleport-jira-agent/integration/jirasim"
 )
 
-// backlogs is how fast issues are made for 1,000 requests at once, beside what the concurrency allows on paper: one call for each issue, as many at once as
-// SYNC_CONCURRENCY.
+// backlogs is how fast issues are made for 1,000 requests at once, beside what the concurrency
+// allows on paper: one call for each issue, as many at once as SYNC_CONCURRENCY.
 func backlogs(ctx context.Context, b *bench) ([]figure, error) {
 	var all []figure
 	for _, c := range []backlog{

@@ -1,15 +1,19 @@
-// Command bench measures the built agent against the simulators, on one machine, and prints a table of figures, each beside its bound: what the agent costs Jira,
-// Teleport, PostgreSQL and its machine.
+// Command bench measures the built agent against the simulators, on one machine, and prints a table
+// of figures, each beside its bound: what the agent costs Jira, Teleport, PostgreSQL and its
+// machine.
 //
 //	bench [-binary FILE] [-json FILE] [-run REGEXP] [-v]
 //
-// With -binary it measures an agent that is built already, so that one bench compares two releases. The measurement "closed" calls the package db, and is
-// always of the code that bench itself was built from.
+// With -binary it measures an agent that is built already, so that one bench compares two releases.
+// The measurement "closed" calls the package db, and is always of the code that bench itself was
+// built from.
 //
-// The simulators answer at once, unless a latency is set, and limit nothing, so that a figure is the agent's own work and waiting. Figures of time depend on the machine:
-// compare those of one run, or the ratios. Counts do not.
+// The simulators answer at once, unless a latency is set, and limit nothing, so that a figure is
+// the agent's own work and waiting. Figures of time depend on the machine: compare those of one
+// run, or the ratios. Counts do not.
 //
-// The exit code is 0 when all figures could be measured, whether or not they keep their bounds: these are for people to read.
+// The exit code is 0 when all figures could be measured, whether or not they keep their bounds:
+// these are for people to read.
 package main
 
 import (

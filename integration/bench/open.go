@@ -14,11 +14,13 @@ import (
 )
 
 const (
-	// manyOpen and fewOpen are how many open links an agent is measured with: what it costs should not differ.
+	// manyOpen and fewOpen are how many open links an agent is measured with: what it costs should
+	// not differ.
 	manyOpen, fewOpen = 100_000, 10
 	// quiet is how long polls are watched between two sweeps, which are betweenSweeps apart.
 	quiet, betweenSweeps = 15 * time.Second, 20 * time.Second
-	// readyTime bounds start to ready, and residentBound the memory, in MiB, of which so much more after two further sweeps is no growth.
+	// readyTime bounds start to ready, and residentBound the memory, in MiB, of which so much more
+	// after two further sweeps is no growth.
 	readyTime, residentBound, noGrowth = 30, 128, 8.0
 )
 
@@ -130,7 +132,8 @@ func (r *rig) leads() error {
 
 var sweepsDone = regexp.MustCompile(`(?m)^teleport_jira_agent_loops_total\{loop="sweep",outcome="ok"\} ([0-9]+)$`)
 
-// residentAfterSweeps waits until so many sweeps have ended, which only /metrics tells, and returns how much memory the agent has then, in MiB.
+// residentAfterSweeps waits until so many sweeps have ended, which only /metrics tells, and returns
+// how much memory the agent has then, in MiB.
 func (r *rig) residentAfterSweeps(n int) (float64, error) {
 	for {
 		_, body, err := r.agent.Get(r.ctx, "/metrics")

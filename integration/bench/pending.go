@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// pendingTime is how long an agent with pending requests is watched: polls of 1 s, of which one a minute reaches back the whole look-back.
+// pendingTime is how long an agent with pending requests is watched: polls of 1 s, of which one a
+// minute reaches back the whole look-back.
 const pendingTime = time.Minute
 
 // waiting is what requests cost that wait for a decision while nothing happens.

@@ -13,7 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// clockTick is the unit of times in /proc/PID/stat, which Linux has at 1/100 s for programs whatever its own.
+// clockTick is the unit of times in /proc/PID/stat, which Linux has at 1/100 s for programs
+// whatever its own.
 const clockTick = 10 * time.Millisecond
 
 // cpu is how much time a process has had of all cores together.
@@ -28,7 +29,8 @@ func cpu(pid int) (time.Duration, error) {
 // spending is how much time of all cores the processes had.
 type spending struct{ agent, postgres, simulators time.Duration }
 
-// spent is the time until now. PostgreSQL's is that of its processes that there are, and of those that have ended.
+// spent is the time until now. PostgreSQL's is that of its processes that there are, and of those
+// that have ended.
 func (r *rig) spent() (s spending, err error) {
 	if s.agent, err = cpu(r.agent.PID()); err != nil {
 		return s, err

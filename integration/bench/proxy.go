@@ -9,8 +9,9 @@ import (
 	"sync/atomic"
 )
 
-// proxy stands between the agent and PostgreSQL, and counts how often the agent had to wait for an answer: statements that are sent together cost one round
-// trip, which is what a distant server makes slow.
+// proxy stands between the agent and PostgreSQL, and counts how often the agent had to wait for an
+// answer: statements that are sent together cost one round trip, which is what a distant server
+// makes slow.
 type proxy struct {
 	url      string
 	server   string // host:port

@@ -48,7 +48,8 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 			return nil, errors.Join(err, b.close())
 		}
 	}
-	// PostgreSQL's own housekeeping would come at times of its choice, and use transaction numbers. What it would have done is done where it matters.
+	// PostgreSQL's own housekeeping would come at times of its choice, and use transaction numbers.
+	// What it would have done is done where it matters.
 	settings := map[string]string{"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.max": "5000", "autovacuum": "off"}
 	if b.postgres, err = pgtest.Start(ctx, pgtest.Options{Settings: settings}); err != nil {
 		return nil, errors.Join(err, b.close())
@@ -249,7 +250,8 @@ func (r *rig) pending(ttl time.Duration) (id, issueKey string, err error) {
 	return id, issue.Key, err
 }
 
-// counted are the calls to both sides since the last reset, but for what goes on anyway: polls, pings, the watch.
+// counted are the calls to both sides since the last reset, but for what goes on anyway: polls,
+// pings, the watch.
 func (r *rig) counted() (jira, teleport map[string]int) {
 	jira = make(map[string]int)
 	for route, summary := range r.jira.Summary() {

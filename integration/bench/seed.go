@@ -26,8 +26,9 @@ type clock struct{ behind atomic.Int64 }
 
 func (c *clock) now() time.Time { return time.Now().Add(-time.Duration(c.behind.Load())) }
 
-// seeded are both sides and a database that agree on so many pending requests, and no agent. The agent that is measured has run before, on empty sides: it
-// migrated the database by itself, whichever release it is.
+// seeded are both sides and a database that agree on so many pending requests, and no agent. The
+// agent that is measured has run before, on empty sides: it migrated the database by itself,
+// whichever release it is.
 func (b *bench) seeded(ctx context.Context, s setting, requests int) (_ *rig, err error) {
 	var c clock
 	s.now, s.initial = c.now, "Pending"
@@ -55,7 +56,8 @@ func (b *bench) seeded(ctx context.Context, s setting, requests int) (_ *rig, er
 	return r, r.seedRows(ids)
 }
 
-// seedSides makes the requests and their issues, as the agent would have. It returns the issues' ids.
+// seedSides makes the requests and their issues, as the agent would have. It returns the issues'
+// ids.
 func (r *rig) seedSides(requests int) (ids []string, err error) {
 	for range requests {
 		id, err := r.teleport.CreateRequest(teleportsim.Request{
@@ -77,7 +79,8 @@ func (r *rig) seedSides(requests int) (ids []string, err error) {
 	return ids, nil
 }
 
-// seedRows records both sides as the agent would have: it is the agent's own adapters that read them.
+// seedRows records both sides as the agent would have: it is the agent's own adapters that read
+// them.
 func (r *rig) seedRows(issueIDs []string) error {
 	requests, scope, err := r.readRequests()
 	if err != nil {
@@ -153,7 +156,8 @@ func (r *rig) readIssues(ids []string) ([]sync.Issue, error) {
 	return all, nil
 }
 
-// undisturbed fails if the agent found anything to do about what was seeded: then what was measured is that.
+// undisturbed fails if the agent found anything to do about what was seeded: then what was measured
+// is that.
 func (r *rig) undisturbed() error {
 	for _, line := range r.agent.Lines() {
 		if line.Is("observed") || line.Is("done") || line.Is("not done") {

@@ -15,7 +15,8 @@ type work struct {
 	Statements, Rows int64
 	Time             float64 // in milliseconds
 	WAL              int64   // in bytes, as the statements wrote it
-	// Log is how far the server's write-ahead log has come, and Transactions how many numbers it has given out, each for a transaction that wrote.
+	// Log is how far the server's write-ahead log has come, and Transactions how many numbers it
+	// has given out, each for a transaction that wrote.
 	Log, Transactions int64
 	// Trips are round trips of the agent, where they are counted.
 	Trips int64
@@ -28,7 +29,8 @@ func (w work) minus(before work) work {
 	}
 }
 
-// prepareStatements lets the database "postgres" tell of all others, so that asking counts for none of them.
+// prepareStatements lets the database "postgres" tell of all others, so that asking counts for none
+// of them.
 func (b *bench) prepareStatements(ctx context.Context) error {
 	return b.ask(ctx, func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "CREATE EXTENSION pg_stat_statements")
@@ -55,7 +57,8 @@ const workQuery = `
 		(pg_current_wal_insert_lsn() - '0/0')::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 	FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = $1)`
 
-// worked is all that PostgreSQL did for the rig so far. Asking writes nothing and uses no transaction number.
+// worked is all that PostgreSQL did for the rig so far. Asking writes nothing and uses no
+// transaction number.
 func (r *rig) worked() (w work, err error) {
 	err = r.bench.ask(r.ctx, func(conn *pgx.Conn) error {
 		return conn.QueryRow(r.ctx, workQuery, r.database).Scan(&w.Statements, &w.Rows, &w.Time, &w.WAL, &w.Log, &w.Transactions)
@@ -66,7 +69,8 @@ func (r *rig) worked() (w work, err error) {
 	return w, err
 }
 
-// forgetStatements lets the list of expensive statements begin here. Sums taken before mean nothing after it.
+// forgetStatements lets the list of expensive statements begin here. Sums taken before mean nothing
+// after it.
 func (r *rig) forgetStatements() error {
 	return r.bench.ask(r.ctx, func(conn *pgx.Conn) error {
 		_, err := conn.Exec(r.ctx, "SELECT pg_stat_statements_reset()")
@@ -101,7 +105,8 @@ func (r *rig) tellExpensive(title string) error {
 	})
 }
 
-// statements are what a whole life costs PostgreSQL, without the polls that go on meanwhile: these come once a minute here.
+// statements are what a whole life costs PostgreSQL, without the polls that go on meanwhile: these
+// come once a minute here.
 func statements(ctx context.Context, b *bench) ([]figure, error) {
 	var all []figure
 	for _, l := range allLives()[:2] {
@@ -171,7 +176,8 @@ func statementsOf(ctx context.Context, b *bench, l life) ([]figure, error) {
 // backgroundTime is how long is watched what goes on anyway.
 const backgroundTime = 10 * time.Second
 
-// background is what a minute of waiting costs while a request is pending, which it makes: polls, heartbeats, counts for the metrics.
+// background is what a minute of waiting costs while a request is pending, which it makes: polls,
+// heartbeats, counts for the metrics.
 func (r *rig) background() (perMinute work, err error) {
 	if _, _, err := r.pending(0); err != nil {
 		return work{}, err

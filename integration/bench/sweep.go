@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// sweptLinks are the open links of a sweep. Of some the issue differs: deletedIssues were deleted, movedIssues are in another project.
+	// sweptLinks are the open links of a sweep. Of some the issue differs: deletedIssues were
+	// deleted, movedIssues are in another project.
 	sweptLinks, deletedIssues, movedIssues = 10_000, 3, 3
 	// personMoves is how many moves by a person are the mean of their time.
 	personMoves = 5
@@ -73,7 +74,8 @@ func sweepOn(ctx context.Context, b *bench, deployment jirasim.Deployment, name 
 	}, nil
 }
 
-// decisionsBesideSweep is how long a person's move takes by poll while a sweep uses the pace, beside the same with nothing else going on.
+// decisionsBesideSweep is how long a person's move takes by poll while a sweep uses the pace,
+// beside the same with nothing else going on.
 func decisionsBesideSweep(ctx context.Context, b *bench) (figure, error) {
 	env := []string{"ADMIN_LISTEN_ADDR=127.0.0.1:0", "JIRA_MAX_RPS=10"}
 	r, err := b.seeded(ctx, setting{env: env}, sweptLinks)
@@ -121,7 +123,8 @@ func decisionsBesideSweep(ctx context.Context, b *bench) (figure, error) {
 // longestDecision is how long a decision is waited for. One that takes longer counts as this.
 const longestDecision = time.Minute
 
-// decided lets a person approve in Jira, and returns how long it took until Teleport had it, at most longestDecision.
+// decided lets a person approve in Jira, and returns how long it took until Teleport had it, at
+// most longestDecision.
 func (r *rig) decided(id string) (time.Duration, error) {
 	issue, err := r.issue(id)
 	if err != nil {
@@ -158,7 +161,8 @@ func (r *rig) decidedAtOnce(ids []string) (times, error) {
 // waitingForIssues is how many requests wait for their issue while a person decides about another.
 const waitingForIssues = 1000
 
-// peopleFirst is how long a person's move takes by poll while many requests wait for their issues, beside the same with nothing else going on.
+// peopleFirst is how long a person's move takes by poll while many requests wait for their issues,
+// beside the same with nothing else going on.
 func peopleFirst(ctx context.Context, b *bench) ([]figure, error) {
 	r, err := b.rig(ctx, setting{initial: "Pending", env: []string{"JIRA_MAX_RPS=10"}, polls: true})
 	if err != nil {

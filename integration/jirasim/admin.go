@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// This file is what Jira's administrators do in the browser while it runs. They may do all; a name that Jira does not know panics, as a defect of the test.
+// This file is what Jira's administrators do in the browser while it runs. They may do all; a name
+// that Jira does not know panics, as a defect of the test.
 
 // administer changes the setup.
 func (s *Server) administer(change func(*setup)) {
@@ -123,7 +124,8 @@ func (s *Server) ShowIssue(issue string) {
 	r.secret = nil
 }
 
-// AddField makes a custom field as it is described; with an empty ID it gets the next one, which is returned.
+// AddField makes a custom field as it is described; with an empty ID it gets the next one, which is
+// returned.
 func (s *Server) AddField(f Field) (id string) {
 	s.administer(func(d *setup) {
 		if f.ID == "" {
@@ -152,7 +154,8 @@ func (s *Server) MakeSearchable(id string) {
 	s.administer(func(d *setup) { d.mustField(id).Unsearchable = false })
 }
 
-// SetFieldProjects limits a custom field to one context for these projects; without any, to the global context.
+// SetFieldProjects limits a custom field to one context for these projects; without any, to the
+// global context.
 func (s *Server) SetFieldProjects(id string, keys ...string) {
 	s.administer(func(d *setup) {
 		name := d.mustField(id).Name
@@ -164,7 +167,8 @@ func (s *Server) SetFieldProjects(id string, keys ...string) {
 	})
 }
 
-// AddFieldToScreen puts a field on a screen; on one that is named "" it puts a field of a team-managed project on the issue types.
+// AddFieldToScreen puts a field on a screen; on one that is named "" it puts a field of a
+// team-managed project on the issue types.
 func (s *Server) AddFieldToScreen(id, name string) {
 	s.administer(func(d *setup) {
 		if name == "" {

@@ -5,17 +5,21 @@ import (
 	"time"
 )
 
-// Archived issues. What is documented: they can be viewed by their link, nobody can change them, no search shows them, and they can be restored.
+// Archived issues. What is documented: they can be viewed by their link, nobody can change them, no
+// search shows them, and they can be restored.
 //
 //   - Data Center: https://developer.atlassian.com/server/jira/platform/jira-archiver/,
-//     https://help.tempo.io/structure-dc/latest/archived-projects-and-structure. Issues of real instances carry the fields archivedby and
-//     archiveddate, null in those that are not archived.
-//   - Cloud (Premium): https://developer.atlassian.com/cloud/acli/reference/commands/jira-workitem-archive,
+//     https://help.tempo.io/structure-dc/latest/archived-projects-and-structure. Issues of real
+//     instances carry the fields archivedby and archiveddate, null in those that are not archived.
+//   - Cloud (Premium):
+//     https://developer.atlassian.com/cloud/acli/reference/commands/jira-workitem-archive,
 //     https://support.atlassian.com/jira-cloud-administration/docs/archive-a-project/.
 //
-// Not documented, and simulated in the way that helps a client least: an issue on Cloud does not say that it is archived; archiving counts neither as an
-// update nor in the history; writes are refused with status 400, and no transition is offered; a query for its id is refused on
-// Data Center and finds nothing on Cloud. That reads by id show it, bulkfetch included, follows from the link.
+// Not documented, and simulated in the way that helps a client least: an issue on Cloud does not
+// say that it is archived; archiving counts neither as an update nor in the history; writes are
+// refused with status 400, and no transition is offered; a query for its id is refused on Data
+// Center and finds nothing on Cloud. That reads by id show it, bulkfetch included, follows from the
+// link.
 
 // Archive archives an issue, as an administrator does.
 func (s *Server) Archive(issue, by string) error {

@@ -79,7 +79,8 @@ func (s *Server) SetCredentials(credentials ...Credential) {
 	s.site.logins = slices.Clone(credentials)
 }
 
-// UpdateUser changes an account: its permissions, its groups, whether it is active, its e-mail address, anything but its Name.
+// UpdateUser changes an account: its permissions, its groups, whether it is active, its e-mail
+// address, anything but its Name.
 func (s *Server) UpdateUser(name string, change func(*User)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -68,7 +68,8 @@ func (j *journal) add(c Call) {
 	}
 }
 
-// Calls returns the calls since the last ResetCalls in the order in which they ended; of very many only the last ones.
+// Calls returns the calls since the last ResetCalls in the order in which they ended; of very many
+// only the last ones.
 func (s *Server) Calls() []Call {
 	s.calls.mu.Lock()
 	defer s.calls.mu.Unlock()

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// candidates are all that a search may show: those that its clauses name by id or key, where it shows no others, else every issue. It is what keeps a
-// search for a few ids among 100,000 issues as cheap as Jira's index does.
+// candidates are all that a search may show: those that its clauses name by id or key, where it
+// shows no others, else every issue. It is what keeps a search for a few ids among 100,000 issues
+// as cheap as Jira's index does.
 func (s *Server) candidates(parsed search) []*record {
 	if !parsed.restricted {
 		return s.site.issues
@@ -14,7 +15,8 @@ func (s *Server) candidates(parsed search) []*record {
 	return parsed.named
 }
 
-// named are the records that a query names by id or key. ok is false for a query that may show others, too.
+// named are the records that a query names by id or key. ok is false for a query that may show
+// others, too.
 func (s *Server) named(where *node) (named []*record, ok bool) {
 	switch {
 	case where == nil:

@@ -118,7 +118,8 @@ func (s *Server) addComment(author *User, r *record, m remark, properties map[st
 	return c, nil
 }
 
-// saysInternal reads the property by which a comment is kept from the customers of a service desk. Anything else leaves it public.
+// saysInternal reads the property by which a comment is kept from the customers of a service desk.
+// Anything else leaves it public.
 func saysInternal(property json.RawMessage) bool {
 	var value struct {
 		Internal bool `json:"internal"`

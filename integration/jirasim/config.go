@@ -34,7 +34,8 @@ const (
 	BrowseUsers = "USER_PICKER"
 )
 
-// AllPermissions are the permissions of a project's ordinary member, and of a User whose Permissions are nil.
+// AllPermissions are the permissions of a project's ordinary member, and of a User whose
+// Permissions are nil.
 func AllPermissions() []string {
 	return []string{BrowseProjects, CreateIssues, EditIssues, TransitionIssues, AddComments, DeleteIssues, BrowseUsers}
 }
@@ -47,7 +48,8 @@ type Config struct {
 	// BasePath is put before /rest/api/2: "" or, for example, "/ex/jira/<cloud id>".
 	BasePath string
 
-	// Projects: the first is the one that CreateIssue uses by default. All share issue types, workflows and, unless a field is limited, fields.
+	// Projects: the first is the one that CreateIssue uses by default. All share issue types,
+	// workflows and, unless a field is limited, fields.
 	Projects   []Project
 	IssueTypes []IssueType
 	Statuses   []Status
@@ -58,7 +60,8 @@ type Config struct {
 	Fields []Field
 	// Screens are those beside DefaultScreen.
 	Screens []Screen
-	// Required are ids of fields that must be set on creation, beside project, issuetype and summary.
+	// Required are ids of fields that must be set on creation, beside project, issuetype and
+	// summary.
 	Required []string
 
 	Users       []User
@@ -69,7 +72,8 @@ type Config struct {
 	SystemTimeZone string
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
-	// TimePrecision is the unit of stored times; zero: a millisecond. Some databases under Data Center keep seconds.
+	// TimePrecision is the unit of stored times; zero: a millisecond. Some databases under Data
+	// Center keep seconds.
 	TimePrecision time.Duration
 	// IndexLag tells, for each change, how long searches do not see it; nil: no lag.
 	IndexLag func() time.Duration
@@ -88,7 +92,8 @@ type Config struct {
 	// Caps bound pages; zero values become the deployment's own.
 	Caps Caps
 
-	// RateLimit applies to each endpoint and method by itself on Cloud, and to each user as a whole on Data Center.
+	// RateLimit applies to each endpoint and method by itself on Cloud, and to each user as a whole
+	// on Data Center.
 	RateLimit RateLimit
 	// EndpointLimits override RateLimit on Cloud, by "METHOD endpoint" as Call.Route spells it.
 	EndpointLimits map[string]RateLimit
@@ -104,21 +109,25 @@ type Project struct {
 	ID, Key, Name string
 	// Type is the projectTypeKey: "software", "business" or "service_desk"; empty: "software".
 	Type string
-	// Screens say which screens the operations on the project's issues use; empty names: DefaultScreen, for creation without the fields that are OffScreen.
+	// Screens say which screens the operations on the project's issues use; empty names:
+	// DefaultScreen, for creation without the fields that are OffScreen.
 	Screens ScreenScheme
 	// TypeScreens override Screens for issue types, by name.
 	TypeScreens map[string]ScreenScheme
-	// TeamManaged: people of the project run it (Cloud): it has no screens and no fields but the system's and those that are its own (Field.Project).
+	// TeamManaged: people of the project run it (Cloud): it has no screens and no fields but the
+	// system's and those that are its own (Field.Project).
 	TeamManaged bool
 }
 
-// ScreenScheme names the screens of the three operations. An empty Create, Edit or View is DefaultScreen.
+// ScreenScheme names the screens of the three operations. An empty Create, Edit or View is
+// DefaultScreen.
 type ScreenScheme struct{ Create, Edit, View string }
 
 // DefaultScreen is the screen that every Jira has. All fields are on it but those with NoScreen.
 const DefaultScreen = "Default Screen"
 
-// Screen is a screen with one tab. Fields are the ids of those on it, beside project and issuetype, which every screen has.
+// Screen is a screen with one tab. Fields are the ids of those on it, beside project and issuetype,
+// which every screen has.
 type Screen struct {
 	Name   string
 	Fields []string
@@ -130,7 +139,8 @@ const ServiceDesk = "service_desk"
 // IssueType is a type of issue.
 type IssueType struct {
 	ID, Name string
-	// Statuses are the names of those that the workflow of this type has; nil: all. They include Config.Initial.
+	// Statuses are the names of those that the workflow of this type has; nil: all. They include
+	// Config.Initial.
 	Statuses []string
 }
 
@@ -142,13 +152,14 @@ func (t IssueType) has(status string) bool {
 // Status is a workflow status. Category is "new", "indeterminate" or "done".
 type Status struct{ ID, Name, Category string }
 
-// Transition is an arrow of the workflow. From and To are status names; an empty From makes it global: it is offered in
-// each status, including To itself.
+// Transition is an arrow of the workflow. From and To are status names; an empty From makes it
+// global: it is offered in each status, including To itself.
 type Transition struct {
 	ID, Name string
 	From     []string
 	To       string
-	// Screen are the ids of fields that may be set with the transition; nil: it has no screen, and nothing may be set.
+	// Screen are the ids of fields that may be set with the transition; nil: it has no screen, and
+	// nothing may be set.
 	Screen []string
 	// Required are the ids of fields on the screen that must be set.
 	Required []string
@@ -156,7 +167,8 @@ type Transition struct {
 
 // User is an account. People, apps and the agent are told apart by AccountType alone, as in Jira.
 type User struct {
-	// Name is the user name on Data Center. On Cloud it is never shown; the Go API goes by it on both.
+	// Name is the user name on Data Center. On Cloud it is never shown; the Go API goes by it on
+	// both.
 	Name string
 	// AccountID (Cloud) and Key (Data Center) are derived from Name if empty.
 	AccountID, Key string
@@ -168,7 +180,8 @@ type User struct {
 	Inactive    bool
 	// Groups are the names of the groups that the account is in.
 	Groups []string
-	// TimeZone is the zone in which this account's JQL dates are read; empty: America/St_Johns, half an hour off the full hours.
+	// TimeZone is the zone in which this account's JQL dates are read; empty: America/St_Johns,
+	// half an hour off the full hours.
 	TimeZone string
 	// Permissions of the account in all projects; nil: AllPermissions.
 	Permissions []string
@@ -183,7 +196,8 @@ type Group struct {
 	ID string
 }
 
-// Credential lets a client in as User. With a Username it is basic authentication, without one a bearer token.
+// Credential lets a client in as User. With a Username it is basic authentication, without one a
+// bearer token.
 type Credential struct {
 	User, Username, Token string
 	// Scopes are what the token may be used for, such as read:jira-work; nil: for all that the
@@ -218,9 +232,11 @@ type Field struct {
 	NoScreen bool
 	// Unsearchable: the field was made without a searcher, so JQL does not know it.
 	Unsearchable bool
-	// Projects are the keys of the projects that the field's one context is limited to; nil: the context is global; empty: there is none.
+	// Projects are the keys of the projects that the field's one context is limited to; nil: the
+	// context is global; empty: there is none.
 	Projects []string
-	// Project is the key of the team-managed project that the field is a part of; empty: it belongs to the site.
+	// Project is the key of the team-managed project that the field is a part of; empty: it belongs
+	// to the site.
 	Project string
 	// Default is what an issue gets that is created without a value; nil: nothing.
 	Default any
@@ -236,7 +252,8 @@ type Caps struct {
 	CommentPage int
 	// InlineComments bounds the field comment inside an issue on Cloud: 20.
 	InlineComments int
-	// InlineChangelog bounds expand=changelog on Cloud in searches and bulkfetch: 40. GET issue shows IssueChangelog: 100.
+	// InlineChangelog bounds expand=changelog on Cloud in searches and bulkfetch: 40. GET issue
+	// shows IssueChangelog: 100.
 	InlineChangelog, IssueChangelog int
 	// ChangelogPage bounds a page of GET issue/{issue}/changelog: 100.
 	ChangelogPage int
@@ -244,7 +261,8 @@ type Caps struct {
 	ResultWindow int
 }
 
-// RateLimit is a token bucket: PerSecond tokens flow in, Burst fit. The zero RateLimit limits nothing.
+// RateLimit is a token bucket: PerSecond tokens flow in, Burst fit. The zero RateLimit limits
+// nothing.
 type RateLimit struct {
 	PerSecond float64
 	Burst     int
@@ -253,10 +271,12 @@ type RateLimit struct {
 // FixedLag is an IndexLag that is always d.
 func FixedLag(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
 
-// Example is a complete Jira of either deployment: the projects OPS, OLD and the service desk HELP, the statuses To Do (initial), Pending, Approved, Denied
-// and Expired with transitions named otherwise, the field teleportAccessRequestId, and the users agent, alice, bob and mallory
-// (alice hides her e-mail address; alice and bob are in the group approvers) and the app automation. The agent's credentials are AgentUsername with AgentToken,
-// on Data Center also AgentToken as a bearer token.
+// Example is a complete Jira of either deployment: the projects OPS, OLD and the service desk HELP,
+// the statuses To Do (initial), Pending, Approved, Denied and Expired with transitions named
+// otherwise, the field teleportAccessRequestId, and the users agent, alice, bob and mallory (alice
+// hides her e-mail address; alice and bob are in the group approvers) and the app automation. The
+// agent's credentials are AgentUsername with AgentToken, on Data Center also AgentToken as a bearer
+// token.
 func Example(d Deployment) Config {
 	c := Config{
 		Deployment: d,
@@ -305,7 +325,8 @@ const (
 	AgentToken    = "jirasim-agent-token"
 )
 
-// withDefaults fills what may be left empty and panics on a description that contradicts itself: a defect of the test.
+// withDefaults fills what may be left empty and panics on a description that contradicts itself: a
+// defect of the test.
 func (c Config) withDefaults() Config {
 	set := func(n *int, cloud, dataCenter int) {
 		if *n == 0 && c.Deployment == Cloud {

@@ -86,7 +86,8 @@ func (c Config) checkScreens(must func(ok bool, format string, args ...any)) {
 	}
 }
 
-// checkEndpoint panics unless some endpoint fits: a fault that can never happen would make a test vacuous.
+// checkEndpoint panics unless some endpoint fits: a fault that can never happen would make a test
+// vacuous.
 func checkEndpoint(method, template string) {
 	for _, e := range endpoints() {
 		if (method == "" || e.method == method) && (template == "" || e.template == template) {

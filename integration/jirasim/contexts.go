@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// This file is Cloud's API of field contexts: https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-custom-field-contexts/
+// This file is Cloud's API of field contexts:
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-custom-field-contexts/
 
 // contextsOf are those of the field that the call names, for administrators.
 func (s *Server) contextsOf(q *request) ([]fieldContext, error) {
@@ -33,7 +34,8 @@ func (s *Server) getContexts(q *request) (answer, error) {
 	return pageJSON(q, all, 50, 100)
 }
 
-// getContextProjects lists each project of each context; a global context is one entry without a project.
+// getContextProjects lists each project of each context; a global context is one entry without a
+// project.
 func (s *Server) getContextProjects(q *request) (answer, error) {
 	contexts, err := s.contextsOf(q)
 	if err != nil {
@@ -54,7 +56,8 @@ func (s *Server) getContextProjects(q *request) (answer, error) {
 	return pageJSON(q, all, 50, 100)
 }
 
-// getContextTypes lists each issue type of each context; a context for all types is one entry without a type.
+// getContextTypes lists each issue type of each context; a context for all types is one entry
+// without a type.
 func (s *Server) getContextTypes(q *request) (answer, error) {
 	contexts, err := s.contextsOf(q)
 	if err != nil {
@@ -156,7 +159,8 @@ func (s *Server) putContextProjects(q *request) (answer, error) {
 	return answer{status: http.StatusNoContent}, nil
 }
 
-// freeProjects refuses projects that do not exist, are team-managed, or have a context of the field by name.
+// freeProjects refuses projects that do not exist, are team-managed, or have a context of the field
+// by name.
 func (s *Server) freeProjects(contexts []fieldContext, ids []string) error {
 	for _, id := range ids {
 		p, known := s.project(id)

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// This file makes, changes and finds custom fields: https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-fields/
+// This file makes, changes and finds custom fields:
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-fields/
 
 // typePrefix is before the names of the types of custom fields and of their searchers.
 const typePrefix = "com.atlassian.jira.plugin.system.customfieldtypes:"
@@ -28,7 +29,8 @@ type fieldDefinition struct {
 	IssueTypeIDs []string `json:"issueTypeIds"`
 }
 
-// postField makes a field, be there another of the same name or not. It is on no screen, and searchable only with a searcher.
+// postField makes a field, be there another of the same name or not. It is on no screen, and
+// searchable only with a searcher.
 func (s *Server) postField(q *request) (answer, error) {
 	if err := administers(q.user); err != nil {
 		return answer{}, err
@@ -109,7 +111,8 @@ func (s *Server) customField(id string) (*Field, error) {
 	return &s.setup.fields[at], nil
 }
 
-// searchFields is Cloud's list of the fields of company-managed projects, in which administrators find those that no project has, too.
+// searchFields is Cloud's list of the fields of company-managed projects, in which administrators
+// find those that no project has, too.
 func (s *Server) searchFields(q *request) (answer, error) {
 	if kinds := list(q.query["type"]); len(kinds) != 1 || kinds[0] != "custom" {
 		return answer{}, refuse(http.StatusBadRequest, "jirasim: only type=custom is simulated")
@@ -146,7 +149,8 @@ func (s *Server) getCustomFields(q *request) (answer, error) {
 	return pageJSON(q, all, 50, 100)
 }
 
-// fieldsNamed are the fields of the site, without those of team-managed projects, whose name contains the text.
+// fieldsNamed are the fields of the site, without those of team-managed projects, whose name
+// contains the text.
 func (s *Server) fieldsNamed(u *User, text string) []field {
 	var found []field
 	for _, f := range s.fields() {

@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// Fault makes calls go wrong. Each call meets at most one fault, the first that matches it in the order of Inject.
+// Fault makes calls go wrong. Each call meets at most one fault, the first that matches it in the
+// order of Inject.
 type Fault struct {
-	// Method and Endpoint ("issue/{issue}/transitions") say which calls; empty: any. When, if set, must agree, too.
+	// Method and Endpoint ("issue/{issue}/transitions") say which calls; empty: any. When, if set,
+	// must agree, too.
 	Method, Endpoint string
 	When             func(*http.Request) bool
 	// Skip lets that many matching calls pass first.
@@ -52,7 +54,8 @@ const (
 	effectCreate     effectKind = "create and answer otherwise"
 )
 
-// Respond answers with this status and body; nothing else happens. Headers come in pairs: name, value, name, value.
+// Respond answers with this status and body; nothing else happens. Headers come in pairs: name,
+// value, name, value.
 func Respond(code int, body string, headers ...string) Effect {
 	h := http.Header{}
 	for i := 0; i+1 < len(headers); i += 2 {
@@ -64,7 +67,8 @@ func Respond(code int, body string, headers ...string) Effect {
 // Delay lets the call wait, then pass. If the client gives up meanwhile, nothing happens.
 func Delay(d time.Duration) Effect { return Effect{kind: effectDelay, delay: d} }
 
-// Hang holds the call until the client gives up, upon which nothing happens, or the fault is removed, upon which it passes.
+// Hang holds the call until the client gives up, upon which nothing happens, or the fault is
+// removed, upon which it passes.
 func Hang() Effect { return Effect{kind: effectHang} }
 
 // DropBefore closes the connection; nothing happens.
@@ -73,7 +77,8 @@ func DropBefore() Effect { return Effect{kind: effectDropBefore} }
 // LoseAnswer lets the call take effect and closes the connection in place of an answer.
 func LoseAnswer() Effect { return Effect{kind: effectLoseAnswer} }
 
-// HangAnswer lets the call take effect and holds back the answer until the client gives up or the fault is removed.
+// HangAnswer lets the call take effect and holds back the answer until the client gives up or the
+// fault is removed.
 func HangAnswer() Effect { return Effect{kind: effectHangAnswer} }
 
 // NotShown answers the call as if the issue were not there, by whatever id or key it is asked for:
@@ -175,7 +180,8 @@ func (s *Server) SetLatency(d time.Duration) {
 	s.faults.latency = d
 }
 
-// SetDown closes each connection in place of an answer. For connections that are refused, stop the server.
+// SetDown closes each connection in place of an answer. For connections that are refused, stop the
+// server.
 func (s *Server) SetDown(down bool) {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
@@ -204,8 +210,8 @@ func (f *faults) remove(a *activeFault) {
 	}
 }
 
-// take finds the fault that the call meets. A fault that is used up stays listed, so that removing it releases calls
-// that it holds.
+// take finds the fault that the call meets. A fault that is used up stays listed, so that removing
+// it releases calls that it holds.
 func (f *faults) take(q *request) *activeFault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -228,7 +234,8 @@ func (f *Fault) matches(q *request) bool {
 	return (f.Method == "" || f.Method == q.Method) && (f.When == nil || f.When(q.Request))
 }
 
-// before is what the fault does ahead of the effect; false: the call ends without effect and answer.
+// before is what the fault does ahead of the effect; false: the call ends without effect and
+// answer.
 func (a *activeFault) before(ctx context.Context) bool {
 	switch a.Effect.kind {
 	case effectDelay:

@@ -11,7 +11,8 @@ import (
 	"unicode/utf16"
 )
 
-// Lengths are counted as Java does, in UTF-16 code units: a character outside the basic plane counts twice.
+// Lengths are counted as Java does, in UTF-16 code units: a character outside the basic plane
+// counts twice.
 const (
 	maxSummary   = 255
 	maxTextField = 255
@@ -81,8 +82,8 @@ func cannotBeSet(id string) string {
 	return fmt.Sprintf("Field '%s' cannot be set. It is not on the appropriate screen, or unknown.", id)
 }
 
-// value checks what someone wants to set the field to. problem is empty if it is accepted; then stored is what to keep,
-// nil for nothing.
+// value checks what someone wants to set the field to. problem is empty if it is accepted; then
+// stored is what to keep, nil for nothing.
 func (f field) value(given any) (stored any, problem string) {
 	if given == nil {
 		return nil, f.missing()

@@ -46,7 +46,8 @@ func (s *Server) getUserGroups(q *request) (answer, error) {
 	return answer{status: http.StatusOK, body: s.groupsJSON(q, u)}, nil
 }
 
-// getUser is Data Center's view of a user. The groups show only where they are asked for; their number shows always.
+// getUser is Data Center's view of a user. The groups show only where they are asked for; their
+// number shows always.
 func (s *Server) getUser(q *request) (answer, error) {
 	if err := may(q.user, BrowseUsers, "browse users and groups"); err != nil {
 		return answer{}, err

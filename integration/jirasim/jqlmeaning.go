@@ -132,7 +132,8 @@ func (in *interpreter) project(c clause) (func(*Issue) bool, error) {
 	return membership(c, keys, func(i *Issue) string { return i.Project })
 }
 
-// issue takes ids and keys, also former ones. One that does not exist is left out on Cloud and refused on Data Center.
+// issue takes ids and keys, also former ones. One that does not exist is left out on Cloud and
+// refused on Data Center.
 func (in *interpreter) issue(c clause) (func(*Issue) bool, error) {
 	var ids []string
 	for _, operand := range c.operands {
@@ -218,9 +219,9 @@ func (in *interpreter) date(c clause, field string) (func(*Issue) bool, error) {
 
 var period = regexp.MustCompile(`^[+-]?([0-9]{1,9}[wdhm]?)( [0-9]{1,9}[wdhm]?)*$`)
 
-// moment reads a date operand: an unquoted number as milliseconds since 1970; else a period from now, in minutes where no
-// unit is given, or a date literal to the minute in the user's own time zone.
-// https://support.atlassian.com/jira-service-management-cloud/docs/jql-fields/#Updated
+// moment reads a date operand: an unquoted number as milliseconds since 1970; else a period from
+// now, in minutes where no unit is given, or a date literal to the minute in the user's own time
+// zone. https://support.atlassian.com/jira-service-management-cloud/docs/jql-fields/#Updated
 func (in *interpreter) moment(t token) (time.Time, bool) {
 	if millis, err := strconv.ParseInt(t.text, 10, 64); err == nil && t.kind == tokenWord {
 		return time.UnixMilli(millis), true
@@ -257,7 +258,8 @@ func duration(text string) time.Duration {
 	return time.Duration(minutes) * time.Minute
 }
 
-// customFields are the ids of the searchable fields that a clause name means: cf[N], or a name, which several may have.
+// customFields are the ids of the searchable fields that a clause name means: cf[N], or a name,
+// which several may have.
 func (in *interpreter) customFields(name string) []string {
 	var ids []string
 	for _, f := range in.s.fields() {
@@ -303,7 +305,8 @@ func (in *interpreter) customField(c clause, ids []string) (func(*Issue) bool, e
 	return nil, unsupported(c)
 }
 
-// textQuery matches a field's terms: a phrase if the operand is itself in quotation marks, else all its words in any order.
+// textQuery matches a field's terms: a phrase if the operand is itself in quotation marks, else all
+// its words in any order.
 func textQuery(c clause) (func(terms []string) bool, error) {
 	text := strings.TrimSpace(c.operands[0].text)
 	inner, isPhrase := strings.CutPrefix(text, `"`)
@@ -324,7 +327,8 @@ func textQuery(c clause) (func(terms []string) bool, error) {
 	}, nil
 }
 
-// terms are the words by which the index knows a text: letters and digits in lower case. A UUID is five of them.
+// terms are the words by which the index knows a text: letters and digits in lower case. A UUID is
+// five of them.
 func terms(text string) []string {
 	return strings.FieldsFunc(strings.ToLower(text), func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) })
 }
@@ -341,8 +345,8 @@ func containsPhrase(text, phrase []string) bool {
 // maxSortTerms is Cloud's bound.
 const maxSortTerms = 7
 
-// order compares by the sort terms; without a direction dates are sorted latest first, as Jira does. Ties, and a query
-// without ORDER BY, go by id, latest first.
+// order compares by the sort terms; without a direction dates are sorted latest first, as Jira
+// does. Ties, and a query without ORDER BY, go by id, latest first.
 func (in *interpreter) order(order []sortTerm) (func(a, b *Issue) int, error) {
 	if len(order) > maxSortTerms && in.s.cfg.Deployment == Cloud {
 		return nil, refuse(http.StatusBadRequest, "The query must not sort by more than %d fields.", maxSortTerms)

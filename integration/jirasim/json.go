@@ -134,7 +134,8 @@ func list(values []string) []string {
 	return items
 }
 
-// shows reports whether a field is among those asked for: names, *all, *navigable (all but comment), and -name to leave out.
+// shows reports whether a field is among those asked for: names, *all, *navigable (all but
+// comment), and -name to leave out.
 func (v view) shows(field string) bool {
 	shown := len(v.fields) > 0 && strings.HasPrefix(v.fields[0], "-")
 	for _, f := range v.fields {
@@ -223,7 +224,8 @@ func (s *Server) allFields(q *request, i *Issue, v view) object {
 	return o
 }
 
-// changelogJSON is expand=changelog: on Cloud the most recent entries, newest first; on Data Center all, oldest first.
+// changelogJSON is expand=changelog: on Cloud the most recent entries, newest first; on Data Center
+// all, oldest first.
 func (s *Server) changelogJSON(q *request, i *Issue, most int) object {
 	history := slices.Clone(i.History)
 	if s.cfg.Deployment == Cloud {

@@ -36,7 +36,8 @@ func (s *Server) SetRateLimit(l RateLimit) {
 	clear(s.limits.buckets)
 }
 
-// admit returns the headers that tell about the limit, and the answer 429 if the call is one too many.
+// admit returns the headers that tell about the limit, and the answer 429 if the call is one too
+// many.
 func (l *limits) admit(s *Server, q *request) (http.Header, *answer) {
 	if q.endpoint.anonymous {
 		return nil, nil

@@ -22,7 +22,8 @@ type Issue struct {
 	ArchivedAt time.Time
 	Created    time.Time
 	Updated    time.Time
-	// Fields are the values of all other fields by id, custom and system, in the form in which JSON carries them.
+	// Fields are the values of all other fields by id, custom and system, in the form in which JSON
+	// carries them.
 	Fields     map[string]any
 	Comments   []Comment // oldest first
 	History    []Change  // oldest first
@@ -42,7 +43,8 @@ type Comment struct {
 	Body              string
 	Created, Updated  time.Time
 	Properties        map[string]json.RawMessage
-	// JSDPublic: the customers of a service desk see it, once its issue is in one. So does every comment that was not made internal.
+	// JSDPublic: the customers of a service desk see it, once its issue is in one. So does every
+	// comment that was not made internal.
 	JSDPublic bool
 	// Visibility are the group or role to which the comment shows; nil: to everybody who sees the
 	// issue.
@@ -105,7 +107,8 @@ type record struct {
 	held *Issue
 	// secret are the names of users who may not see the issue.
 	secret map[string]bool
-	// index is what searches see: versions in the order in which they show. The first is the one that shows now, or that will first.
+	// index is what searches see: versions in the order in which they show. The first is the one
+	// that shows now, or that will first.
 	index []version
 }
 
@@ -189,7 +192,8 @@ func (s *Server) clock() time.Time { return s.cfg.Now().Add(time.Duration(s.shif
 // now is the time that is stored with a change.
 func (s *Server) now() time.Time { return s.clock().Truncate(s.cfg.TimePrecision) }
 
-// put makes issue (nil: deleted) the present version of r, tells webhooks, shows it to searches after the lag, and wakes waiters.
+// put makes issue (nil: deleted) the present version of r, tells webhooks, shows it to searches
+// after the lag, and wakes waiters.
 func (s *Server) put(r *record, issue *Issue) {
 	now := s.indexTime()
 	shows := s.cfg.Now().Add(s.lag())

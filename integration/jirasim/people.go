@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// This file is what people and automation do in the browser. Users go by User.Name, issues by id or key. A name that is not
-// configured panics; what Jira refuses is returned as a *Refusal.
+// This file is what people and automation do in the browser. Users go by User.Name, issues by id or
+// key. A name that is not configured panics; what Jira refuses is returned as a *Refusal.
 
 // act runs do on an issue as a user who may see it, unless it is archived.
 func (s *Server) act(user, issue string, do func(*User, *record) error) error {
@@ -27,7 +27,8 @@ func (s *Server) act(user, issue string, do func(*User, *record) error) error {
 	return do(u, r)
 }
 
-// Move takes the issue to a status by the first transition that the workflow offers the user from here to there.
+// Move takes the issue to a status by the first transition that the workflow offers the user from
+// here to there.
 func (s *Server) Move(issue, user, status string) error { return s.MoveWith(issue, user, status, nil) }
 
 // MoveWith is Move with fields filled in on the transition's screen.
@@ -42,8 +43,8 @@ func (s *Server) MoveWith(issue, user, status string, fields map[string]any) err
 	})
 }
 
-// RenameStatus gives a status another name, as an administrator does. It stays the same status, with the same id, and histories keep the name that it had
-// at the time of each move.
+// RenameStatus gives a status another name, as an administrator does. It stays the same status,
+// with the same id, and histories keep the name that it had at the time of each move.
 func (s *Server) RenameStatus(old, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,8 +85,8 @@ func (i *Issue) withStatusRenamed(old, name string) *Issue {
 	return &renamed
 }
 
-// ForceStatus sets a status past the workflow and all permissions, as automation does. The history names author, or
-// nobody if that is empty.
+// ForceStatus sets a status past the workflow and all permissions, as automation does. The history
+// names author, or nobody if that is empty.
 func (s *Server) ForceStatus(issue, author, status string) error {
 	return s.ForceStatusWith(issue, author, status, nil)
 }
@@ -201,7 +202,8 @@ func (s *Server) SetProperty(issue, user, key string, value any) error {
 	})
 }
 
-// CreateIssue makes an issue as POST issue does. Where fields name no project and type, the first ones are taken.
+// CreateIssue makes an issue as POST issue does. Where fields name no project and type, the first
+// ones are taken.
 func (s *Server) CreateIssue(user string, fields, properties map[string]any) (Issue, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,7 +235,8 @@ func (s *Server) DeleteIssue(issue, user string) error {
 	})
 }
 
-// MoveToProject moves an issue to another project. Its id stays, its key changes; the former key still finds it.
+// MoveToProject moves an issue to another project. Its id stays, its key changes; the former key
+// still finds it.
 func (s *Server) MoveToProject(issue, user, projectKey string) error {
 	return s.act(user, issue, func(u *User, r *record) error {
 		p, err := s.visibleProject(u, projectKey)
@@ -251,8 +254,9 @@ func (s *Server) MoveToProject(issue, user, projectKey string) error {
 	})
 }
 
-// ChangeType gives an issue another type, in one entry of its history with the status where that changes, too. Where the other type's workflow
-// lacks the present status the user has to choose another, as Jira's dialog asks; "" keeps it.
+// ChangeType gives an issue another type, in one entry of its history with the status where that
+// changes, too. Where the other type's workflow lacks the present status the user has to choose
+// another, as Jira's dialog asks; "" keeps it.
 func (s *Server) ChangeType(issue, user, typ, status string) error {
 	return s.act(user, issue, func(u *User, r *record) error {
 		if err := may(u, EditIssues, "edit issues in this project"); err != nil {
@@ -327,8 +331,8 @@ func (s *Server) Changed() <-chan struct{} {
 	return s.site.changed
 }
 
-// Wait returns once done is true of all issues, oldest first, as they are at some moment; it asks at each change. When ctx
-// ends first it returns an error that lists the issues.
+// Wait returns once done is true of all issues, oldest first, as they are at some moment; it asks
+// at each change. When ctx ends first it returns an error that lists the issues.
 func (s *Server) Wait(ctx context.Context, done func([]Issue) bool) error {
 	for {
 		s.mu.Lock()

@@ -89,7 +89,8 @@ func endpoints() []endpoint {
 	}
 }
 
-// route finds the endpoint of a call. Where there is none, allowed are the methods that the path would take.
+// route finds the endpoint of a call. Where there is none, allowed are the methods that the path
+// would take.
 func (s *Server) route(r *http.Request) (found *endpoint, vars map[string]string, allowed []string) {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), s.cfg.BasePath)
 	if !ok {

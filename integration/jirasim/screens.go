@@ -6,8 +6,9 @@ import (
 	"strconv"
 )
 
-// This file is the API of screens: https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-screens/ . Data Center lists screens without
-// pages and has no way to ask which project uses which.
+// This file is the API of screens:
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-screens/ . Data Center
+// lists screens without pages and has no way to ask which project uses which.
 
 // administers refuses all but Jira's administrators.
 func administers(u *User) error {
@@ -147,7 +148,8 @@ func (s *Server) postDefaultScreen(q *request) (answer, error) {
 	return answer{status: http.StatusOK, body: object{}}, nil
 }
 
-// putOnScreen refuses a field that is there, that there is not, or that belongs to a team-managed project.
+// putOnScreen refuses a field that is there, that there is not, or that belongs to a team-managed
+// project.
 func (s *Server) putOnScreen(to *screen, id string) (field, error) {
 	f, known := s.field(id)
 	switch {

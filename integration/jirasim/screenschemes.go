@@ -6,7 +6,8 @@ import (
 	"strconv"
 )
 
-// This file is Cloud's way from a project to its screens: project -> issue type screen scheme -> (by issue type) screen scheme -> screens.
+// This file is Cloud's way from a project to its screens: project -> issue type screen scheme ->
+// (by issue type) screen scheme -> screens.
 // https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-type-screen-schemes/
 
 // schemeEntry is the screen scheme of an issue type in an issue type screen scheme.
@@ -17,7 +18,8 @@ type schemeEntry struct {
 	screens              ScreenScheme
 }
 
-// schemeEntries are those of all company-managed projects, each of which has an issue type screen scheme of its own.
+// schemeEntries are those of all company-managed projects, each of which has an issue type screen
+// scheme of its own.
 func (s *Server) schemeEntries() []schemeEntry {
 	var all []schemeEntry
 	for n, p := range s.setup.projects {

@@ -29,8 +29,8 @@ func (s *Server) postSearchJQL(q *request) (answer, error) {
 	return s.searchCloud(q, c)
 }
 
-// getSearchJQL takes reconcileIssues as a repeated parameter only, as specified; the comma-separated form that some clients
-// send is not documented and therefore refused.
+// getSearchJQL takes reconcileIssues as a repeated parameter only, as specified; the
+// comma-separated form that some clients send is not documented and therefore refused.
 func (s *Server) getSearchJQL(q *request) (answer, error) {
 	c := searchCloud{
 		JQL: q.query.Get("jql"), Token: q.query.Get("nextPageToken"), Fields: list(q.query["fields"]),
@@ -133,7 +133,8 @@ func (s *Server) foundJSON(q *request, i *Issue, v view) object {
 	return o
 }
 
-// matching are the issues that a search shows, in order: from the index, but those to reconcile as they are now.
+// matching are the issues that a search shows, in order: from the index, but those to reconcile as
+// they are now.
 func (s *Server) matching(u *User, parsed search, reconcile []int64) []*Issue {
 	found := []*Issue{}
 	if !can(u, BrowseProjects) {
@@ -156,7 +157,8 @@ func (s *Server) matching(u *User, parsed search, reconcile []int64) []*Issue {
 	return found
 }
 
-// pageToken says where the next page begins: behind an issue as it was then. Clients must take it as opaque.
+// pageToken says where the next page begins: behind an issue as it was then. Clients must take it
+// as opaque.
 type pageToken struct {
 	JQL              string
 	ID, Key, Project string
@@ -229,7 +231,8 @@ func (s *Server) getSearch(q *request) (answer, error) {
 	})
 }
 
-// searchRemoved is Cloud's answer to the old endpoint: https://developer.atlassian.com/changelog/#CHANGE-2046
+// searchRemoved is Cloud's answer to the old endpoint:
+// https://developer.atlassian.com/changelog/#CHANGE-2046
 func searchRemoved() *Refusal {
 	return refuse(http.StatusGone, "The requested API has been removed. Please migrate to the /rest/api/3/search/jql API. "+
 		"A full migration guideline is available at https://developer.atlassian.com/changelog/#CHANGE-2046")

@@ -90,8 +90,9 @@ func (s *Server) indexTime() time.Time {
 // and says from now on. How long the index lags and what limits allow does not depend on it.
 func (s *Server) ShiftClock(ahead time.Duration) { s.shift.Store(int64(ahead)) }
 
-// HoldReads lets calls that read the issue (GET issue, its changelog, bulkfetch) show it as it is now, whatever becomes of it, until
-// release: Jira may tell webhooks of a change before its interface shows it.
+// HoldReads lets calls that read the issue (GET issue, its changelog, bulkfetch) show it as it is
+// now, whatever becomes of it, until release: Jira may tell webhooks of a change before its
+// interface shows it.
 func (s *Server) HoldReads(issue string) (release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,9 +108,9 @@ func (s *Server) HoldReads(issue string) (release func()) {
 	}
 }
 
-// Start listens on 127.0.0.1: at a free port the first time, at the same port again after stop. baseURL includes
-// Config.BasePath. stop breaks all connections and returns when no call is being worked on any more; until Start is
-// called again, connections are refused.
+// Start listens on 127.0.0.1: at a free port the first time, at the same port again after stop.
+// baseURL includes Config.BasePath. stop breaks all connections and returns when no call is being
+// worked on any more; until Start is called again, connections are refused.
 func (s *Server) Start() (baseURL string, stop func()) {
 	s.mu.Lock()
 	address := s.address
@@ -180,8 +181,8 @@ type answer struct {
 	raw    []byte
 }
 
-// ServeHTTP answers one call. A call that a fault leaves without an answer ends in the panic http.ErrAbortHandler, upon
-// which net/http closes the connection.
+// ServeHTTP answers one call. A call that a fault leaves without an answer ends in the panic
+// http.ErrAbortHandler, upon which net/http closes the connection.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	q, err := s.receive(r)

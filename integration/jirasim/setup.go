@@ -6,8 +6,9 @@ import (
 	"strconv"
 )
 
-// setup is what administrators can change while Jira runs, through the API or in the browser. Guarded by Server.mu. It begins as Config says;
-// Config itself is read without a lock and keeps nothing of it.
+// setup is what administrators can change while Jira runs, through the API or in the browser.
+// Guarded by Server.mu. It begins as Config says; Config itself is read without a lock and keeps
+// nothing of it.
 type setup struct {
 	projects     []Project
 	types        []IssueType
@@ -30,7 +31,8 @@ type screen struct {
 	fields  []string // ids, without project and issuetype
 }
 
-// fieldContext says where a field is: in the projects (by id) or, if it is global, in all; for the issue types (by id) or, if there are none, for all.
+// fieldContext says where a field is: in the projects (by id) or, if it is global, in all; for the
+// issue types (by id) or, if there are none, for all.
 type fieldContext struct {
 	id, name string
 	global   bool
@@ -38,7 +40,8 @@ type fieldContext struct {
 	types    []string
 }
 
-// covered reports whether a field with these contexts is in the project, for the issue type. A context that names the project overrides the global one.
+// covered reports whether a field with these contexts is in the project, for the issue type. A
+// context that names the project overrides the global one.
 // https://confluence.atlassian.com/adminjiraserver/configuring-custom-field-contexts-1047552717.html
 func covered(contexts []fieldContext, p Project, t IssueType) bool {
 	at := slices.IndexFunc(contexts, func(c fieldContext) bool { return slices.Contains(c.projects, p.ID) })
@@ -143,7 +146,8 @@ func (s *Server) onEditScreen(f field, p Project, t IssueType) bool {
 	return s.onScreen(f, p, t, s.setup.screensOf(p, t.Name).Edit)
 }
 
-// onScreen reports whether the field shows on a screen: it must be there, and be one of the project. A team-managed project has no screens.
+// onScreen reports whether the field shows on a screen: it must be there, and be one of the
+// project. A team-managed project has no screens.
 func (s *Server) onScreen(f field, p Project, t IssueType, name string) bool {
 	switch {
 	case !f.appliesTo(p, t), !s.associated(f, p, t):

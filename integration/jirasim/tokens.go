@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// getTokens lists the personal access tokens of the account, never the tokens themselves nor which of them the call was made with.
+// getTokens lists the personal access tokens of the account, never the tokens themselves nor which
+// of them the call was made with.
 // https://confluence.atlassian.com/enterprise/using-personal-access-tokens-1026032365.html
 func (s *Server) getTokens(q *request) (answer, error) {
 	tokens := []object{}

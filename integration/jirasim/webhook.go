@@ -24,7 +24,8 @@ type Webhook struct {
 	Secret string
 	// Client sends; nil: http.DefaultClient. It has to trust the receiver's certificate.
 	Client *http.Client
-	// RetryAfter is the pause before an attempt is repeated that was answered with 408, 409, 425, 429 or 5xx, or not at all; zero: 5 min.
+	// RetryAfter is the pause before an attempt is repeated that was answered with 408, 409, 425,
+	// 429 or 5xx, or not at all; zero: 5 min.
 	RetryAfter time.Duration
 }
 
@@ -53,7 +54,8 @@ type webhooks struct {
 	changed    chan struct{} // closed at the next delivery
 }
 
-// SetWebhook registers a webhook in place of the one before; nil: none. It returns when nothing is being sent to the one before any more.
+// SetWebhook registers a webhook in place of the one before; nil: none. It returns when nothing is
+// being sent to the one before any more.
 func (s *Server) SetWebhook(w *Webhook) {
 	h := &s.webhooks
 	h.mu.Lock()
@@ -105,8 +107,8 @@ func (w Webhook) Sign(body []byte) string {
 	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }
 
-// tell sends an event about an issue, whose version before is nil for one that is new; now is nil for one that was deleted. The caller holds
-// the server's mu.
+// tell sends an event about an issue, whose version before is nil for one that is new; now is nil
+// for one that was deleted. The caller holds the server's mu.
 func (s *Server) tell(before, now *Issue) {
 	h := &s.webhooks
 	h.mu.Lock()

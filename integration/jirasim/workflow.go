@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// available are the transitions that the user is offered: none without the permission, and none of an archived issue.
+// available are the transitions that the user is offered: none without the permission, and none of
+// an archived issue.
 func (s *Server) available(u *User, i *Issue) []Transition {
 	var offered []Transition
 	for _, t := range s.setup.transitions {
@@ -108,7 +109,8 @@ func (s *Server) postTransition(q *request) (answer, error) {
 	return answer{status: http.StatusNoContent}, nil
 }
 
-// transition moves the issue if the workflow offers that to the user, and sets fields on the way if a screen lets them.
+// transition moves the issue if the workflow offers that to the user, and sets fields on the way if
+// a screen lets them.
 func (s *Server) transition(u *User, r *record, id string, fields map[string]any, comment string) error {
 	offered := s.available(u, r.now)
 	at := slices.IndexFunc(offered, func(t Transition) bool { return t.ID == id })

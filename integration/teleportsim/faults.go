@@ -19,10 +19,11 @@ const (
 	FaultError FaultKind = iota
 	// FaultDelay only waits for Fault.Delay before the call goes its way.
 	FaultDelay
-	// FaultHang holds the call until the client gives up, and nothing happens; a call that still waits when the fault is
-	// removed goes its way.
+	// FaultHang holds the call until the client gives up, and nothing happens; a call that still
+	// waits when the fault is removed goes its way.
 	FaultHang
-	// FaultDropBefore cuts the client's connection, with all that goes on over it, and nothing happens.
+	// FaultDropBefore cuts the client's connection, with all that goes on over it, and nothing
+	// happens.
 	FaultDropBefore
 	// FaultLoseAnswer cuts the connection after the call took effect.
 	FaultLoseAnswer
@@ -30,8 +31,8 @@ const (
 	FaultHangAnswer
 )
 
-// Fault describes calls that go wrong. On a stream it strikes when the stream is opened; FaultLoseAnswer and FaultHangAnswer
-// strike when it has ended.
+// Fault describes calls that go wrong. On a stream it strikes when the stream is opened;
+// FaultLoseAnswer and FaultHangAnswer strike when it has ended.
 type Fault struct {
 	// RPC is the method's name, as in "SetAccessRequestState"; empty means any.
 	RPC string
@@ -90,8 +91,9 @@ func (i *Injection) Struck() int {
 	return i.struck
 }
 
-// SetDown makes every call fail with Unavailable, and ends the watches, while the port still accepts connections: what a
-// client sees behind a load balancer whose Auth Service is away. For a refused connection see Stop.
+// SetDown makes every call fail with Unavailable, and ends the watches, while the port still
+// accepts connections: what a client sees behind a load balancer whose Auth Service is away. For a
+// refused connection see Stop.
 func (s *Server) SetDown(down bool) {
 	s.mu.Lock()
 	s.down = down
@@ -145,7 +147,8 @@ func (s *Server) admit(ctx context.Context, rpc string, request any) (*Injection
 	return injection, injection.before(ctx)
 }
 
-// before is the part of a fault that comes before the effect; an error means that there will be none.
+// before is the part of a fault that comes before the effect; an error means that there will be
+// none.
 func (i *Injection) before(ctx context.Context) error {
 	if i.fault.Delay > 0 {
 		if err := hold(ctx, time.After(i.fault.Delay), i.removed); err != nil {
@@ -180,7 +183,8 @@ func (i *Injection) after(ctx context.Context) error {
 	return nil
 }
 
-// hold waits until the time has passed, the fault is removed, or the client has gone: only that is an error.
+// hold waits until the time has passed, the fault is removed, or the client has gone: only that is
+// an error.
 func hold(ctx context.Context, passed <-chan time.Time, removed <-chan struct{}) error {
 	select {
 	case <-passed:
@@ -221,7 +225,8 @@ func (s *Server) interceptStream(service any, stream grpc.ServerStream, info *gr
 	return s.endCall(call, err)
 }
 
-// guardedStream admits a stream once its request message is known, which for a server stream is the first and only one.
+// guardedStream admits a stream once its request message is known, which for a server stream is the
+// first and only one.
 type guardedStream struct {
 	grpc.ServerStream
 	server    *Server

@@ -60,8 +60,8 @@ func TestAFaultCanPickItsCalls(t *testing.T) {
 	require.NoError(t, approve(ctx, clt, unlucky))
 }
 
-// startClusterAndHear is startCluster with a channel that tells the end of each state change on the server's side, before
-// which nothing can be said about a missing effect.
+// startClusterAndHear is startCluster with a channel that tells the end of each state change on the
+// server's side, before which nothing can be said about a missing effect.
 func startClusterAndHear(t *testing.T) (*teleportsim.Server, <-chan teleportsim.Call) {
 	t.Helper()
 	ended := make(chan teleportsim.Call, 100)

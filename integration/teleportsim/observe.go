@@ -23,8 +23,8 @@ const (
 	AuditDelete AuditType = "access_request.delete"
 )
 
-// AuditEvent is one entry of the audit log. Which fields are filled depends on the type, as in Teleport: an update names no
-// requester, a review no delegator.
+// AuditEvent is one entry of the audit log. Which fields are filled depends on the type, as in
+// Teleport: an update names no requester, a review no delegator.
 type AuditEvent struct {
 	At        time.Time
 	Type      AuditType
@@ -46,7 +46,8 @@ type AuditEvent struct {
 	// UpdatedBy is the user who set the state, "<host id>.<cluster>" where tctl did on the host
 	// itself, and Delegator the one on whose behalf, as that user said.
 	UpdatedBy, Delegator string
-	// Reviewer is a review's author, and SubmittedBy who submitted it on the author's behalf, if anybody.
+	// Reviewer is a review's author, and SubmittedBy who submitted it on the author's behalf, if
+	// anybody.
 	Reviewer, SubmittedBy string
 }
 
@@ -120,7 +121,8 @@ func (s *Server) State(id string) types.RequestState {
 	return types.RequestState_NONE
 }
 
-// PluginData is a copy of what each plugin keeps on a request, by the plugin's name; nil when there is nothing.
+// PluginData is a copy of what each plugin keeps on a request, by the plugin's name; nil when there
+// is nothing.
 func (s *Server) PluginData(id string) map[string]map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,7 +172,8 @@ func (s *Server) endCall(call Call, err error) error {
 	return err
 }
 
-// Calls counts the RPCs received since the start or ResetCalls by method name, those that failed included.
+// Calls counts the RPCs received since the start or ResetCalls by method name, those that failed
+// included.
 func (s *Server) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,8 +187,9 @@ func (s *Server) ResetCalls() {
 	clear(s.calls)
 }
 
-// Wait returns once the condition holds. It is asked now and after every change: of requests, plugin data, watches, faults
-// and counts. The condition may call every method of the Server but Wait.
+// Wait returns once the condition holds. It is asked now and after every change: of requests,
+// plugin data, watches, faults and counts. The condition may call every method of the Server but
+// Wait.
 func (s *Server) Wait(ctx context.Context, condition func(*Server) bool) error {
 	for {
 		s.mu.Lock()

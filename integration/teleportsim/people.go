@@ -10,10 +10,12 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// requestableRole stands for the roles that Teleport works out for a request that names only resources.
+// requestableRole stands for the roles that Teleport works out for a request that names only
+// resources.
 const requestableRole = "access"
 
-// adminRole is what people have who act through tctl or the web UI: everything that the rules of requests allow.
+// adminRole is what people have who act through tctl or the web UI: everything that the rules of
+// requests allow.
 func adminRole() Role { return Role{ReviewRoles: []string{"*"}} }
 
 // Request is what a person asks for.
@@ -44,7 +46,8 @@ type Request struct {
 	// ResourceAccess are resources asked for with what their use is narrowed to, as newer clients
 	// send them in the place of Resources.
 	ResourceAccess []ResourceAccess
-	// Kind is ShortTerm by default on servers that know reviews on behalf of users, and not set on older ones.
+	// Kind is ShortTerm by default on servers that know reviews on behalf of users, and not set on
+	// older ones.
 	Kind RequestKind
 	// Unknown are the bytes of fields of the request's spec that the client module does not know.
 	Unknown []byte
@@ -131,8 +134,8 @@ func (s *Server) CreateRequest(r Request) (id string, err error) {
 	return request.GetName(), nil
 }
 
-// setTimes fills in the three times of a request: its creation, the end of the access that it would grant, and its own end.
-// s.mu is held.
+// setTimes fills in the three times of a request: its creation, the end of the access that it would
+// grant, and its own end. s.mu is held.
 func (s *Server) setTimes(request *types.AccessRequestV3, r Request) {
 	now := s.now()
 	accessTTL, ttl := s.cfg.AccessTTL, s.cfg.RequestTTL
@@ -225,8 +228,8 @@ func (s *Server) review(id string, review types.AccessReview) error {
 	return err
 }
 
-// PastExpiry lets a request's time run out without deleting it: lists hide it, a lookup by ID still finds it, and no
-// event tells of it until Expire or ExpireDue.
+// PastExpiry lets a request's time run out without deleting it: lists hide it, a lookup by ID still
+// finds it, and no event tells of it until Expire or ExpireDue.
 func (s *Server) PastExpiry(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -255,7 +258,8 @@ func (s *Server) Expire(id string) error {
 	return nil
 }
 
-// ExpireDue is one scan of the expiry service: it deletes every request that is past its expiry, and says how many.
+// ExpireDue is one scan of the expiry service: it deletes every request that is past its expiry,
+// and says how many.
 func (s *Server) ExpireDue() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -283,7 +287,8 @@ func (s *Server) SetPluginData(id, plugin string, data map[string]string) error 
 	})
 }
 
-// OutlivePluginData lets the time of what the plugins keep on a request run out. A row of a request that is gone is then never there again.
+// OutlivePluginData lets the time of what the plugins keep on a request run out. A row of a request
+// that is gone is then never there again.
 func (s *Server) OutlivePluginData(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

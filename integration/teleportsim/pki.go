@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	// internalJoinPrincipal is on every user certificate that Teleport issues; the client logs in to proxies as it.
+	// internalJoinPrincipal is on every user certificate that Teleport issues; the client logs in
+	// to proxies as it.
 	internalJoinPrincipal = "-teleport-internal-join"
 	caLifetime            = 10 * 365 * 24 * time.Hour
 	defaultLifetime       = time.Hour
@@ -39,8 +40,8 @@ type authority struct {
 	ssh     ssh.Signer
 }
 
-// pki holds the cluster's two authorities, kept apart as in a real cluster: the host authority vouches for the server, the user
-// authority for clients.
+// pki holds the cluster's two authorities, kept apart as in a real cluster: the host authority
+// vouches for the server, the user authority for clients.
 type pki struct {
 	clusterName string
 	host        *authority
@@ -98,7 +99,8 @@ func newAuthority(clusterName, kind string) (*authority, error) {
 	return &authority{key: key, cert: cert, certPEM: encodePEM("CERTIFICATE", der), ssh: signer}, nil
 }
 
-// issueServer makes the server's certificate. Clients verify constants.APIDomain whatever address they dialled.
+// issueServer makes the server's certificate. Clients verify constants.APIDomain whatever address
+// they dialled.
 func issueServer(host *authority, clusterName string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -134,7 +136,8 @@ func (a *authority) issue(public crypto.PublicKey, template *x509.Certificate) (
 	return x509.CreateCertificate(rand.Reader, template, a.cert, public, a.key)
 }
 
-// serverTLS is asked for each handshake, so that a rotated user authority holds from the next connection on.
+// serverTLS is asked for each handshake, so that a rotated user authority holds from the next
+// connection on.
 func (p *pki) serverTLS(*tls.ClientHelloInfo) (*tls.Config, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,8 +153,8 @@ func (p *pki) serverTLS(*tls.ClientHelloInfo) (*tls.Config, error) {
 	}, nil
 }
 
-// RotateUserCA replaces the authority that vouches for clients: identities written before are refused from the next
-// handshake on. Connections that are open stay so; see DropConnections.
+// RotateUserCA replaces the authority that vouches for clients: identities written before are
+// refused from the next handshake on. Connections that are open stay so; see DropConnections.
 func (s *Server) RotateUserCA() error {
 	user, err := newAuthority(s.cfg.ClusterName, "user")
 	if err != nil {
@@ -167,12 +170,13 @@ func (s *Server) RotateUserCA() error {
 type IdentityOptions struct {
 	// User is the Teleport user; Config.AgentUser by default.
 	User string
-	// Lifetime counts from now; one hour by default. A negative one makes credentials that have already expired.
+	// Lifetime counts from now; one hour by default. A negative one makes credentials that have
+	// already expired.
 	Lifetime time.Duration
 }
 
-// WriteIdentity writes an identity file as tbot does: key, SSH and TLS certificate and the host authority. The file
-// appears whole or not at all.
+// WriteIdentity writes an identity file as tbot does: key, SSH and TLS certificate and the host
+// authority. The file appears whole or not at all.
 func (s *Server) WriteIdentity(path string, options IdentityOptions) error {
 	identity, err := s.issueIdentity(options)
 	if err != nil {

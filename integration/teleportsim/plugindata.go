@@ -25,7 +25,8 @@ func checkPluginDataKind(kind string) error {
 	return nil
 }
 
-// findPluginData answers whole rows: a filter by plugin selects rows and does not trim them. s.mu is held.
+// findPluginData answers whole rows: a filter by plugin selects rows and does not trim them. s.mu
+// is held.
 func (s *Server) findPluginData(filter types.PluginDataFilter) []*types.PluginDataV3 {
 	var found []*types.PluginDataV3
 	for id := range s.pluginData {
@@ -42,7 +43,8 @@ func (s *Server) findPluginData(filter types.PluginDataFilter) []*types.PluginDa
 	return found
 }
 
-// pluginDataRow is a copy of a request's row, nil when there is none or it has outlived its time. s.mu is held.
+// pluginDataRow is a copy of a request's row, nil when there is none or it has outlived its time.
+// s.mu is held.
 func (s *Server) pluginDataRow(id string) *types.PluginDataV3 {
 	row, ok := s.pluginData[id]
 	if !ok || s.now().After(row.Expiry()) {
@@ -60,8 +62,8 @@ func (s *Server) pluginDataRow(id string) *types.PluginDataV3 {
 	return &duplicate
 }
 
-// updatePluginData applies an update in one step. A row can be made only while its request exists, and lives on
-// by itself. s.mu is held.
+// updatePluginData applies an update in one step. A row can be made only while its request exists,
+// and lives on by itself. s.mu is held.
 func (s *Server) updatePluginData(params types.PluginDataUpdateParams) error {
 	if params.Resource == "" {
 		return trace.BadParameter("missing resource name")

@@ -11,17 +11,20 @@ import (
 	"github.com/gravitational/trace"
 )
 
-// Role is what one user may do. Users without a role can do what everybody can: see and watch their own requests.
+// Role is what one user may do. Users without a role can do what everybody can: see and watch their
+// own requests.
 type Role struct {
 	// Rules are the verbs allowed by resource kind, as in a role's allow.rules.
 	Rules map[string][]string
 	// Deny are the verbs refused by resource kind, whatever is allowed, as in a role's deny.rules.
 	// "*" stands for any kind or verb, here and in Rules.
 	Deny map[string][]string
-	// ReviewRoles are the requested roles that the user may review, as in allow.review_requests.roles; "*" is all.
+	// ReviewRoles are the requested roles that the user may review, as in
+	// allow.review_requests.roles; "*" is all.
 	ReviewRoles []string
-	// SubmitForUsers are the users for whom the user may submit reviews, as in allow.review_requests.submit_for_users; an asterisk stands for any
-	// characters. Servers before 18.11 do not know the rule.
+	// SubmitForUsers are the users for whom the user may submit reviews, as in
+	// allow.review_requests.submit_for_users; an asterisk stands for any characters. Servers before
+	// 18.11 do not know the rule.
 	SubmitForUsers []string
 }
 
@@ -34,7 +37,8 @@ func PluginRole() Role {
 	}}
 }
 
-// PluginRoleWithReview is PluginRole with what a plugin needs to submit reviews for the users that it finds by a trait.
+// PluginRoleWithReview is PluginRole with what a plugin needs to submit reviews for the users that
+// it finds by a trait.
 func PluginRoleWithReview() Role {
 	role := PluginRole()
 	role.Rules[types.KindUser] = []string{types.VerbList, types.VerbRead}
@@ -81,8 +85,8 @@ func (s *Server) Unlock(user string) {
 const errDenied = "access denied"
 
 // authorize is what comes before every call: who calls must exist with all roles, and not be
-// locked.
-// https://github.com/gravitational/teleport/blob/master/lib/auth/grpcserver.go (GRPCServer.authenticate)
+// locked. https://github.com/gravitational/teleport/blob/master/lib/auth/grpcserver.go
+// (GRPCServer.authenticate)
 func (s *Server) authorize(ctx context.Context) error {
 	caller, err := callerOf(ctx)
 	if err != nil {
@@ -147,7 +151,8 @@ func rules(verbs map[string][]string) []types.Rule {
 	return list
 }
 
-// checkPluginData is check for plugin data, which either the kind that it belongs to or its own kind allows.
+// checkPluginData is check for plugin data, which either the kind that it belongs to or its own
+// kind allows.
 func (r Role) checkPluginData(kind string, verbs ...string) error {
 	for _, verb := range verbs {
 		if r.check(kind, verb) == nil {
@@ -171,8 +176,8 @@ func (r Role) maySubmitFor(author string) bool {
 	})
 }
 
-// mayReview reports whether the user's review directives cover every role that was asked for. Nobody reviews
-// their own request.
+// mayReview reports whether the user's review directives cover every role that was asked for.
+// Nobody reviews their own request.
 func (r Role) mayReview(user string, request *types.AccessRequestV3) bool {
 	if user == request.GetUser() || len(r.ReviewRoles) == 0 {
 		return false

@@ -21,12 +21,14 @@ const (
 	maxPageSize     = 16000
 )
 
-// listCache is the view that lists are served from: it takes up each write once the delay has passed.
+// listCache is the view that lists are served from: it takes up each write once the delay has
+// passed.
 type listCache struct {
 	delay    time.Duration
 	requests map[string]*types.AccessRequestV3
 	queue    []cacheUpdate
-	// names are the keys of requests in order; nil: to be sorted again. Pages of many requests would take as long as all of them otherwise.
+	// names are the keys of requests in order; nil: to be sorted again. Pages of many requests
+	// would take as long as all of them otherwise.
 	names []string
 }
 
@@ -57,7 +59,8 @@ func (c *listCache) view(now time.Time) map[string]*types.AccessRequestV3 {
 	return c.requests
 }
 
-// sorted are the sort keys of the view in order, and the request of each. The keys must not be changed.
+// sorted are the sort keys of the view in order, and the request of each. The keys must not be
+// changed.
 func (c *listCache) sorted(now time.Time, sort proto.AccessRequestSort) (keys []string, byKey map[string]*types.AccessRequestV3, err error) {
 	key, err := sortKey(sort)
 	if err != nil {
@@ -77,7 +80,8 @@ func (c *listCache) sorted(now time.Time, sort proto.AccessRequestSort) (keys []
 	return slices.Sorted(maps.Keys(byKey)), byKey, nil
 }
 
-// amend replaces every version that the view has or will take up, without a delay: for what changes by the clock alone.
+// amend replaces every version that the view has or will take up, without a delay: for what changes
+// by the clock alone.
 func (c *listCache) amend(id string, request *types.AccessRequestV3) {
 	if _, ok := c.requests[id]; ok {
 		c.requests[id] = request
@@ -89,7 +93,8 @@ func (c *listCache) amend(id string, request *types.AccessRequestV3) {
 	}
 }
 
-// SetCacheDelay changes how far lists trail. What waits already waits no longer than that from now on.
+// SetCacheDelay changes how far lists trail. What waits already waits no longer than that from now
+// on.
 func (s *Server) SetCacheDelay(delay time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,8 +150,9 @@ func validate(request *types.AccessRequestV3) error {
 	return nil
 }
 
-// visible makes the matcher for the requests that a caller may see: all, with list and read; otherwise the caller's
-// own and those that the caller may review. Missing rights are no error here. s.mu is held.
+// visible makes the matcher for the requests that a caller may see: all, with list and read;
+// otherwise the caller's own and those that the caller may review. Missing rights are no error
+// here. s.mu is held.
 func (s *Server) visible(caller string) func(*types.AccessRequestV3) bool {
 	role := s.roles[caller]
 	if role.check(types.KindAccessRequest, types.VerbList, types.VerbRead) == nil {
@@ -167,7 +173,8 @@ func (s *Server) list(caller string, query *proto.ListAccessRequestsRequest) (*p
 	visible := s.visible(caller)
 	match := func(request *types.AccessRequestV3) bool { return filter.Match(request) && visible(request) }
 
-	// A lookup by ID goes past the cache to the backend, shows what has expired, and knows neither sort nor pages.
+	// A lookup by ID goes past the cache to the backend, shows what has expired, and knows neither
+	// sort nor pages.
 	if filter.ID != "" {
 		page := &proto.ListAccessRequestsResponse{}
 		if request, ok := s.requests[filter.ID]; ok && match(request) {

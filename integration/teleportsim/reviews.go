@@ -33,9 +33,9 @@ func (s *Server) submitReview(caller string, submission types.AccessReviewSubmis
 	return s.applyReview(submission.RequestID, review, role, "")
 }
 
-// submitReviewFor is what becomes of a review that says to be on behalf of its author: the caller needs the rule for that author, and no right to review of its
-// own; the author needs the right to review, and must be a person. s.mu is held.
-// https://github.com/gravitational/teleport/pull/66230
+// submitReviewFor is what becomes of a review that says to be on behalf of its author: the caller
+// needs the rule for that author, and no right to review of its own; the author needs the right to
+// review, and must be a person. s.mu is held. https://github.com/gravitational/teleport/pull/66230
 func (s *Server) submitReviewFor(caller, id string, review types.AccessReview) (*types.AccessRequestV3, error) {
 	if !s.roles[caller].maySubmitFor(review.Author) {
 		return nil, trace.AccessDenied("user %q cannot submit reviews on behalf of %q", caller, review.Author)
@@ -61,7 +61,8 @@ const (
 	fieldOnBehalf    protowire.Number = 12 // bool submitted_on_behalf_of_author
 )
 
-// saysOnBehalf reads the flag among fields that the client module does not know; the last one counts.
+// saysOnBehalf reads the flag among fields that the client module does not know; the last one
+// counts.
 func saysOnBehalf(raw []byte) bool {
 	said := false
 	for len(raw) > 0 {
@@ -88,7 +89,8 @@ func markSubmitted(by string) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(raw, fieldOnBehalf, protowire.VarintType), protowire.EncodeBool(true))
 }
 
-// applyReview adds a review and, when it meets a threshold, resolves the request. submittedBy is empty for a review by its author. s.mu is held.
+// applyReview adds a review and, when it meets a threshold, resolves the request. submittedBy is
+// empty for a review by its author. s.mu is held.
 // https://github.com/gravitational/teleport/blob/master/lib/services/access_request.go
 func (s *Server) applyReview(id string, review types.AccessReview, role Role, submittedBy string) (*types.AccessRequestV3, error) {
 	if err := (types.AccessReviewSubmission{RequestID: id, Review: review}).Check(); err != nil {
@@ -166,8 +168,8 @@ func checkReview(request *types.AccessRequestV3, review types.AccessReview) erro
 	return nil
 }
 
-// meetsThreshold reports whether the reviews suffice for the state that the newest of them proposes. Requests of
-// this simulation have exactly one threshold. A promotion needs none.
+// meetsThreshold reports whether the reviews suffice for the state that the newest of them
+// proposes. Requests of this simulation have exactly one threshold. A promotion needs none.
 func meetsThreshold(request *types.AccessRequestV3, proposed types.RequestState) bool {
 	if proposed.IsPromoted() {
 		return true

@@ -108,7 +108,8 @@ func (a *authService) SetAccessRequestState(ctx context.Context, setter *proto.R
 	return &emptypb.Empty{}, nil
 }
 
-// SubmitAccessReview adds the caller's review and answers the request as it is then, which may still be pending.
+// SubmitAccessReview adds the caller's review and answers the request as it is then, which may
+// still be pending.
 func (a *authService) SubmitAccessReview(ctx context.Context, submission *types.AccessReviewSubmission) (*types.AccessRequestV3, error) {
 	caller, err := callerOf(ctx)
 	if err != nil {
@@ -175,8 +176,9 @@ func remoteOf(ctx context.Context) string {
 	return ""
 }
 
-// checkClientVersion refuses clients more than one major version older than the server; newer ones pass, and so
-// do those that do not say. https://github.com/gravitational/teleport/blob/master/lib/auth/middleware.go
+// checkClientVersion refuses clients more than one major version older than the server; newer ones
+// pass, and so do those that do not say.
+// https://github.com/gravitational/teleport/blob/master/lib/auth/middleware.go
 func (s *Server) checkClientVersion(ctx context.Context) error {
 	version, ok := metadata.ClientVersionFromContext(ctx)
 	if !ok {

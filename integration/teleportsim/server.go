@@ -1,16 +1,18 @@
-// Package teleportsim simulates Teleport's Auth Service as far as Access Requests reach: gRPC over mutual TLS, spoken to
-// by the unmodified client of github.com/gravitational/teleport/api. It promises to refuse what the real server refuses, in
-// the same order and with the same kind of error, and to reuse the client module's own rules (AccessRequestV3.SetState,
-// PluginDataV3.Update, AccessRequestFilter.Match, WatchKind.Matches) so that it cannot drift from them. RPCs that the
+// Package teleportsim simulates Teleport's Auth Service as far as Access Requests reach: gRPC over
+// mutual TLS, spoken to by the unmodified client of github.com/gravitational/teleport/api. It
+// promises to refuse what the real server refuses, in the same order and with the same kind of
+// error, and to reuse the client module's own rules (AccessRequestV3.SetState, PluginDataV3.Update,
+// AccessRequestFilter.Match, WatchKind.Matches) so that it cannot drift from them. RPCs that the
 // simulation does not know answer Unimplemented.
 //
-// A Server has two faces. The agent sees Start, the files of WriteIdentity and the RPCs. A test or a demonstration
-// is everybody else: it creates and reviews requests (people.go), keeps the users (users.go), looks at what happened (observe.go), and breaks things
-// (faults.go).
+// A Server has two faces. The agent sees Start, the files of WriteIdentity and the RPCs. A test or
+// a demonstration is everybody else: it creates and reviews requests (people.go), keeps the users
+// (users.go), looks at what happened (observe.go), and breaks things (faults.go).
 //
-// States: New makes a server that is stopped, with its authorities and an empty backend. Start listens; Stop cuts every
-// connection and keeps authorities and backend, so that Start on the old address is a restart. Close is a Stop for
-// good. While started, SetDown makes it answer Unavailable to everything.
+// States: New makes a server that is stopped, with its authorities and an empty backend. Start
+// listens; Stop cuts every connection and keeps authorities and backend, so that Start on the old
+// address is a restart. Close is a Stop for good. While started, SetDown makes it answer
+// Unavailable to everything.
 //
 // Time is the server's own: ShiftClock sets its clock forward or back, and with it when requests
 // are made, reviewed and past their expiry. Certificates and delays go by the real clock.
@@ -20,7 +22,8 @@
 // by the cache delay, a slow reader's stream is ended without a period of grace, and PastExpiry
 // keeps a request that nothing tells of.
 //
-// Left out: MFA for admin actions, the proxy and its tunnels, disconnect_expired_cert, and review rules with "where" clauses.
+// Left out: MFA for admin actions, the proxy and its tunnels, disconnect_expired_cert, and review
+// rules with "where" clauses.
 package teleportsim
 
 import (
@@ -51,8 +54,8 @@ type Config struct {
 	AgentUser string
 	// AgentRole is what that user may do; PluginRole() by default.
 	AgentRole *Role
-	// ServerVersion is what Ping tells, and decides which clients are too old, and whether plugins may submit reviews on behalf of users (from 18.11.0
-	// on); "18.0.0" by default.
+	// ServerVersion is what Ping tells, and decides which clients are too old, and whether plugins
+	// may submit reviews on behalf of users (from 18.11.0 on); "18.0.0" by default.
 	ServerVersion string
 	// ProxyPublicAddr is what Ping tells, host:port; ClusterName and port 443 by default.
 	ProxyPublicAddr string
@@ -67,14 +70,16 @@ type Config struct {
 	AccessTTL time.Duration
 	// ClockShift is how far the server's clock is ahead of the real one; see ShiftClock.
 	ClockShift time.Duration
-	// EventDelay is how late events may come, those of one period together; 10 ms by default, up to a
-	// second in Teleport. None with a negative one.
+	// EventDelay is how late events may come, those of one period together; 10 ms by default, up to
+	// a second in Teleport. None with a negative one.
 	EventDelay time.Duration
 	// AuditExpiry makes an expiry an event of the audit log, as newer versions do.
 	AuditExpiry bool
-	// CacheDelay is how far ListAccessRequests trails behind the backend, lookups by ID excepted; none by default.
+	// CacheDelay is how far ListAccessRequests trails behind the backend, lookups by ID excepted;
+	// none by default.
 	CacheDelay time.Duration
-	// WatchBuffer is how many events may wait for the reader of one watch before its stream is ended; 1024 by default.
+	// WatchBuffer is how many events may wait for the reader of one watch before its stream is
+	// ended; 1024 by default.
 	WatchBuffer int
 
 	// OnCall, if set, is told of every RPC when it ends. It is called from many goroutines.
@@ -90,7 +95,8 @@ type Server struct {
 	// reviewsOnBehalf: the version knows review_requests.submit_for_users.
 	reviewsOnBehalf bool
 
-	// mu guards everything below. Stored resources are never altered in place: each write stores an altered copy.
+	// mu guards everything below. Stored resources are never altered in place: each write stores an
+	// altered copy.
 	mu         sync.Mutex
 	changed    chan struct{} // closed, and replaced, whenever anything below changes
 	roles      map[string]Role
@@ -165,11 +171,13 @@ func New(cfg Config) (*Server, error) {
 	}, nil
 }
 
-// keepAliveMinTime is Teleport's own keep-alive period, which it also enforces on clients: one that pings more often is cut off
-// with "too_many_pings". https://github.com/gravitational/teleport/blob/master/lib/auth/grpcserver.go
+// keepAliveMinTime is Teleport's own keep-alive period, which it also enforces on clients: one that
+// pings more often is cut off with "too_many_pings".
+// https://github.com/gravitational/teleport/blob/master/lib/auth/grpcserver.go
 const keepAliveMinTime = time.Minute
 
-// Start listens on addr, "127.0.0.1:0" for any free port or an earlier Addr for a restart, and serves until Stop.
+// Start listens on addr, "127.0.0.1:0" for any free port or an earlier Addr for a restart, and
+// serves until Stop.
 func (s *Server) Start(addr string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,8 +222,8 @@ func (s *Server) Addr() string {
 	return s.addr
 }
 
-// Stop cuts every connection, waits for the calls under way and stops listening. What is stored stays. Stopping a
-// stopped server does nothing.
+// Stop cuts every connection, waits for the calls under way and stops listening. What is stored
+// stays. Stopping a stopped server does nothing.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	server, stopping, ended := s.grpc, s.stopping, s.ended
@@ -257,7 +265,8 @@ func (s *Server) dropConnection(remote string) {
 	}
 }
 
-// trackingListener keeps the accepted connections where faults can cut them, which gRPC itself offers no way to do.
+// trackingListener keeps the accepted connections where faults can cut them, which gRPC itself
+// offers no way to do.
 type trackingListener struct {
 	net.Listener
 	server *Server

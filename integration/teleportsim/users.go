@@ -26,7 +26,8 @@ type User struct {
 	Bot bool
 	// LockedUntil is when the lock after failed logins ends; zero without one.
 	LockedUntil time.Time
-	// Expires is when a temporary user ends; zero for never. One that is past it stays until DeleteUser, as where the backend or a cache is slow.
+	// Expires is when a temporary user ends; zero for never. One that is past it stays until
+	// DeleteUser, as where the backend or a cache is slow.
 	Expires time.Time
 }
 
@@ -92,7 +93,8 @@ func (s *Server) ensureUser(name string) error {
 
 func errNoUser(name string) error { return trace.NotFound("user %q not found", name) }
 
-// usersService is what the network sees of users. Everything that it does not define is Unimplemented.
+// usersService is what the network sees of users. Everything that it does not define is
+// Unimplemented.
 // https://github.com/gravitational/teleport/blob/master/lib/auth/users/usersv1/service.go
 type usersService struct {
 	userspb.UnimplementedUsersServiceServer
@@ -126,7 +128,8 @@ func (u *usersService) GetUser(ctx context.Context, query *userspb.GetUserReques
 	return &userspb.GetUserResponse{User: utils.CloneProtoMsg(user)}, nil
 }
 
-// ListUsers answers one page of all users, in order of their names. The token of a page is the name that it begins with.
+// ListUsers answers one page of all users, in order of their names. The token of a page is the name
+// that it begins with.
 func (u *usersService) ListUsers(ctx context.Context, query *userspb.ListUsersRequest) (*userspb.ListUsersResponse, error) {
 	caller, err := callerOf(ctx)
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 // https://github.com/gravitational/teleport/blob/master/lib/utils/fanoutbuffer/buffer.go
 var errSlowReader = errors.New("failed to process fanout buffer backlog within grace period")
 
-// watcher is one open stream. Events are put in with Server.mu held; err is set before done is closed.
+// watcher is one open stream. Events are put in with Server.mu held; err is set before done is
+// closed.
 type watcher struct {
 	kinds  []types.WatchKind
 	events chan told
@@ -84,7 +85,8 @@ func (s *Server) fanOut(event types.Event) {
 	}
 }
 
-// wants reports whether the watch asked for the event. Filters hold for puts; a deletion passes them all.
+// wants reports whether the watch asked for the event. Filters hold for puts; a deletion passes
+// them all.
 func (w *watcher) wants(event types.Event) bool {
 	for _, kind := range w.kinds {
 		// The filters were parsed when the watch was opened.
@@ -112,8 +114,8 @@ func (s *Server) openWatch(caller string, watch *proto.Watch) (*watcher, error) 
 	return w, nil
 }
 
-// checkKinds answers the kinds that the caller may watch, and fails on the first that it may not unless the watch
-// allows a partial success. s.mu is held.
+// checkKinds answers the kinds that the caller may watch, and fails on the first that it may not
+// unless the watch allows a partial success. s.mu is held.
 func (s *Server) checkKinds(caller string, watch *proto.Watch) ([]types.WatchKind, error) {
 	if len(watch.Kinds) == 0 {
 		return nil, trace.AccessDenied("can't setup global watch")
@@ -169,8 +171,8 @@ func (s *Server) endWatch(w *watcher, err error) {
 	s.notify()
 }
 
-// WatchEvents streams events until the client goes, the reader falls behind or the watch is broken. The watch is
-// registered before OpInit is sent, so that what happens after OpInit is never missed.
+// WatchEvents streams events until the client goes, the reader falls behind or the watch is broken.
+// The watch is registered before OpInit is sent, so that what happens after OpInit is never missed.
 func (a *authService) WatchEvents(watch *proto.Watch, stream proto.AuthService_WatchEventsServer) error {
 	caller, err := callerOf(stream.Context())
 	if err != nil {

@@ -10,15 +10,19 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// An archived issue can be read by its id; nobody can change it, and no search shows it. What tells of it differs:
+// An archived issue can be read by its id; nobody can change it, and no search shows it. What tells
+// of it differs:
 //
-//   - Data Center says so in the issue's field archiveddate, which is null in others. It is no documented part of the REST API; issues of real
-//     instances carry it. https://developer.atlassian.com/server/jira/platform/jira-archiver/
-//   - Cloud says nothing in the issue that is documented. But no search shows it, not even one that is consistent for just this issue.
+//   - Data Center says so in the issue's field archiveddate, which is null in others. It is no
+//     documented part of the REST API; issues of real instances carry it.
+//     https://developer.atlassian.com/server/jira/platform/jira-archiver/
+//   - Cloud says nothing in the issue that is documented. But no search shows it, not even one that
+//     is consistent for just this issue.
 //     https://support.atlassian.com/jira-cloud-administration/docs/archive-a-project/,
 //     https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile
 //
-// Neither was tried on a live site. Where both fail the agent learns of it when Jira refuses a write, in Jira's own words.
+// Neither was tried on a live site. Where both fail the agent learns of it when Jira refuses a
+// write, in Jira's own words.
 
 // archivedField is asked for on Data Center alone, where Jira knows it.
 const archivedField = "archiveddate"
@@ -43,12 +47,13 @@ func asFound(i sync.Issue) sync.Issue {
 	return i
 }
 
-// maxIDPage is the most that Cloud gives on a page when nothing but ids is asked for. A page may be shorter.
-// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-search/
+// maxIDPage is the most that Cloud gives on a page when nothing but ids is asked for. A page may be
+// shorter. https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-search/
 const maxIDPage = 5000
 
-// tellArchived finds out on Cloud which of the issues are archived. What the index shows is not, or was not a moment ago. What it does not show may be
-// archived or just not in the index as yet, and is asked for again in searches that must show it unless it is archived; one takes 50.
+// tellArchived finds out on Cloud which of the issues are archived. What the index shows is not, or
+// was not a moment ago. What it does not show may be archived or just not in the index as yet, and
+// is asked for again in searches that must show it unless it is archived; one takes 50.
 func (c *Client) tellArchived(ctx context.Context, issues []sync.Issue) error {
 	var ids []string
 	for _, i := range issues {

@@ -16,7 +16,8 @@ func listedIn(c seen) []string {
 	return strings.Split(list, ", ")
 }
 
-// showing answers a search by id as Cloud does: with the issues that are asked for, less those that are archived.
+// showing answers a search by id as Cloud does: with the issues that are asked for, less those that
+// are archived.
 func showing(c seen, archived ...string) (int, any) {
 	issues := []any{}
 	for _, id := range listedIn(c) {

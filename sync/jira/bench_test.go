@@ -13,9 +13,11 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// The parts of a call that are neither the network's nor Jira's. The answers have what Jira sends with each field, wanted or not.
+// The parts of a call that are neither the network's nor Jira's. The answers have what Jira sends
+// with each field, wanted or not.
 
-// wholeIssue is an issue as Jira sends it for searchFields, with the avatars, links and categories that nobody asked for.
+// wholeIssue is an issue as Jira sends it for searchFields, with the avatars, links and categories
+// that nobody asked for.
 func wholeIssue(d Deployment, id int) map[string]any {
 	avatars := map[string]any{}
 	for _, size := range []string{"16x16", "24x24", "32x32", "48x48"} {
@@ -123,7 +125,8 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkSearchRequest is the building of a search and all else that is not the decoding of a page.
+// BenchmarkSearchRequest is the building of a search and all else that is not the decoding of a
+// page.
 func BenchmarkSearchRequest(b *testing.B) {
 	c := answering(b, Cloud, map[string]any{"issues": []any{}, "isLast": true})
 	q := sync.Query{Since: since, Reconcile: manyIDs(50)}

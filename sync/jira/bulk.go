@@ -14,17 +14,21 @@ import (
 )
 
 const (
-	// maxListed is how many ids a search names. No limit on hand-written lists is documented; 1,000 is what Atlassian allows the functions of apps, for the
-	// same reason (https://developer.atlassian.com/platform/forge/working-around-jql-1000-limit), and one page of Data Center. Where Jira refuses so
-	// many, fewer are asked for.
+	// maxListed is how many ids a search names. No limit on hand-written lists is documented; 1,000
+	// is what Atlassian allows the functions of apps, for the same reason
+	// (https://developer.atlassian.com/platform/forge/working-around-jql-1000-limit), and one page
+	// of Data Center. Where Jira refuses so many, fewer are asked for.
 	maxListed = 1000
-	// fewListed is how many ids are read one by one rather than searched for in halves, when Jira refuses a search and does not say for which of them.
+	// fewListed is how many ids are read one by one rather than searched for in halves, when Jira
+	// refuses a search and does not say for which of them.
 	fewListed = 8
 )
 
-// Issues reads issues by id. Data Center offers no bulk read but the search, which may lag: what it does not show is read one by one.
+// Issues reads issues by id. Data Center offers no bulk read but the search, which may lag: what it
+// does not show is read one by one.
 //
-// 10,000 issues cost 110 calls on Cloud, and one more for every 50 archived ones; and 10 on Data Center, and one more for each that no search shows.
+// 10,000 issues cost 110 calls on Cloud, and one more for every 50 archived ones; and 10 on Data
+// Center, and one more for each that no search shows.
 func (c *Client) Issues(ctx context.Context, ids []string) ([]sync.Issue, error) {
 	if c.deployment == DataCenter {
 		return c.issues(ctx, ids, maxListed, c.bulkDataCenter)
@@ -36,7 +40,8 @@ func (c *Client) Issues(ctx context.Context, ids []string) ([]sync.Issue, error)
 	return found, c.tellArchived(ctx, found)
 }
 
-// Latest reads few issues by id, and asks no search. On Cloud it does not tell which of them are archived.
+// Latest reads few issues by id, and asks no search. On Cloud it does not tell which of them are
+// archived.
 func (c *Client) Latest(ctx context.Context, ids []string) ([]sync.Issue, error) {
 	if c.deployment == Cloud {
 		return c.issues(ctx, ids, pageSize, c.bulkCloud)
@@ -110,7 +115,8 @@ func (c *Client) bulkFetch(ctx context.Context, idsOrKeys []string, properties .
 	return issuePage{issues: answer.Issues, asOf: asOf(header)}, true, err
 }
 
-// bulkDataCenter searches for up to maxListed ids. What the search does not show, or Jira refuses to search for, is left to be read one by one.
+// bulkDataCenter searches for up to maxListed ids. What the search does not show, or Jira refuses
+// to search for, is left to be read one by one.
 func (c *Client) bulkDataCenter(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
 	shown := make(map[string]bool, len(ids))
 	searchable := without(ids, func(id string) bool { return numeric(id) <= 0 })
@@ -128,8 +134,9 @@ func (c *Client) bulkDataCenter(ctx context.Context, ids []string) (found []sync
 	return found, without(ids, func(id string) bool { return shown[id] }), nil
 }
 
-// searchListed searches Data Center for ids, in few calls. Jira refuses the whole search when some of them are gone, and says which: then it is asked for
-// the others. When it does not say, it is asked for each half, until few are left.
+// searchListed searches Data Center for ids, in few calls. Jira refuses the whole search when some
+// of them are gone, and says which: then it is asked for the others. When it does not say, it is
+// asked for each half, until few are left.
 // https://support.atlassian.com/jira/kb/how-to-handle-http-400-bad-request-errors-on-jira-search-rest-api-endpoint/
 func (c *Client) searchListed(ctx context.Context, ids []string, page func(issuePage) error) error {
 	for len(ids) > 0 {
@@ -157,7 +164,8 @@ func (c *Client) searchListed(ctx context.Context, ids []string, page func(issue
 
 var digits = regexp.MustCompile(`\d+`)
 
-// refusedIDs are all numbers in Jira's words about a search, which is in the account's language. One that is no id of the search means nothing.
+// refusedIDs are all numbers in Jira's words about a search, which is in the account's language.
+// One that is no id of the search means nothing.
 func refusedIDs(err error) map[string]bool {
 	refused := make(map[string]bool)
 	var answer *answerError

@@ -84,7 +84,8 @@ func (m *many) change(t *testing.T, archived, gone int) (archivedIDs []string) {
 	return archivedIDs
 }
 
-// Three thousand stand for ten thousand, which take a second and a half to make and to read: 110 calls.
+// Three thousand stand for ten thousand, which take a second and a half to make and to read: 110
+// calls.
 func TestEachThousandIssuesOnCloudCostsElevenCalls(t *testing.T) {
 	t.Parallel()
 	m := newMany(t, jirasim.Cloud, 3000)
@@ -169,7 +170,8 @@ func TestCloudThatRefusesALongSearchIsAskedInSmallOnes(t *testing.T) {
 	require.Len(t, f.received("POST", "/search/jql"), 3)
 }
 
-// listing answers a search for ids as a Data Center does that refuses it for a reason of its own; nil: it does not.
+// listing answers a search for ids as a Data Center does that refuses it for a reason of its own;
+// nil: it does not.
 func listing(refuse func(ids []string) any) func(seen) (int, any) {
 	return func(c seen) (int, any) {
 		ids := listedIn(c)

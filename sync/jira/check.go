@@ -45,7 +45,8 @@ var (
 const (
 	// tokenNotice is how little may be left of a token: enough for a person to make another one.
 	tokenNotice = 14 * 24 * time.Hour
-	// clockSlack is by how much Jira's clock may differ: polls go by Jira's clock alone, the expiry of requests by this machine's.
+	// clockSlack is by how much Jira's clock may differ: polls go by Jira's clock alone, the expiry
+	// of requests by this machine's.
 	clockSlack = 30 * time.Second
 )
 
@@ -55,7 +56,8 @@ type CheckFor struct {
 	ApproverGroups []string
 }
 
-// Check finds out what the agent needs of Jira. It changes nothing; whether issues can be created is tried with one whose summary Jira must refuse.
+// Check finds out what the agent needs of Jira. It changes nothing; whether issues can be created
+// is tried with one whose summary Jira must refuse.
 func Check(ctx context.Context, cfg Config, want CheckFor, log *zap.Logger) []sync.Finding {
 	network := &sync.Findings{Group: sync.GroupNetwork}
 	f := &sync.Findings{Group: sync.GroupJira}
@@ -286,7 +288,8 @@ func (k *checking) jql(ctx context.Context) {
 // refusedSummary is one that Jira refuses twice over: for its length and for its two lines.
 var refusedSummary = "teleport-jira-agent check: not to be stored\n" + strings.Repeat("x", 300)
 
-// create tries to create an issue that Jira does not take, for its summary. What else Jira objects to would keep the agent from creating issues.
+// create tries to create an issue that Jira does not take, for its summary. What else Jira objects
+// to would keep the agent from creating issues.
 func (k *checking) create(ctx context.Context, setup *Setup) {
 	if setup.seen.kind.ID == "" {
 		k.Skipped("there is no issue type to create one of", checkCreate)
@@ -321,7 +324,8 @@ func (k *checking) create(ctx context.Context, setup *Setup) {
 	}
 }
 
-// createRemedy is what to do about the fields that Jira objects to: those that JIRA_FIELDS sets, those that the agent sets, those that nobody sets.
+// createRemedy is what to do about the fields that Jira objects to: those that JIRA_FIELDS sets,
+// those that the agent sets, those that nobody sets.
 func (k *checking) createRemedy(wrong []string, by clicks) string {
 	field := "customfield_10050" // an example, where Jira names none
 	if len(wrong) > 0 {

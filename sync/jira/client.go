@@ -1,26 +1,33 @@
-// Package jira implements sync.Tracker on Jira's REST API, version 2, of Jira Cloud and of Jira Data Center.
+// Package jira implements sync.Tracker on Jira's REST API, version 2, of Jira Cloud and of Jira
+// Data Center.
 //
 // It promises that
 //
-//   - what it reports of an issue by id (Read, Latest, Move) comes from the issue itself, and what it reports from a search
-//     (Search, Find) from the index, which may lag;
-//   - an answer that it does not understand is an error, never an empty result: a login page, a redirect, a page token
-//     that repeats, or an answer given to an anonymous caller because the credentials failed;
-//   - every failed write says whether its effect may have happened all the same (sync.Error.Uncertain). It has not if Jira
-//     refused it, or if no connection was there to send it on;
+//   - what it reports of an issue by id (Read, Latest, Move) comes from the issue itself, and what
+//     it reports from a search (Search, Find) from the index, which may lag;
+//   - an answer that it does not understand is an error, never an empty result: a login page, a
+//     redirect, a page token that repeats, or an answer given to an anonymous caller because the
+//     credentials failed;
+//   - every failed write says whether its effect may have happened all the same
+//     (sync.Error.Uncertain). It has not if Jira refused it, or if no connection was there to send
+//     it on;
 //   - neither credentials nor bodies get into an error or a log.
 //
-// Connect finds out once what the deployment is, which account the agent uses and which number the custom field has, and
-// checks what the work rests on. The Client that it returns has no state but that, the pace, the pauses, for a minute what
-// groups people are in, how issues move, and which keys of the project it has seen.
+// Connect finds out once what the deployment is, which account the agent uses and which number the
+// custom field has, and checks what the work rests on. The Client that it returns has no state but
+// that, the pace, the pauses, for a minute what groups people are in, how issues move, and which
+// keys of the project it has seen.
 //
-// All calls share one pace and wait for their turn before they are sent, those that follow a person's move first and bulk calls last
-// (sync.Priority); a write waits before its commit callback and is then sent at once. The pace falls when Jira's headers say that a limit is near,
-// and climbs back to its ceiling. When Jira asks for a pause (429, or 503 with Retry-After), calls wait for its end, or fail at once when that is
-// too far off. Nothing is repeated here: when and whether to try again is the engine's decision.
+// All calls share one pace and wait for their turn before they are sent, those that follow a
+// person's move first and bulk calls last (sync.Priority); a write waits before its commit callback
+// and is then sent at once. The pace falls when Jira's headers say that a limit is near, and climbs
+// back to its ceiling. When Jira asks for a pause (429, or 503 with Retry-After), calls wait for
+// its end, or fail at once when that is too far off. Nothing is repeated here: when and whether to
+// try again is the engine's decision.
 //
-// On Cloud the issues are searched by page token and read in bulk. Data Center has neither: there the search pages by
-// offset, ordered by creation so that a change meanwhile moves no issue past the reader.
+// On Cloud the issues are searched by page token and read in bulk. Data Center has neither: there
+// the search pages by offset, ordered by creation so that a change meanwhile moves no issue past
+// the reader.
 package jira
 
 import (
@@ -54,13 +61,14 @@ const (
 	DataCenter Deployment = "datacenter"
 )
 
-// propertyKey names the issue property that holds the request ID, as Teleport's own plugin names it.
-// https://github.com/gravitational/teleport/blob/master/integrations/access/jira/client.go
+// propertyKey names the issue property that holds the request ID, as Teleport's own plugin names
+// it. https://github.com/gravitational/teleport/blob/master/integrations/access/jira/client.go
 const propertyKey = "teleportAccessRequestId"
 
 // Config says which Jira, as whom, and how the project is set up.
 type Config struct {
-	// URL is the base of all calls; it may have a path, as https://api.atlassian.com/ex/jira/<cloud id> has.
+	// URL is the base of all calls; it may have a path, as https://api.atlassian.com/ex/jira/<cloud
+	// id> has.
 	URL string
 	// BrowseURL is the base of links for people; URL when empty.
 	BrowseURL string
@@ -114,8 +122,9 @@ type Client struct {
 
 var _ sync.Tracker = (*Client)(nil)
 
-// Connect verifies what the agent needs of Jira and returns a Client. It returns *sync.Error: a Permanent one when the
-// configuration, the credentials or Jira's setup have to change first, else one that may pass, so that the caller tries again.
+// Connect verifies what the agent needs of Jira and returns a Client. It returns *sync.Error: a
+// Permanent one when the configuration, the credentials or Jira's setup have to change first, else
+// one that may pass, so that the caller tries again.
 func Connect(ctx context.Context, cfg Config, log *zap.Logger) (*Client, error) {
 	c, err := newClient(cfg, log)
 	if err != nil {
@@ -160,8 +169,8 @@ func newClient(cfg Config, log *zap.Logger) (*Client, error) {
 	t := newTransport(dialer, cfg, log)
 	api, err := gojira.NewClient(&http.Client{
 		Transport: t,
-		// No call of this package is answered with a redirect by a Jira that is set up rightly. Following one would show the
-		// credentials to another host, or turn a POST into a GET.
+		// No call of this package is answered with a redirect by a Jira that is set up rightly.
+		// Following one would show the credentials to another host, or turn a POST into a GET.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, base)
 	if err != nil {
@@ -172,7 +181,8 @@ func newClient(cfg Config, log *zap.Logger) (*Client, error) {
 
 var projectKey = regexp.MustCompile(`^[\pL\pN_-]+$`)
 
-// parseBase checks the base URL. No message shows the URL itself, which may hold a password by mistake.
+// parseBase checks the base URL. No message shows the URL itself, which may hold a password by
+// mistake.
 func parseBase(raw string) (string, error) {
 	u, err := url.Parse(raw)
 	switch {
@@ -206,7 +216,8 @@ func newHTTPTransport(cfg Config) (*http.Transport, error) {
 		TLSHandshakeTimeout: 10 * time.Second,
 		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2:   true,
-		// All HTTP/2 calls share one connection: without pings a silent one would fail every call until TCP gives it up.
+		// All HTTP/2 calls share one connection: without pings a silent one would fail every call
+		// until TCP gives it up.
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 		MaxIdleConnsPerHost: 16,
 		IdleConnTimeout:     90 * time.Second,
@@ -217,7 +228,8 @@ func newHTTPTransport(cfg Config) (*http.Transport, error) {
 type request struct {
 	op     string // what is tried, on what, for errors
 	method string
-	// endpoint is below /rest/api/2/, or begins with a slash. {id} and {project} stand for issue and project, any other {name} for vars[name].
+	// endpoint is below /rest/api/2/, or begins with a slash. {id} and {project} stand for issue
+	// and project, any other {name} for vars[name].
 	endpoint string
 	issue    string
 	project  string
@@ -256,10 +268,12 @@ func (r *request) url() string {
 
 type requestKey struct{}
 
-// issueID is what may stand for an issue in a path: nothing that a server could read as another path.
+// issueID is what may stand for an issue in a path: nothing that a server could read as another
+// path.
 var issueID = regexp.MustCompile(`^[\pL\pN_-]+$`)
 
-// do makes one call, decodes the answer into out where that is not nil, and returns the answer's header. Any error is *sync.Error.
+// do makes one call, decodes the answer into out where that is not nil, and returns the answer's
+// header. Any error is *sync.Error.
 func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error) {
 	if strings.Contains(r.endpoint, "{id}") && !issueID.MatchString(r.issue) {
 		return nil, failure(r, fmt.Errorf("%q is no issue id: %w", r.issue, sync.ErrNotFound))
@@ -288,7 +302,8 @@ func (c *Client) do(ctx context.Context, r request, out any) (http.Header, error
 	return resp.Header, nil
 }
 
-// write makes a call that has an effect. All waiting comes before commit, and nothing between commit and the call.
+// write makes a call that has an effect. All waiting comes before commit, and nothing between
+// commit and the call.
 func (c *Client) write(ctx context.Context, r request, commit func(context.Context) error, out any) error {
 	r.write = true
 	waited, err := c.transport.await(ctx, &r)

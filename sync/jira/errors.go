@@ -135,8 +135,9 @@ func answered(r request, err *answerError) *sync.Error {
 		e.Uncertain = r.write
 	default: // 3xx, 5xx, and web pages
 		e.Scope = sync.ScopeSide
-		// 503 says that the call was not taken up (RFC 9110, 15.6.4). Any other may come after the effect: of a gateway that gave up
-		// waiting, or of a listener in Jira that failed behind a create.
+		// 503 says that the call was not taken up (RFC 9110, 15.6.4). Any other may come after the
+		// effect: of a gateway that gave up waiting, or of a listener in Jira that failed behind a
+		// create.
 		e.Uncertain = r.write && code != http.StatusServiceUnavailable
 	}
 	return e
@@ -175,8 +176,8 @@ func refusal(r request, resp *http.Response, decodeErr error) *answerError {
 	return e
 }
 
-// loginHeader is set by Jira when it did not accept the credentials, also on an answer that it then gives as to anybody: 404 for
-// an issue that is there, or 200 with nothing in it.
+// loginHeader is set by Jira when it did not accept the credentials, also on an answer that it then
+// gives as to anybody: 404 for an issue that is there, or 200 with nothing in it.
 // https://developer.atlassian.com/cloud/jira/platform/basic-auth-for-rest-apis/
 // https://support.servicenow.com/kb?id=kb_article_view&sysparm_article=KB2942093
 const loginHeader = "X-Seraph-LoginReason"
@@ -206,7 +207,8 @@ func (e *answerError) read(resp *http.Response) {
 	}
 }
 
-// jiraWords are the messages in the body of an error, and the fields that they concern. ok is false for a body that is not in Jira's form.
+// jiraWords are the messages in the body of an error, and the fields that they concern. ok is false
+// for a body that is not in Jira's form.
 func jiraWords(body []byte) (words, fields []string, ok bool) {
 	var b map[string]json.RawMessage
 	if json.Unmarshal(body, &b) != nil {

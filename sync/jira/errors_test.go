@@ -120,7 +120,8 @@ func requireNoSecret(t *testing.T, texts ...any) {
 	}
 }
 
-// Data Center sends a 404 for all of Jira the same way as for an issue; on a call that concerns no issue it is not ErrNotFound.
+// Data Center sends a 404 for all of Jira the same way as for an issue; on a call that concerns no
+// issue it is not ErrNotFound.
 func TestRefusedSearchConcernsAllOfJira(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{400, 403, 404, 410} {

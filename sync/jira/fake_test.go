@@ -67,7 +67,8 @@ func newFake(t *testing.T, answers routes) *fakeJira {
 	return f
 }
 
-// send writes a string as it is and anything else as JSON. A body of type func(http.ResponseWriter) writes itself.
+// send writes a string as it is and anything else as JSON. A body of type func(http.ResponseWriter)
+// writes itself.
 func send(w http.ResponseWriter, code int, body any) {
 	switch b := body.(type) {
 	case func(http.ResponseWriter):

@@ -14,15 +14,18 @@ import (
 )
 
 const (
-	// groupsAge is how long a person's groups are believed. It keeps a person who decides many requests in a row to one call, and
-	// lets one who was just taken out of a group decide for a minute at most.
+	// groupsAge is how long a person's groups are believed. It keeps a person who decides many
+	// requests in a row to one call, and lets one who was just taken out of a group decide for a
+	// minute at most.
 	groupsAge = time.Minute
-	// maxGroupsKept bounds how many people's groups are kept: all who decide within groupsAge, at about 100 groups of 50 bytes each.
+	// maxGroupsKept bounds how many people's groups are kept: all who decide within groupsAge, at
+	// about 100 groups of 50 bytes each.
 	maxGroupsKept = 1000
 )
 
-// Groups reads which groups a person is in, nested ones included: the name of each and, on Cloud, its id. The answer may be as old as groupsAge. A person
-// whom Jira does not know, or did not name, is in none. sync.ErrForbidden means that the agent's account may not look. An answer that may
+// Groups reads which groups a person is in, nested ones included: the name of each and, on Cloud,
+// its id. The answer may be as old as groupsAge. A person whom Jira does not know, or did not name,
+// is in none. sync.ErrForbidden means that the agent's account may not look. An answer that may
 // lack a group is an error.
 func (c *Client) Groups(ctx context.Context, p sync.Person) ([]string, error) {
 	r, ok := c.groupsRequest(p)
@@ -41,7 +44,8 @@ func (c *Client) Groups(ctx context.Context, p sync.Person) ([]string, error) {
 	return slices.Clone(groups), nil
 }
 
-// groupsRequest names the person as the deployment does: by account id, or by key, which outlives a change of the user name.
+// groupsRequest names the person as the deployment does: by account id, or by key, which outlives a
+// change of the user name.
 // https://mrrefactoring.github.io/jira.js/api/functions/cloud.getUserGroups.html
 // https://docs.atlassian.com/software/jira/docs/api/11.3.0/com/atlassian/jira/rest/v2/issue/UserResource.html
 func (c *Client) groupsRequest(p sync.Person) (r request, ok bool) {
@@ -109,7 +113,8 @@ func (c *Client) cloudGroups(ctx context.Context, r request) ([]groupJSON, error
 	return *groups, nil
 }
 
-// dataCenterGroups reads the groups out of the user. Their number comes with them: Jira names it also where it leaves the groups themselves out.
+// dataCenterGroups reads the groups out of the user. Their number comes with them: Jira names it
+// also where it leaves the groups themselves out.
 func (c *Client) dataCenterGroups(ctx context.Context, r request) ([]groupJSON, error) {
 	var user struct {
 		Groups *struct {

@@ -171,7 +171,8 @@ func TestUserWhoIsGoneIsInNoGroup(t *testing.T) {
 	}
 }
 
-// The simulator was written from the same documents, apart from the adapter; both deployments and the loss of the permission.
+// The simulator was written from the same documents, apart from the adapter; both deployments and
+// the loss of the permission.
 func TestGroupsOfASimulatedJira(t *testing.T) {
 	t.Parallel()
 	for _, d := range []jirasim.Deployment{jirasim.Cloud, jirasim.DataCenter} {

@@ -12,11 +12,11 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// This file reads what `check` and `setup` need to know and the sync itself does not: the fields of the create screen, when the token ends, and what
-// Jira's rate limit leaves.
+// This file reads what `check` and `setup` need to know and the sync itself does not: the fields of
+// the create screen, when the token ends, and what Jira's rate limit leaves.
 
-// notTold reports whether Jira's answer is that it does not offer a call, or not to this token. What the call would have told stays unknown then; that
-// it was tried is no failure.
+// notTold reports whether Jira's answer is that it does not offer a call, or not to this token.
+// What the call would have told stays unknown then; that it was tried is no failure.
 func notTold(err error) bool {
 	switch codeOf(err) {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusNotImplemented:
@@ -67,8 +67,8 @@ type createField struct {
 	Name string `json:"name"`
 }
 
-// createFields are the fields on the create screen of the configured project and issue type, for the agent's account. They are nil where Jira does not
-// tell, as before Data Center 8.4.
+// createFields are the fields on the create screen of the configured project and issue type, for
+// the agent's account. They are nil where Jira does not tell, as before Data Center 8.4.
 func (c *Client) createFields(ctx context.Context) ([]createField, error) {
 	typeID, err := c.issueTypeID(ctx)
 	if err != nil || typeID == "" {
@@ -80,7 +80,8 @@ func (c *Client) createFields(ctx context.Context) ([]createField, error) {
 	})
 }
 
-// issueTypeID is the id of the configured issue type, by the types that the agent's account may create in the project; empty where Jira does not tell those.
+// issueTypeID is the id of the configured issue type, by the types that the agent's account may
+// create in the project; empty where Jira does not tell those.
 func (c *Client) issueTypeID(ctx context.Context) (string, error) {
 	op := "read the issue types of project " + c.cfg.Project
 	types, err := readPages[statusJSON](ctx, c, request{
@@ -100,8 +101,9 @@ func (c *Client) issueTypeID(ctx context.Context) (string, error) {
 	return types[at].ID, nil
 }
 
-// tokenExpiry is when the agent's personal access token ends (Data Center). known is false where nothing tells, and where the token does not end. Jira
-// does not say which of the account's tokens a call was made with, so that of several it is the first end to come.
+// tokenExpiry is when the agent's personal access token ends (Data Center). known is false where
+// nothing tells, and where the token does not end. Jira does not say which of the account's tokens
+// a call was made with, so that of several it is the first end to come.
 // https://confluence.atlassian.com/enterprise/using-personal-access-tokens-1026032365.html
 func (c *Client) tokenExpiry(ctx context.Context) (ends time.Time, known bool, err error) {
 	if c.deployment == Cloud || c.cfg.Username != "" {
@@ -131,10 +133,12 @@ func (c *Client) tokenExpiry(ctx context.Context) (ends time.Time, known bool, e
 
 // rateLimit is what Jira's headers tell of its limit.
 type rateLimit struct {
-	// Limit is how many calls may come at once, Remaining how many of those are left. Cloud counts each endpoint by itself, for all who use the site;
-	// Data Center counts all calls of the account together.
+	// Limit is how many calls may come at once, Remaining how many of those are left. Cloud counts
+	// each endpoint by itself, for all who use the site; Data Center counts all calls of the
+	// account together.
 	Limit, Remaining int
-	// FillRate is how many calls come to be allowed again in each Interval (Data Center); zero where Jira does not say.
+	// FillRate is how many calls come to be allowed again in each Interval (Data Center); zero
+	// where Jira does not say.
 	FillRate float64
 	Interval time.Duration
 	// NearLimit: less than a fifth is left (Cloud).
@@ -169,5 +173,6 @@ func rateLimitOf(h http.Header) (limit rateLimit, told bool) {
 	return limit, limit.Limit > 0
 }
 
-// near: less than a fifth is left, which is where Cloud says so. Of a limit below 5 nothing follows: a single call may take it all.
+// near: less than a fifth is left, which is where Cloud says so. Of a limit below 5 nothing
+// follows: a single call may take it all.
 func (l rateLimit) near() bool { return l.NearLimit || l.Remaining < l.Limit/5 }

@@ -12,21 +12,28 @@ import (
 )
 
 const (
-	// bulkShare: of so many turns that others want, one is for bulk calls that wait. Without it, an agent whose work never ends would never sweep, and
-	// only a sweep finds what events and polls lost. With it a sweep of 10,000 open requests, of 110 calls, takes four minutes at the default pace however
-	// much else there is, and costs that a twentieth. It comes out of work alone: a person's move is never behind it.
+	// bulkShare: of so many turns that others want, one is for bulk calls that wait. Without it, an
+	// agent whose work never ends would never sweep, and only a sweep finds what events and polls
+	// lost. With it a sweep of 10,000 open requests, of 110 calls, takes four minutes at the
+	// default pace however much else there is, and costs that a twentieth. It comes out of work
+	// alone: a person's move is never behind it.
 	bulkShare = 20
-	// settling is how long the pace stays as it is after a change, so that calls that went out before it are not counted against it.
+	// settling is how long the pace stays as it is after a change, so that calls that went out
+	// before it are not counted against it.
 	settling = time.Second
-	// climb is the part of the ceiling by which the pace grows in each settling without a sign of a limit: from half to whole in ten seconds.
+	// climb is the part of the ceiling by which the pace grows in each settling without a sign of a
+	// limit: from half to whole in ten seconds.
 	climb = 1.0 / 20
-	// slowest is where the pace stops to fall, in calls per second, unless the ceiling is lower. It is a fifth of the lowest limit heard of, 5 per second
-	// on a Data Center (https://github.com/ahungry/org-jira/issues/365), and lets a person's move be answered within seconds.
+	// slowest is where the pace stops to fall, in calls per second, unless the ceiling is lower. It
+	// is a fifth of the lowest limit heard of, 5 per second on a Data Center
+	// (https://github.com/ahungry/org-jira/issues/365), and lets a person's move be answered within
+	// seconds.
 	slowest = 1
 )
 
-// pace lets calls go in turns, so many per second. The next turn is reserved, but for nobody: when it comes, the call takes it that then ranks highest,
-// and of equals the one that waits longest. A call that gives up leaves the line, and nothing is lost. Nothing runs while none waits.
+// pace lets calls go in turns, so many per second. The next turn is reserved, but for nobody: when
+// it comes, the call takes it that then ranks highest, and of equals the one that waits longest. A
+// call that gives up leaves the line, and nothing is lost. Nothing runs while none waits.
 type pace struct {
 	mu      stdsync.Mutex
 	limiter *rate.Limiter
@@ -47,10 +54,12 @@ func newPace(perSecond float64) *pace {
 	return &pace{ceiling: rate.Limit(perSecond), limiter: rate.NewLimiter(rate.Limit(perSecond), burst(rate.Limit(perSecond)))}
 }
 
-// burst is how many calls may go at once: a fifth of a second's keep a chain of calls quick and any second near the ceiling.
+// burst is how many calls may go at once: a fifth of a second's keep a chain of calls quick and any
+// second near the ceiling.
 func burst(perSecond rate.Limit) int { return max(1, int(perSecond/5)) }
 
-// wait returns when the call may go, or when ctx ends; at once if the line is too long for its deadline.
+// wait returns when the call may go, or when ctx ends; at once if the line is too long for its
+// deadline.
 func (p *pace) wait(ctx context.Context, priority sync.Priority) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -90,7 +99,8 @@ func (p *pace) join(ctx context.Context, priority sync.Priority) (turn, error) {
 	return mine, nil
 }
 
-// rest is how long a call that comes now waits if the line stays as it is. That work is ahead of a bulk call does not count, for it may be passed.
+// rest is how long a call that comes now waits if the line stays as it is. That work is ahead of a
+// bulk call does not count, for it may be passed.
 func (p *pace) rest(priority sync.Priority, now time.Time) time.Duration {
 	ahead := len(p.lines[sync.PriorityPeople])
 	if priority != sync.PriorityPeople {
@@ -167,8 +177,9 @@ func (p *pace) settle() {
 	}
 }
 
-// heed adapts the pace to an answer: it halves when the answer shows that a limit is near or reached, and else grows again up to the ceiling, also for
-// the time in which nothing was called, which fills Jira's buckets. It returns the pace, in calls per second, before and after.
+// heed adapts the pace to an answer: it halves when the answer shows that a limit is near or
+// reached, and else grows again up to the ceiling, also for the time in which nothing was called,
+// which fills Jira's buckets. It returns the pace, in calls per second, before and after.
 func (p *pace) heed(limited bool, now time.Time) (before, after rate.Limit) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

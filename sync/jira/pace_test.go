@@ -254,7 +254,8 @@ func TestWhatAnAnswerSaysOfALimitChangesThePace(t *testing.T) {
 	}
 }
 
-// A Jira that lets 5 calls a second through, of which it tells as Data Center does, is asked twice that.
+// A Jira that lets 5 calls a second through, of which it tells as Data Center does, is asked twice
+// that.
 func TestThePaceStaysBelowALimitThatJiraTellsOf(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

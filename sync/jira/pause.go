@@ -14,7 +14,8 @@ const (
 	reasonHeader = "RateLimit-Reason"
 	// defaultPause follows a 429 that names no time; the engine's own back-off comes on top.
 	defaultPause = 2 * time.Second
-	// maxPause bounds a pause against a clock that is far off. Cloud's longest is that to the next full hour.
+	// maxPause bounds a pause against a clock that is far off. Cloud's longest is that to the next
+	// full hour.
 	maxPause = 24 * time.Hour
 )
 
@@ -38,7 +39,8 @@ type pauses struct {
 	until map[string]time.Time
 }
 
-// begin lets a pause begin now for the calls that it concerns, of which r is one. It never shortens one that is on.
+// begin lets a pause begin now for the calls that it concerns, of which r is one. It never shortens
+// one that is on.
 func (p *pauses) begin(r *request, pause pause, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -56,7 +58,8 @@ func (p *pauses) begin(r *request, pause pause, now time.Time) {
 	}
 }
 
-// rest is how long r has to wait as yet, and whether that is for its endpoint's or its issue's sake alone.
+// rest is how long r has to wait as yet, and whether that is for its endpoint's or its issue's sake
+// alone.
 func (p *pauses) rest(r *request, now time.Time) (rest time.Duration, narrow bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,8 +104,8 @@ func pauseOf(resp *http.Response, now time.Time) pause {
 	return p
 }
 
-// retryAfter is the least wait that a 429 or 503 names, in seconds or as a date; else 0. A date is compared with the
-// answer's own Date, so that a difference of the clocks does not count.
+// retryAfter is the least wait that a 429 or 503 names, in seconds or as a date; else 0. A date is
+// compared with the answer's own Date, so that a difference of the clocks does not count.
 func retryAfter(resp *http.Response, now time.Time) time.Duration {
 	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
 		return 0

@@ -56,8 +56,9 @@ func (c *Client) preflight(ctx context.Context) error {
 	return nil
 }
 
-// lasting marks as permanent, at the start, what waiting does not mend: refused credentials, missing rights, a project or field that is
-// not there, a login page before Jira. A redirect or a foreign 404 may come from a server that is starting.
+// lasting marks as permanent, at the start, what waiting does not mend: refused credentials,
+// missing rights, a project or field that is not there, a login page before Jira. A redirect or a
+// foreign 404 may come from a server that is starting.
 func lasting(err error) error {
 	var e *sync.Error
 	var answer *answerError
@@ -81,7 +82,8 @@ func (c *Client) serverInfo(ctx context.Context) (serverInfoJSON, http.Header, e
 	return info, header, err
 }
 
-// Now is Jira's clock: as its latest answer said, if that was given lately, or as it says when asked.
+// Now is Jira's clock: as its latest answer said, if that was given lately, or as it says when
+// asked.
 func (c *Client) Now(ctx context.Context) (time.Time, error) {
 	if at, ok := c.clock.read(time.Now()); ok {
 		return at, nil
@@ -129,8 +131,8 @@ func (c *clock) read(now time.Time) (at time.Time, ok bool) {
 	return c.said.Add(since), !c.said.IsZero() && since >= 0 && since < clockAge
 }
 
-// findDeployment asks Jira what it is, unless the configuration says so. The call is made all the same: what it answers to
-// is the first thing to know.
+// findDeployment asks Jira what it is, unless the configuration says so. The call is made all the
+// same: what it answers to is the first thing to know.
 func (c *Client) findDeployment(ctx context.Context) error {
 	info, _, err := c.serverInfo(ctx)
 	if err != nil {
@@ -155,7 +157,8 @@ func (c *Client) findDeployment(ctx context.Context) error {
 	return nil
 }
 
-// findSelf learns which account the agent uses. An anonymous caller would see empty results in place of refusals.
+// findSelf learns which account the agent uses. An anonymous caller would see empty results in
+// place of refusals.
 func (c *Client) findSelf(ctx context.Context) error {
 	const op = "read the agent's own account"
 	var me personJSON
@@ -235,7 +238,8 @@ func (c *Client) findField(ctx context.Context, projectID string) error {
 
 var customFieldID = regexp.MustCompile(`^customfield_([0-9]+)$`)
 
-// chooseField finds the one custom field with this name or id that the project can have. Names are neither unique nor stable.
+// chooseField finds the one custom field with this name or id that the project can have. Names are
+// neither unique nor stable.
 func chooseField(all []fieldJSON, nameOrID, projectID string) (requestIDField, error) {
 	var found []fieldJSON
 	for _, f := range all {
@@ -318,8 +322,8 @@ func (c *Client) missingPermissions(ctx context.Context, wanted ...string) (miss
 	return missing, err
 }
 
-// checkStatuses warns of configured statuses that the project does not have. A workflow can be changed at any time, so this is no
-// reason not to start.
+// checkStatuses warns of configured statuses that the project does not have. A workflow can be
+// changed at any time, so this is no reason not to start.
 func (c *Client) checkStatuses(ctx context.Context) {
 	types, err := c.workflows(ctx)
 	if err != nil {

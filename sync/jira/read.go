@@ -18,7 +18,8 @@ import (
 // commentProperty names the property of a comment that holds the agent's own mark, as {"key": …}.
 const commentProperty = "teleportJiraAgent"
 
-// Read reads an issue with its status history and comments: one call, and others only where Jira's answer is cut short.
+// Read reads an issue with its status history and comments: one call, and others only where Jira's
+// answer is cut short.
 func (c *Client) Read(ctx context.Context, id string) (sync.Detail, error) {
 	r := c.issueRequest("read issue "+id, id, append(c.searchFields(), "comment")...)
 	r.query.Set("expand", "changelog")
@@ -66,8 +67,9 @@ func (c *Client) getIssue(ctx context.Context, r request, in *issueJSON) (sync.I
 	return issue, nil
 }
 
-// history is the status changes of an issue, oldest first. Cloud cuts the history within an issue short, as a rule at the old end; then
-// the whole is read unless what came certainly ends with the move to the present status.
+// history is the status changes of an issue, oldest first. Cloud cuts the history within an issue
+// short, as a rule at the old end; then the whole is read unless what came certainly ends with the
+// move to the present status.
 func (c *Client) history(ctx context.Context, in issueJSON, issue sync.Issue) ([]sync.Move, error) {
 	log := cmp.Or(in.Changelog, &changelogJSON{})
 	moves := c.moves(log.Histories)
@@ -127,7 +129,8 @@ func (c *Client) changelog(ctx context.Context, id string) ([]historyJSON, error
 	return nil, failure(r, fmt.Errorf("the history has not ended after %d pages", maxPages))
 }
 
-// moves are the status changes among history entries, whose order in Jira's answers cannot be relied on.
+// moves are the status changes among history entries, whose order in Jira's answers cannot be
+// relied on.
 func (c *Client) moves(histories []historyJSON) []sync.Move {
 	var moves []sync.Move
 	for _, h := range histories {
@@ -190,7 +193,8 @@ func (c *Client) Comments(ctx context.Context, id string) ([]sync.Comment, error
 	return nil, failure(r, fmt.Errorf("the comments have not ended after %d pages", maxPages))
 }
 
-// comments sorts comments, newest first, and drops those that came twice because another was added between two pages.
+// comments sorts comments, newest first, and drops those that came twice because another was added
+// between two pages.
 func (c *Client) comments(in []commentJSON) []sync.Comment {
 	out := make([]sync.Comment, 0, len(in))
 	for _, comment := range in {
@@ -206,7 +210,8 @@ func (c *Client) comments(in []commentJSON) []sync.Comment {
 	return slices.CompactFunc(out, func(a, b sync.Comment) bool { return a.ID == b.ID })
 }
 
-// edited reports whether somebody else than the author wrote what a comment says now. Where Jira does not say who changed it, that it was changed suffices.
+// edited reports whether somebody else than the author wrote what a comment says now. Where Jira
+// does not say who changed it, that it was changed suffices.
 func (c *Client) edited(comment commentJSON, author sync.Person) bool {
 	if comment.UpdateAuthor == nil {
 		return comment.Updated.After(comment.Created.Time)
@@ -229,7 +234,8 @@ func (c commentJSON) restricted() bool {
 	return false
 }
 
-// ownKey is the agent's mark on a comment. Anybody can put such a property on a comment of their own; there it means nothing.
+// ownKey is the agent's mark on a comment. Anybody can put such a property on a comment of their
+// own; there it means nothing.
 func ownKey(author sync.Person, properties []propertyJSON) string {
 	if !author.Agent {
 		return ""

@@ -17,9 +17,11 @@ import (
 )
 
 const (
-	// pageSize is what Jira is asked for at once; it may give less. Also the most that bulkfetch takes.
+	// pageSize is what Jira is asked for at once; it may give less. Also the most that bulkfetch
+	// takes.
 	pageSize = 100
-	// maxPages ends a search that does not end by itself. With 100 issues each it is far above what changes within a look-back.
+	// maxPages ends a search that does not end by itself. With 100 issues each it is far above what
+	// changes within a look-back.
 	maxPages = 10_000
 	// maxReconcile is how many ids Cloud takes as reconcileIssues.
 	// https://developer.atlassian.com/cloud/jira/platform/search-and-reconcile
@@ -37,9 +39,9 @@ type search struct {
 	size       int     // of a page; pageSize if zero
 }
 
-// Search finds the issues that changed since a time. The bound is a number, which JQL reads as milliseconds since 1970; a quoted
-// date would be read in the account's own time zone, to the minute.
-// https://support.atlassian.com/jira-service-management-cloud/docs/jql-fields/
+// Search finds the issues that changed since a time. The bound is a number, which JQL reads as
+// milliseconds since 1970; a quoted date would be read in the account's own time zone, to the
+// minute. https://support.atlassian.com/jira-service-management-cloud/docs/jql-fields/
 func (c *Client) Search(ctx context.Context, q sync.Query, page func([]sync.Issue) error) error {
 	since := max(q.Since.UnixMilli(), 0)
 	s := search{
@@ -61,8 +63,9 @@ func (c *Client) Search(ctx context.Context, q sync.Query, page func([]sync.Issu
 	})
 }
 
-// Find searches for a request's issues. The match in JQL is one of words, so that the value is compared again here. Property and
-// ByAgent come with the search on Cloud; on Data Center each hit is read.
+// Find searches for a request's issues. The match in JQL is one of words, so that the value is
+// compared again here. Property and ByAgent come with the search on Cloud; on Data Center each hit
+// is read.
 func (c *Client) Find(ctx context.Context, requestID string) ([]sync.Issue, error) {
 	phrase := quoted(quoted(requestID)) // a phrase is quoted within the string
 	s := search{
@@ -99,11 +102,12 @@ func inOrder(found []sync.Issue) []sync.Issue {
 	return slices.CompactFunc(found, func(a, b sync.Issue) bool { return a.ID == b.ID })
 }
 
-// Inherited searches for issues that Teleport's own plugin made. It writes the request's ID into the description and into the issue property, and
-// has no field: https://github.com/gravitational/teleport/blob/master/integrations/access/jira/client.go
+// Inherited searches for issues that Teleport's own plugin made. It writes the request's ID into
+// the description and into the issue property, and has no field:
+// https://github.com/gravitational/teleport/blob/master/integrations/access/jira/client.go
 //
-// Where Jira refuses the search, as it does when descriptions are hidden, none is found: the requests that have their issue named in plugin data
-// do not need it.
+// Where Jira refuses the search, as it does when descriptions are hidden, none is found: the
+// requests that have their issue named in plugin data do not need it.
 func (c *Client) Inherited(ctx context.Context, requestID string, statuses []string) ([]sync.Issue, error) {
 	s := search{
 		op:         "search issues of Teleport's own plugin in project " + c.cfg.Project,
@@ -140,14 +144,15 @@ func (c *Client) Inherited(ctx context.Context, requestID string, statuses []str
 	return inOrder(found), err
 }
 
-// unreadable: the one left out may be the one looked for, and saying nothing would have it made again.
+// unreadable: the one left out may be the one looked for, and saying nothing would have it made
+// again.
 func unreadable(s search) error {
 	return &sync.Error{Side: "jira", Op: s.op, Err: errors.New("an issue that may be it cannot be read; the log names it")}
 }
 
-// withProperty is a hit with its property, read by id if the search did not bring it. One that a search shows and a read
-// does not is asked for once more by its key: to take it for gone would have it made again. It is the zero Issue when it
-// is gone.
+// withProperty is a hit with its property, read by id if the search did not bring it. One that a
+// search shows and a read does not is asked for once more by its key: to take it for gone would
+// have it made again. It is the zero Issue when it is gone.
 func (c *Client) withProperty(ctx context.Context, h hit) (sync.Issue, error) {
 	if h.withProperties {
 		return h.Issue, nil
@@ -180,8 +185,8 @@ type hit struct {
 	withProperties bool
 }
 
-// readable decodes the issues of a page. One that cannot be decoded must not hide its neighbours; it is left out, and logged each
-// time it is met.
+// readable decodes the issues of a page. One that cannot be decoded must not hide its neighbours;
+// it is left out, and logged each time it is met.
 func (c *Client) readable(l issuePage) []hit {
 	hits := make([]hit, 0, len(l.issues))
 	for _, r := range l.issues {
@@ -257,9 +262,9 @@ func (c *Client) searchCloud(ctx context.Context, s search, page func(issuePage)
 	return failure(r, fmt.Errorf("the search has not ended after %d pages", maxPages))
 }
 
-// searchDataCenter pages by offset. In order of creation a row that changes meanwhile keeps its place; one that is added is met
-// at the end. In order of change it would leave a gap that the next page jumps over.
-// https://jira.atlassian.com/browse/JRASERVER-69860
+// searchDataCenter pages by offset. In order of creation a row that changes meanwhile keeps its
+// place; one that is added is met at the end. In order of change it would leave a gap that the next
+// page jumps over. https://jira.atlassian.com/browse/JRASERVER-69860
 func (c *Client) searchDataCenter(ctx context.Context, s search, page func(issuePage) error) error {
 	body := map[string]any{"jql": s.where + " ORDER BY created ASC, key ASC", "fields": c.searchFields()}
 	body["maxResults"] = cmp.Or(s.size, pageSize)

@@ -20,11 +20,13 @@ const (
 	checkTransitions = "jira.transitions"
 )
 
-// Setup is what the agent needs of a Jira project and the project lacks: the custom field for the request ID, with a searcher, with a context for the
-// project and on its screens, beside the description; the statuses and the transitions between them.
+// Setup is what the agent needs of a Jira project and the project lacks: the custom field for the
+// request ID, with a searcher, with a context for the project and on its screens, beside the
+// description; the statuses and the transitions between them.
 //
-// A plan only reads. Apply does what the token may do through Jira's API, one step after the other, and looks again after each, so that it is safe to
-// repeat, to break off, and to run beside a person who does the same. The rest is told as a path of clicks.
+// A plan only reads. Apply does what the token may do through Jira's API, one step after the other,
+// and looks again after each, so that it is safe to repeat, to break off, and to run beside a
+// person who does the same. The rest is told as a path of clicks.
 type Setup struct {
 	c        *Client
 	statuses sync.Statuses
@@ -36,7 +38,8 @@ type Setup struct {
 type Step struct {
 	// Check is the precondition that the step serves, as its Finding names it.
 	Check string
-	// What is done, as a command: `create the custom field "teleportAccessRequestId"`. No two steps of a plan say the same.
+	// What is done, as a command: `create the custom field "teleportAccessRequestId"`. No two steps
+	// of a plan say the same.
 	What string
 	// ByToken: the configured token may do it, through Jira's API.
 	ByToken bool
@@ -46,8 +49,9 @@ type Step struct {
 	do func(context.Context) error
 }
 
-// PlanSetup looks what the Jira of cfg lacks, and changes nothing. It fails only where it cannot look: without an answer, with refused credentials, without
-// the project. statuses are what JIRA_STATUS_* say.
+// PlanSetup looks what the Jira of cfg lacks, and changes nothing. It fails only where it cannot
+// look: without an answer, with refused credentials, without the project. statuses are what
+// JIRA_STATUS_* say.
 func PlanSetup(ctx context.Context, cfg Config, statuses sync.Statuses, log *zap.Logger) (*Setup, error) {
 	c, err := newClient(cfg, log)
 	if err != nil {
@@ -84,8 +88,9 @@ func (s *Setup) Findings() []sync.Finding { return s.findings() }
 // errStillLacking is a step that Jira took and that shows no effect.
 var errStillLacking = errors.New("Jira accepted it, but does not show it; run setup again in a minute")
 
-// Apply does the steps that the token may do. report is told before each step what is about to be done, and after the last with an empty what. It stops at
-// the first that fails; what was done stays done, and Apply can be called again.
+// Apply does the steps that the token may do. report is told before each step what is about to be
+// done, and after the last with an empty what. It stops at the first that fails; what was done
+// stays done, and Apply can be called again.
 func (s *Setup) Apply(ctx context.Context, report func(done, total int, what string)) error {
 	tried := make(map[string]bool)
 	for {
@@ -99,7 +104,8 @@ func (s *Setup) Apply(ctx context.Context, report func(done, total int, what str
 		}
 		tried[step.What] = true
 		err := step.do(ctx)
-		// Whether it is done is for Jira to say: an answer can be lost, and another can have done it.
+		// Whether it is done is for Jira to say: an answer can be lost, and another can have done
+		// it.
 		if lookErr := s.lookAgain(ctx); lookErr != nil {
 			return s.failed(step, errors.Join(err, lookErr))
 		}

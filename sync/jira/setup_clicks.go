@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// clicks are the ways through Jira's pages, which differ between Cloud, a team-managed project on Cloud, and Data Center. Cloud is renaming "issue" to "work
-// item" and "project" to "space", so that the older word stands in brackets.
+// clicks are the ways through Jira's pages, which differ between Cloud, a team-managed project on
+// Cloud, and Data Center. Cloud is renaming "issue" to "work item" and "project" to "space", so
+// that the older word stands in brackets.
 //
 // https://support.atlassian.com/jira-cloud-administration/docs/configure-a-custom-field/
 // https://support.atlassian.com/jira-cloud-administration/docs/work-with-issue-workflows/
@@ -19,7 +20,8 @@ type clicks struct {
 	project, kind, field string
 }
 
-// clicks name the issue type and the field as Jira's pages do, also where they are configured by id.
+// clicks name the issue type and the field as Jira's pages do, also where they are configured by
+// id.
 func (s *Setup) clicks() clicks {
 	k := clicks{
 		dataCenter: s.c.deployment == DataCenter, team: s.seen.project.Simplified,
@@ -127,7 +129,8 @@ func (k clicks) addIssueType() string {
 	return fmt.Sprintf("%s → Work types (Issue types) → Actions → Edit → add %q; or set JIRA_ISSUE_TYPE to one that the project has", k.projectSettings(), k.kind)
 }
 
-// workflow leads to the editor of the workflow of the issue type; publish is how its changes are made to count.
+// workflow leads to the editor of the workflow of the issue type; publish is how its changes are
+// made to count.
 func (k clicks) workflow() (editor, publish string) {
 	switch {
 	case k.team:
@@ -138,7 +141,8 @@ func (k clicks) workflow() (editor, publish string) {
 	return fmt.Sprintf("%s → Work items (Issues) → Workflows → pencil (edit) beside the workflow of %s", k.projectSettings(), k.kind), "Update workflow"
 }
 
-// addStatuses gives the new statuses transitions from all others, and those of back, which are there, transitions from the new ones.
+// addStatuses gives the new statuses transitions from all others, and those of back, which are
+// there, transitions from the new ones.
 func (k clicks) addStatuses(words, back string) string {
 	editor, publish := k.workflow()
 	if k.dataCenter {

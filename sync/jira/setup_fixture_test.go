@@ -59,7 +59,8 @@ func changed(f jirasim.Field, change func(*jirasim.Field)) jirasim.Field {
 	return f
 }
 
-// planned is the plan for a simulated Jira, with an issue in each status so that the transitions can be told.
+// planned is the plan for a simulated Jira, with an issue in each status so that the transitions
+// can be told.
 func planned(t *testing.T, sim jirasim.Config, change ...func(*Config)) (*jirasim.Server, *Setup) {
 	t.Helper()
 	server := jirasim.New(sim)

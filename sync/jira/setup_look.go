@@ -18,15 +18,19 @@ type sight struct {
 	project projectJSON
 	kind    statusJSON // the issue type; zero: the project has none of that name
 	admin   bool       // the account has the global permission Administer Jira
-	// fields are those that JIRA_REQUEST_ID_FIELD can mean. More than one, or one that holds no text, is for a person to sort out.
+	// fields are those that JIRA_REQUEST_ID_FIELD can mean. More than one, or one that holds no
+	// text, is for a person to sort out.
 	fields []fieldJSON
-	// hidden: the one field shows to administrators alone, so that no project that the account may browse has it.
+	// hidden: the one field shows to administrators alone, so that no project that the account may
+	// browse has it.
 	hidden bool
-	// offered is whether the create screen shows the field. It does so only if all is well with context and screen.
+	// offered is whether the create screen shows the field. It does so only if all is well with
+	// context and screen.
 	offered answerOf
 	// edited is whether the edit screen shows the field, where it was not seen among the screens.
 	edited answerOf
-	// described is whether the create screen shows the description, which the agent fills in with the field.
+	// described is whether the create screen shows the description, which the agent fills in with
+	// the field.
 	described answerOf
 	context   contextSight
 	scheme    schemeSight
@@ -116,7 +120,8 @@ func (s *Setup) look(ctx context.Context) error {
 	return nil
 }
 
-// lookAgain reads the field and its surroundings anew, which is all that steps change. The workflow stays as it was seen: asking for it takes most calls.
+// lookAgain reads the field and its surroundings anew, which is all that steps change. The workflow
+// stays as it was seen: asking for it takes most calls.
 func (s *Setup) lookAgain(ctx context.Context) error {
 	seen := sight{project: s.seen.project, kind: s.seen.kind, admin: s.seen.admin, flow: s.seen.flow}
 	if err := s.lookAtField(ctx, &seen); err != nil {
@@ -126,7 +131,8 @@ func (s *Setup) lookAgain(ctx context.Context) error {
 	return nil
 }
 
-// administers reports whether the account may administer Jira. A Jira that does not say so is taken to say no.
+// administers reports whether the account may administer Jira. A Jira that does not say so is taken
+// to say no.
 func (c *Client) administers(ctx context.Context) (bool, error) {
 	var answer struct {
 		Permissions map[string]struct {
@@ -143,7 +149,8 @@ func (c *Client) administers(ctx context.Context) (bool, error) {
 	return answer.Permissions["ADMINISTER"].Have, err
 }
 
-// lookAtField finds the field and where it is. What lies behind its not being offered can be told to administrators alone.
+// lookAtField finds the field and where it is. What lies behind its not being offered can be told
+// to administrators alone.
 func (s *Setup) lookAtField(ctx context.Context, seen *sight) error {
 	var err error
 	seen.fields, seen.hidden, err = s.c.namedFields(ctx, *seen)
@@ -175,7 +182,8 @@ func (s *Setup) lookAtField(ctx context.Context, seen *sight) error {
 	return nil
 }
 
-// refused reports whether err says that the token may not administer Jira after all, and takes note of it: a token can have fewer rights than its account.
+// refused reports whether err says that the token may not administer Jira after all, and takes note
+// of it: a token can have fewer rights than its account.
 func (s *sight) refused(err error) bool {
 	code := codeOf(err)
 	if !s.admin || code != http.StatusForbidden && code != http.StatusUnauthorized {
@@ -185,7 +193,8 @@ func (s *sight) refused(err error) bool {
 	return true
 }
 
-// lookBehind finds out where the field applies and which screens show it. field is empty where there is none yet.
+// lookBehind finds out where the field applies and which screens show it. field is empty where
+// there is none yet.
 func (s *Setup) lookBehind(ctx context.Context, seen *sight, field fieldJSON) error {
 	var err error
 	if seen.offered != yes && field.ID != "" {
@@ -206,7 +215,8 @@ func (s *Setup) lookBehind(ctx context.Context, seen *sight, field fieldJSON) er
 	return err
 }
 
-// namedFields are the custom fields that JIRA_REQUEST_ID_FIELD can mean in the project. Administrators look also among those that no project shows.
+// namedFields are the custom fields that JIRA_REQUEST_ID_FIELD can mean in the project.
+// Administrators look also among those that no project shows.
 func (c *Client) namedFields(ctx context.Context, seen sight) (found []fieldJSON, hidden bool, err error) {
 	const op = "find the custom field for the request ID"
 	var all []fieldJSON
@@ -234,7 +244,8 @@ func (c *Client) namedFields(ctx context.Context, seen sight) (found []fieldJSON
 	return found, len(found) > 0, err
 }
 
-// hiddenFields are the custom fields of that name or id in the lists for administrators. A Jira without such a list has none.
+// hiddenFields are the custom fields of that name or id in the lists for administrators. A Jira
+// without such a list has none.
 func (c *Client) hiddenFields(ctx context.Context, op string) ([]fieldJSON, error) {
 	r := request{op: op, method: http.MethodGet, endpoint: "field/search", scope: sync.ScopeSide, query: url.Values{"type": {"custom"}}}
 	search := "query"
@@ -272,7 +283,8 @@ func (c *Client) offers(ctx context.Context, fieldID string) (field, description
 	return shows(fieldID), shows("description"), nil
 }
 
-// contextOf finds out whether the field has a context for the project and the issue type. Data Center says no more than whether it has one for all.
+// contextOf finds out whether the field has a context for the project and the issue type. Data
+// Center says no more than whether it has one for all.
 func (c *Client) contextOf(ctx context.Context, fieldID string, seen sight) (contextSight, error) {
 	op := fmt.Sprintf("read where the custom field %s applies", fieldID)
 	if c.deployment == DataCenter {
@@ -315,7 +327,8 @@ type contextEntry struct {
 	TypeID    string `json:"issueTypeId"`
 }
 
-// covers reads the mappings: a context that names the project counts for it, whatever the global one says.
+// covers reads the mappings: a context that names the project counts for it, whatever the global
+// one says.
 func covers(projects, types []contextEntry, projectID, typeID string) contextSight {
 	var own, global string
 	for _, p := range projects {

@@ -105,8 +105,9 @@ func (c *Client) namedScreens(ctx context.Context, ids ...int64) ([]namedJSON, e
 // defaultScreen is what Jira calls the screen of projects that have none of their own.
 const defaultScreen = "Default Screen"
 
-// likelyScreens are Data Center's, which does not tell which project uses which: those that Jira named after the project when it made them and that have
-// a summary, as create and edit screens must; without any, the default screen.
+// likelyScreens are Data Center's, which does not tell which project uses which: those that Jira
+// named after the project when it made them and that have a summary, as create and edit screens
+// must; without any, the default screen.
 func (c *Client) likelyScreens(ctx context.Context, fieldID string) ([]screenSight, error) {
 	all, err := c.allScreens(ctx)
 	if err != nil {
@@ -154,7 +155,8 @@ func (c *Client) allScreens(ctx context.Context) ([]namedJSON, error) {
 	return nil, failure(r, fmt.Errorf("the list has no end after %d pages", maxListPages))
 }
 
-// readScreen reads whether a screen shows the field, on whichever tab, and whether it shows a summary.
+// readScreen reads whether a screen shows the field, on whichever tab, and whether it shows a
+// summary.
 func (c *Client) readScreen(ctx context.Context, screen namedJSON, fieldID string) (s screenSight, summary bool, err error) {
 	s = screenSight{id: screen.ID, name: screen.Name}
 	r := request{

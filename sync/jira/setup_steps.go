@@ -9,14 +9,16 @@ import (
 	"strings"
 )
 
-// The custom field's type and searcher: a line of text, found by its words. https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-fields/
+// The custom field's type and searcher: a line of text, found by its words.
+// https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issue-fields/
 const (
 	textFieldType    = "com.atlassian.jira.plugin.system.customfieldtypes:textfield"
 	textSearcherType = "com.atlassian.jira.plugin.system.customfieldtypes:textsearcher"
 	fieldDescription = "The ID of the Teleport access request. Written by teleport-jira-agent."
 )
 
-// steps are what is left to do by what was seen, in order: the field, then what depends on it, then the workflow, which only people change.
+// steps are what is left to do by what was seen, in order: the field, then what depends on it, then
+// the workflow, which only people change.
 func (s *Setup) steps() []Step {
 	var all []Step
 	add := func(steps ...Step) { all = append(all, steps...) }
@@ -82,7 +84,8 @@ func (s *Setup) fieldStep() Step {
 	return step
 }
 
-// createField looks once more, right before, whether there is one: Jira makes another of the same name without a word.
+// createField looks once more, right before, whether there is one: Jira makes another of the same
+// name without a word.
 func (s *Setup) createField(ctx context.Context) error {
 	found, _, err := s.c.namedFields(ctx, s.seen)
 	if err != nil || len(found) > 0 {
@@ -96,7 +99,8 @@ func (s *Setup) createField(ctx context.Context) error {
 	})
 }
 
-// searcherStep is Cloud's alone: on Data Center the searcher is changed in the browser, and Jira reindexed.
+// searcherStep is Cloud's alone: on Data Center the searcher is changed in the browser, and Jira
+// reindexed.
 func (s *Setup) searcherStep(field fieldJSON) Step {
 	what := fmt.Sprintf("give the custom field %s the free text searcher", field.ID)
 	return Step{
@@ -110,7 +114,8 @@ func (s *Setup) searcherStep(field fieldJSON) Step {
 	}
 }
 
-// contextSteps bring the field into the project: by a context of its own, which touches no other project, or by adding the issue type to the one there is.
+// contextSteps bring the field into the project: by a context of its own, which touches no other
+// project, or by adding the issue type to the one there is.
 func (s *Setup) contextSteps(field fieldJSON) []Step {
 	if s.seen.context.covers != no {
 		return nil
@@ -132,7 +137,8 @@ func (s *Setup) contextSteps(field fieldJSON) []Step {
 	}}
 }
 
-// screenSteps put the field on the screens that are known to lack it. Where none does and the field is not offered all the same, a person has to look.
+// screenSteps put the field on the screens that are known to lack it. Where none does and the field
+// is not offered all the same, a person has to look.
 func (s *Setup) screenSteps(fieldID string) []Step {
 	var steps []Step
 	k := s.clicks()
@@ -167,7 +173,8 @@ func (s *Setup) screenSteps(fieldID string) []Step {
 	return []Step{{Check: checkScreen, What: where, ByHand: by}}
 }
 
-// lackingScreens are those that the field has to be put on. Once it is offered on creation, screens that are named for creating belong to other issue types.
+// lackingScreens are those that the field has to be put on. Once it is offered on creation, screens
+// that are named for creating belong to other issue types.
 func (s *Setup) lackingScreens() []screenSight {
 	return slices.DeleteFunc(slices.Clone(s.seen.screens), func(on screenSight) bool {
 		return on.has || s.seen.offered == yes && !on.edit && strings.Contains(strings.ToLower(on.name), "create")

@@ -15,7 +15,8 @@ import (
 type workflowSight struct {
 	// kinds are the names of the project's issue types.
 	kinds []string
-	// missing are, by outcome, the configured statuses where the workflow has none of them; spare are those that it lacks beside one that it has.
+	// missing are, by outcome, the configured statuses where the workflow has none of them; spare
+	// are those that it lacks beside one that it has.
 	missing map[sync.Outcome][]string
 	spare   []string
 	// pending is the status for pending requests, in quotes; empty where the workflow has none.
@@ -238,7 +239,8 @@ func (s *Setup) findWay(g graph, m *moveSight) {
 	}
 }
 
-// newestIn is the id of the newest issue of the type in the status, as the index has it; empty: there is none.
+// newestIn is the id of the newest issue of the type in the status, as the index has it; empty:
+// there is none.
 func (c *Client) newestIn(ctx context.Context, typeID string, status statusJSON) (string, error) {
 	r := request{
 		op: fmt.Sprintf("find an issue in status %q of project %s", status.Name, c.cfg.Project), method: http.MethodPost, endpoint: "search",
@@ -262,7 +264,8 @@ func (c *Client) newestIn(ctx context.Context, typeID string, status statusJSON)
 	return answer.Issues[0].ID, nil
 }
 
-// lacking are the statuses of which the workflow needs one of each, as a person would read them: "Pending", "Approved or Accepted".
+// lacking are the statuses of which the workflow needs one of each, as a person would read them:
+// "Pending", "Approved or Accepted".
 func (w workflowSight) lacking() []string {
 	var all []string
 	for _, o := range outcomesInOrder {
@@ -276,7 +279,8 @@ func (w workflowSight) lacking() []string {
 	return all
 }
 
-// movesThatAsk are those on which the agent is stuck, each with the fields that it would have to fill in.
+// movesThatAsk are those on which the agent is stuck, each with the fields that it would have to
+// fill in.
 func (w workflowSight) movesThatAsk() []string {
 	var all []string
 	for _, m := range w.moves {

@@ -84,8 +84,8 @@ func (c *Client) keyNumber(key string) int {
 
 func (c *Client) key(n int) string { return fmt.Sprintf("%s-%d", c.cfg.Project, n) }
 
-// LastKey is the latest issue key of the project that any answer has shown, or, before the first, the newest that the
-// search index shows.
+// LastKey is the latest issue key of the project that any answer has shown, or, before the first,
+// the newest that the search index shows.
 func (c *Client) LastKey(ctx context.Context) (string, error) {
 	n := c.lastKey()
 	if n == 0 {

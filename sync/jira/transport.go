@@ -21,17 +21,19 @@ import (
 const (
 	// callTime bounds one call, from when it is sent to the end of its answer.
 	callTime = 15 * time.Second
-	// maxWait is the longest pause that a call waits for. One that is longer is the engine's to schedule.
+	// maxWait is the longest pause that a call waits for. One that is longer is the engine's to
+	// schedule.
 	maxWait = 30 * time.Second
 	// maxBody bounds an answer. A page of 1,000 issues with all that is asked for is about 3 MiB.
 	maxBody = 32 << 20
-	// defaultRPS is far below what Cloud lets through per endpoint (100 per second, for all callers of a site together).
-	// https://developer.atlassian.com/cloud/jira/platform/rate-limiting/
+	// defaultRPS is far below what Cloud lets through per endpoint (100 per second, for all callers
+	// of a site together). https://developer.atlassian.com/cloud/jira/platform/rate-limiting/
 	defaultRPS = 10
 	userAgent  = "teleport-jira-agent"
 )
 
-// transport is the one way to Jira: it authenticates, keeps the pace and the pauses, and gives every call its own deadline.
+// transport is the one way to Jira: it authenticates, keeps the pace and the pauses, and gives
+// every call its own deadline.
 type transport struct {
 	base     *http.Transport
 	send     http.RoundTripper // base, but for tests
@@ -63,7 +65,8 @@ func newTransport(base *http.Transport, cfg Config, log *zap.Logger) *transport 
 
 func (t *transport) close() { t.base.CloseIdleConnections() }
 
-// RoundTrip sends one call and reads its whole answer, so that the deadline covers both and no body is left open.
+// RoundTrip sends one call and reads its whole answer, so that the deadline covers both and no body
+// is left open.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	r, ok := req.Context().Value(requestKey{}).(*request)
 	if !ok {
@@ -94,7 +97,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// await waits until the call may be sent: until no pause is on, and for its turn at the shared pace.
+// await waits until the call may be sent: until no pause is on, and for its turn at the shared
+// pace.
 func (t *transport) await(ctx context.Context, r *request) (waited time.Duration, err error) {
 	start := time.Now()
 	if err := t.awaitPauses(ctx, r); err != nil {
@@ -155,7 +159,8 @@ func wait(ctx context.Context, d time.Duration) error {
 func (t *transport) exchange(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeoutCause(req.Context(), callTime, errNoAnswer)
 	defer cancel()
-	// Without a connection nothing can have been written: the name did not resolve, the connection was refused, or TLS failed.
+	// Without a connection nothing can have been written: the name did not resolve, the connection
+	// was refused, or TLS failed.
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },

@@ -13,7 +13,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// arrows is a simulated Jira in which issues begin in Backlog, with these arrows alone, and a client.
+// arrows is a simulated Jira in which issues begin in Backlog, with these arrows alone, and a
+// client.
 func arrows(t *testing.T, d jirasim.Deployment, arrows map[string][]string) (*jirasim.Server, *Client) {
 	t.Helper()
 	s, c := tracing(t, d)
@@ -35,7 +36,8 @@ func setArrows(s *jirasim.Server, arrows map[string][]string) {
 	s.SetWorkflow("Backlog", transitions...)
 }
 
-// walked drives an issue that begins in Backlog as the engine does, and returns the statuses that it came to.
+// walked drives an issue that begins in Backlog as the engine does, and returns the statuses that
+// it came to.
 func walked(t *testing.T, s *jirasim.Server, c *Client, way sync.Way) (visited []string, err error) {
 	t.Helper()
 	issue, err := s.CreateIssue("agent", map[string]any{"summary": "x"}, nil)

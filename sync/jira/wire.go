@@ -14,8 +14,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// jiraTime reads Jira's times, which come with the offset as +0000, +00:00 or Z, with and without milliseconds, and in places as
-// milliseconds since 1970. null is the zero time.
+// jiraTime reads Jira's times, which come with the offset as +0000, +00:00 or Z, with and without
+// milliseconds, and in places as milliseconds since 1970. null is the zero time.
 type jiraTime struct{ time.Time }
 
 func (t *jiraTime) UnmarshalJSON(raw []byte) error {
@@ -64,7 +64,8 @@ func (c *Client) person(p *personJSON) sync.Person {
 	who := sync.Person{
 		AccountID: p.AccountID, Name: p.Name, Key: p.Key,
 		Email: p.Email, DisplayName: p.DisplayName, Active: p.Active == nil || *p.Active,
-		// Data Center has no account types. One that is not known, as "unknown" or that of an agent of another kind, is no person.
+		// Data Center has no account types. One that is not known, as "unknown" or that of an agent
+		// of another kind, is no person.
 		App: p.AccountType != "" && p.AccountType != "atlassian",
 	}
 	if c.deployment == Cloud || p.AccountID != "" {

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// initialAge is how long the status that issues begin in is believed. When somebody changes that, the agent's new issues are taken for being there until
-	// a poll shows otherwise, for some seconds each.
+	// initialAge is how long the status that issues begin in is believed. When somebody changes
+	// that, the agent's new issues are taken for being there until a poll shows otherwise, for some
+	// seconds each.
 	initialAge = time.Hour
 	// maxOffers bounds what is remembered: some statuses of a few issue types. People may give an
 	// issue any type, and move it to any project.
@@ -26,12 +27,15 @@ const (
 	maxMoved = 10_000
 )
 
-// workflow remembers how issues move, as Jira showed it on some of them, so that not each has to be asked about. Jira has no call that tells an ordinary account of a
-// workflow. What is remembered may be wrong for another issue, since a transition may have conditions, and for all once somebody changes the
-// workflow: Jira may refuse a transition, or carry out another one that has its number now. The zero value is ready.
+// workflow remembers how issues move, as Jira showed it on some of them, so that not each has to be
+// asked about. Jira has no call that tells an ordinary account of a workflow. What is remembered
+// may be wrong for another issue, since a transition may have conditions, and for all once somebody
+// changes the workflow: Jira may refuse a transition, or carry out another one that has its number
+// now. The zero value is ready.
 type workflow struct {
 	mu stdsync.Mutex
-	// initial has the status, and the type, in which the agent's issues begin, as seen at initialAt.
+	// initial has the status, and the type, in which the agent's issues begin, as seen at
+	// initialAt.
 	initial   sync.Issue
 	initialAt time.Time
 	offered   map[place]offer
@@ -72,8 +76,9 @@ func (w *workflow) begin(made *sync.Issue, now time.Time) {
 	}
 }
 
-// offers are the transitions that Jira offered last where the issue is; none for one that was moved before, which is read first: it may be there, and only the
-// search not show it yet. If it was moved by what is remembered, it may not have come to where it should, and then all is forgotten.
+// offers are the transitions that Jira offered last where the issue is; none for one that was moved
+// before, which is read first: it may be there, and only the search not show it yet. If it was
+// moved by what is remembered, it may not have come to where it should, and then all is forgotten.
 func (w *workflow) offers(i sync.Issue) []transitionJSON {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -16,7 +16,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// Create makes an issue. Jira offers no key against doing it twice: after an uncertain error, look with Find before another try.
+// Create makes an issue. Jira offers no key against doing it twice: after an uncertain error, look
+// with Find before another try.
 func (c *Client) Create(ctx context.Context, d sync.Draft, commit func(context.Context) error) (sync.Issue, error) {
 	r := request{op: "create the issue of request " + d.RequestID, method: http.MethodPost, endpoint: "issue"}
 	var made struct {
@@ -177,7 +178,8 @@ func (c *Client) transition(ctx context.Context, op, id string, t transitionJSON
 	return c.write(ctx, r, func(ctx context.Context) error { return commit(ctx, t.To.status()) }, nil)
 }
 
-// afterRefusal looks again after Jira refused a transition: somebody may have moved the issue meanwhile, be it to where it belongs.
+// afterRefusal looks again after Jira refused a transition: somebody may have moved the issue
+// meanwhile, be it to where it belongs.
 func (c *Client) afterRefusal(ctx context.Context, before sync.Issue, to []string, refused error) (sync.Issue, error) {
 	if code := codeOf(refused); code != http.StatusBadRequest && code != http.StatusConflict {
 		return before, refused
@@ -239,7 +241,8 @@ func choose(offered []transitionJSON, to sync.Status) (transitionJSON, bool) {
 	return slices.MinFunc(leading, func(a, b transitionJSON) int { return cmp.Compare(a.demands(), b.demands()) }), true
 }
 
-// demands weighs what a transition asks for: required fields, which the agent does not fill, above a screen.
+// demands weighs what a transition asks for: required fields, which the agent does not fill, above
+// a screen.
 func (t transitionJSON) demands() int {
 	n := 2 * len(t.asksFor())
 	if t.HasScreen {
@@ -299,9 +302,10 @@ func (c *Client) SetRequestID(ctx context.Context, id, requestID string, commit 
 	return c.explainField(c.write(ctx, r, commit, nil), "edit")
 }
 
-// internalProperty keeps a comment from the customers of a service-desk project: without it a comment is public there, shown in the portal and
-// sent by mail. It goes with every comment, whatever the project is at the start: an issue can be moved to a service-desk project, and a project can become
-// one. Elsewhere it means nothing.
+// internalProperty keeps a comment from the customers of a service-desk project: without it a
+// comment is public there, shown in the portal and sent by mail. It goes with every comment,
+// whatever the project is at the start: an issue can be moved to a service-desk project, and a
+// project can become one. Elsewhere it means nothing.
 const internalProperty = "sd.public.comment"
 
 // Comment adds a comment with the agent's mark, which customers of a service desk do not see.

@@ -16,8 +16,8 @@ type CallInfo struct {
 	Duration time.Duration // until the answer, or until it was given up
 }
 
-// told tells onCall of each unary call. The client adds it behind its own interceptors, so that the status is still the one that came
-// over the wire.
+// told tells onCall of each unary call. The client adds it behind its own interceptors, so that the
+// status is still the one that came over the wire.
 func told(onCall func(CallInfo)) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		start := time.Now()

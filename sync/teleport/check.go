@@ -34,7 +34,8 @@ const (
 )
 
 const (
-	// nearEnd is how little may be left of an identity: tbot renews its certificates, of an hour, every 20 minutes.
+	// nearEnd is how little may be left of an identity: tbot renews its certificates, of an hour,
+	// every 20 minutes.
 	nearEnd = 15 * time.Minute
 	// watchTime bounds the wait for the confirmation of a watch.
 	watchTime = 15 * time.Second
@@ -45,12 +46,13 @@ const (
 // CheckFor says what the agent is to do in Teleport.
 type CheckFor struct {
 	Mode sync.DecisionMode
-	// Users: who the requester is in Jira is asked of Teleport, so that nobody decides their own request.
+	// Users: who the requester is in Jira is asked of Teleport, so that nobody decides their own
+	// request.
 	Users bool
 }
 
-// Check finds out what the agent needs of Teleport. It changes nothing: rights to write are tried on a request that does not exist, which Teleport
-// says only to who has the right.
+// Check finds out what the agent needs of Teleport. It changes nothing: rights to write are tried
+// on a request that does not exist, which Teleport says only to who has the right.
 func Check(ctx context.Context, cfg Config, want CheckFor, log *zap.Logger) []sync.Finding {
 	f := &sync.Findings{Group: sync.GroupTeleport}
 	rest := append([]string{checkVersion, checkWatch, checkList, checkPlugin}, want.checks()...)
@@ -98,7 +100,8 @@ func (w CheckFor) checks() []string {
 	return checks
 }
 
-// checkFiles finds out whose identity the files hold, and for how long. It reports whether it can be used.
+// checkFiles finds out whose identity the files hold, and for how long. It reports whether it can
+// be used.
 func checkFiles(cfg Config, f *sync.Findings) bool {
 	creds, err := loadCredentials(cfg)
 	if err != nil {
@@ -175,8 +178,9 @@ func callerRemedy(err error) string {
 	}
 }
 
-// checkVersion compares the server with the client's range: Teleport takes clients of its own major version and of the one before; older servers were
-// made before this client and take it all the same.
+// checkVersion compares the server with the client's range: Teleport takes clients of its own major
+// version and of the one before; older servers were made before this client and take it all the
+// same.
 func (c *Client) checkVersion(f *sync.Findings) {
 	server, err := semver.NewVersion(c.ServerVersion())
 	if err != nil {
@@ -213,7 +217,8 @@ func (c *Client) checkWatch(ctx context.Context, f *sync.Findings) {
 	f.Holds(checkWatch, "access requests can be watched")
 }
 
-// refusalRemedy is the rule that is missing where Teleport refused for want of one, else what to do about its not answering.
+// refusalRemedy is the rule that is missing where Teleport refused for want of one, else what to do
+// about its not answering.
 func refusalRemedy(err error, rule string) string {
 	if remedy := callerRemedy(err); remedy != "" {
 		return remedy
@@ -300,7 +305,8 @@ func (c *Client) checkDecide(ctx context.Context, f *sync.Findings) {
 	f.Holds(checkDecide, "requests can be approved and denied (TELEPORT_DECISION_MODE=state)")
 }
 
-// checkReview tries, for users who are mapped to Jira, whether the agent may review on their behalf.
+// checkReview tries, for users who are mapped to Jira, whether the agent may review on their
+// behalf.
 func (c *Client) checkReview(ctx context.Context, f *sync.Findings) {
 	if !c.ReviewsOnBehalf() {
 		f.Fails(checkReview, "upgrade Teleport to "+ReviewsSince+" or newer, or set TELEPORT_DECISION_MODE=state",

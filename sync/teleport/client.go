@@ -2,19 +2,21 @@
 //
 // It promises:
 //
-//   - Every remote call has a deadline of its own, every failure is a *sync.Error, and a write whose answer was lost is
-//     marked Uncertain (see classify).
-//   - It never retries a call and never waits between calls: pace and back-off are the engine's. What it keeps alive by
-//     itself is the connection and the credentials.
-//   - Credentials are swapped whole or not at all: a missing, torn, garbled or expired file leaves those in use untouched.
+//   - Every remote call has a deadline of its own, every failure is a *sync.Error, and a write
+//     whose answer was lost is marked Uncertain (see classify).
+//   - It never retries a call and never waits between calls: pace and back-off are the engine's.
+//     What it keeps alive by itself is the connection and the credentials.
+//   - Credentials are swapped whole or not at all: a missing, torn, garbled or expired file leaves
+//     those in use untouched.
 //
-// A Client is connected or not. While it is, gRPC repairs short breaks by itself. Run pings Teleport, and when a ping
-// goes unanswered it closes the connection: open watches end at once rather than hang in a silent network, calls fail
-// at once with "not connected", and Run dials until Teleport answers again. Without Run only gRPC's own repair is there,
-// which needs two minutes to notice a silent network.
+// A Client is connected or not. While it is, gRPC repairs short breaks by itself. Run pings
+// Teleport, and when a ping goes unanswered it closes the connection: open watches end at once
+// rather than hang in a silent network, calls fail at once with "not connected", and Run dials
+// until Teleport answers again. Without Run only gRPC's own repair is there, which needs two
+// minutes to notice a silent network.
 //
-// A certificate that was reloaded serves from the next handshake on; the open connection stays, with the roles of the
-// certificate it was opened with.
+// A certificate that was reloaded serves from the next handshake on; the open connection stays,
+// with the roles of the certificate it was opened with.
 package teleport
 
 import (
@@ -36,39 +38,47 @@ import (
 )
 
 const (
-	// defaultDialTimeout bounds connecting. The API client spends all of it on every failure, whatever the cause.
+	// defaultDialTimeout bounds connecting. The API client spends all of it on every failure,
+	// whatever the cause.
 	defaultDialTimeout = 10 * time.Second
 	// defaultCallTimeout bounds each call that concerns one request, and the ping.
 	defaultCallTimeout = 10 * time.Second
 	// listTimeout bounds one page of a list.
 	listTimeout = 30 * time.Second
 
-	// keepAlivePeriod is above the minute that the Auth Service's enforcement policy allows; a shorter one is answered
-	// with GOAWAY "too_many_pings" (https://github.com/grpc/grpc/blob/master/doc/keepalive.md).
+	// keepAlivePeriod is above the minute that the Auth Service's enforcement policy allows; a
+	// shorter one is answered with GOAWAY "too_many_pings"
+	// (https://github.com/grpc/grpc/blob/master/doc/keepalive.md).
 	keepAlivePeriod = 61 * time.Second
 	keepAliveCount  = 1
 
-	// maxMessageSize bounds what one answer may hold: a page of 200 requests of up to 300 kB each, reviews included. gRPC's
-	// own bound of 4 MiB is less than a page of requests with long reasons.
+	// maxMessageSize bounds what one answer may hold: a page of 200 requests of up to 300 kB each,
+	// reviews included. gRPC's own bound of 4 MiB is less than a page of requests with long
+	// reasons.
 	maxMessageSize = 64 << 20
 )
 
-// Config says where Teleport is, who the agent is there, and how often Run looks after the connection.
+// Config says where Teleport is, who the agent is there, and how often Run looks after the
+// connection.
 type Config struct {
-	// Addr is host:port of the Proxy or the Auth Service. With a key, certificate and CAs it must be the Auth Service.
+	// Addr is host:port of the Proxy or the Auth Service. With a key, certificate and CAs it must
+	// be the Auth Service.
 	Addr string
 
-	// IdentityFile is an identity file as tbot or tctl writes it; or the three PEM files in its place.
+	// IdentityFile is an identity file as tbot or tctl writes it; or the three PEM files in its
+	// place.
 	IdentityFile                   string
 	KeyFile, CertFile, RootCAsFile string
 
 	// RefreshIdentity makes Run reload the files when their content changes.
 	RefreshIdentity bool
 
-	// UserTrait names the trait of Teleport users that holds their Jira account id; "jira_account_id" by default.
+	// UserTrait names the trait of Teleport users that holds their Jira account id;
+	// "jira_account_id" by default.
 	UserTrait string
 
-	// OnCall, if not nil, is told of each remote call; a watch is none. It is called from many goroutines and must not block.
+	// OnCall, if not nil, is told of each remote call; a watch is none. It is called from many
+	// goroutines and must not block.
 	OnCall func(CallInfo)
 
 	// The rest has defaults, too: 10 s, 10 s, 15 s, 30 s and 5 s.
@@ -108,9 +118,10 @@ var (
 	errClosed = errors.New("the client is closed")
 )
 
-// Connect loads the credentials, connects to Teleport and asks it for its name. It does not try twice: a failure, always
-// a *sync.Error of sync.ScopeSide, may be repaired by the next attempt, since files are renewed and networks come back.
-// The caller calls Close in the end, and Run meanwhile.
+// Connect loads the credentials, connects to Teleport and asks it for its name. It does not try
+// twice: a failure, always a *sync.Error of sync.ScopeSide, may be repaired by the next attempt,
+// since files are renewed and networks come back. The caller calls Close in the end, and Run
+// meanwhile.
 func Connect(ctx context.Context, cfg Config, log *zap.Logger) (*Client, error) {
 	cfg = cfg.withDefaults()
 	creds, err := loadCredentials(cfg)
@@ -190,8 +201,8 @@ func (c *Client) connection() (*client.Client, error) {
 	return c.api, nil
 }
 
-// call runs one remote call within its own deadline and turns its failure into a *sync.Error. Not being connected is
-// never Uncertain: nothing was sent.
+// call runs one remote call within its own deadline and turns its failure into a *sync.Error. Not
+// being connected is never Uncertain: nothing was sent.
 func (c *Client) call(ctx context.Context, op string, k kind, timeout time.Duration, fn func(context.Context, *client.Client) error) error {
 	api, err := c.connection()
 	if err != nil {
@@ -227,7 +238,8 @@ func (c *Client) Close() {
 	c.api, c.closed = nil, true
 }
 
-// webURL is the base of the links to requests in Teleport's web UI; empty where Teleport did not say its address.
+// webURL is the base of the links to requests in Teleport's web UI; empty where Teleport did not
+// say its address.
 func (c *Client) webURL() string {
 	if addr := c.pong.Load().ProxyPublicAddr; addr != "" {
 		return "https://" + addr

@@ -54,8 +54,9 @@ func cluster(t *testing.T, cfg teleportsim.Config) (*teleportsim.Server, *Client
 	return server, connect(t, config)
 }
 
-// running connects, and runs the client until the test ends. before is called in between; it may shorten what would make
-// connecting itself fail on a busy machine. The channel tells each message that the client logs.
+// running connects, and runs the client until the test ends. before is called in between; it may
+// shorten what would make connecting itself fail on a busy machine. The channel tells each message
+// that the client logs.
 func running(t *testing.T, cfg Config, before ...func(*Client)) (*Client, <-chan string) {
 	t.Helper()
 	messages := make(chan string, 1000)

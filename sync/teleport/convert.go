@@ -12,11 +12,13 @@ import (
 )
 
 // maxReason is what Teleport takes as a resolve reason, in bytes
-// (https://github.com/gravitational/teleport/blob/master/lib/services/access_request.go, ValidateAccessRequest).
+// (https://github.com/gravitational/teleport/blob/master/lib/services/access_request.go,
+// ValidateAccessRequest).
 const maxReason = 4096
 
-// convert puts an Access Request into the agent's own form. Its roles are those asked for, also where fewer were granted.
-// webURL is the base of links to Teleport's web UI; without it the request has no link.
+// convert puts an Access Request into the agent's own form. Its roles are those asked for, also
+// where fewer were granted. webURL is the base of links to Teleport's web UI; without it the
+// request has no link.
 func convert(r types.AccessRequest, webURL string) sync.Request {
 	out := sync.Request{
 		ID:                 r.GetName(),
@@ -76,7 +78,8 @@ func approvalsNeeded(thresholds []types.AccessReviewThreshold) int {
 	return most
 }
 
-// convertState names a state. One that this version does not know stays empty, which sync takes as undecided.
+// convertState names a state. One that this version does not know stays empty, which sync takes as
+// undecided.
 func convertState(s types.RequestState) sync.RequestState {
 	switch s {
 	case types.RequestState_PENDING:
@@ -109,13 +112,15 @@ func cleaned(list []string) []string {
 	return out
 }
 
-// clean replaces what the other sides refuse: bytes that are no UTF-8 (protobuf) and NUL (PostgreSQL).
+// clean replaces what the other sides refuse: bytes that are no UTF-8 (protobuf) and NUL
+// (PostgreSQL).
 func clean(s string) string {
 	const replacement = string(utf8.RuneError)
 	return strings.ReplaceAll(strings.ToValidUTF8(s, replacement), "\x00", replacement)
 }
 
-// cut cleans s and shortens it to at most limit bytes, between two characters; the cut is marked with an ellipsis.
+// cut cleans s and shortens it to at most limit bytes, between two characters; the cut is marked
+// with an ellipsis.
 func cut(s string, limit int) string {
 	const ellipsis = "…"
 	s = clean(s)

@@ -22,13 +22,14 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// sshPrincipal is on every user certificate that Teleport issues. Any fixed one would do: the API client keeps the user
-// name for as long as it lives, while the certificates change.
+// sshPrincipal is on every user certificate that Teleport issues. Any fixed one would do: the API
+// client keeps the user name for as long as it lives, while the certificates change.
 const sshPrincipal = "-teleport-internal-join"
 
-// credentials are the agent's identity as the files last gave it. They look up key, certificate and CAs at each
-// handshake, so that a reloaded identity serves the next one. They differ from client.DynamicIdentityFileCreds in that one read of
-// the files is checked whole before it is put in use, and in that the three PEM files can change too.
+// credentials are the agent's identity as the files last gave it. They look up key, certificate and
+// CAs at each handshake, so that a reloaded identity serves the next one. They differ from
+// client.DynamicIdentityFileCreds in that one read of the files is checked whole before it is put
+// in use, and in that the three PEM files can change too.
 type credentials struct {
 	files   files
 	current atomic.Pointer[identity]
@@ -56,9 +57,9 @@ func loadCredentials(cfg Config) (*credentials, error) {
 	return c, nil
 }
 
-// reload reads the files and puts their identity in use if it is whole, differs from the present one and has not
-// expired; otherwise the present one stays. At the first reading an expired one is taken, there being none to keep; dialling
-// with it fails (checkExpiry).
+// reload reads the files and puts their identity in use if it is whole, differs from the present
+// one and has not expired; otherwise the present one stays. At the first reading an expired one is
+// taken, there being none to keep; dialling with it fails (checkExpiry).
 func (c *credentials) reload(now time.Time) (changed bool, err error) {
 	content, err := c.files.read()
 	if err != nil {
@@ -83,7 +84,8 @@ func (c *credentials) reload(now time.Time) (changed bool, err error) {
 
 func (c *credentials) notAfter() time.Time { return c.current.Load().leaf.NotAfter }
 
-// checkExpiry says at once what Teleport would say only after the whole time for a dial, and less clearly.
+// checkExpiry says at once what Teleport would say only after the whole time for a dial, and less
+// clearly.
 func (c *credentials) checkExpiry(now time.Time) error {
 	return expired(c.files, c.current.Load(), now)
 }
@@ -109,8 +111,8 @@ func (c *credentials) TLSConfig() (*tls.Config, error) {
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &c.current.Load().cert, nil
 		},
-		// VerifyConnection does what the standard verification would, with the CAs of the moment. RootCAs stays for
-		// the ways through a proxy, which copy it when they dial.
+		// VerifyConnection does what the standard verification would, with the CAs of the moment.
+		// RootCAs stays for the ways through a proxy, which copy it when they dial.
 		InsecureSkipVerify: true, //nolint:gosec // verified below
 		RootCAs:            c.current.Load().cas,
 		VerifyConnection:   c.verifyServer,
@@ -129,8 +131,8 @@ func (c *credentials) verifyServer(state tls.ConnectionState) error {
 	return err
 }
 
-// SSHClientConfig implements client.Credentials. NotImplemented is what the API client expects of credentials that can
-// connect to the Auth Service only.
+// SSHClientConfig implements client.Credentials. NotImplemented is what the API client expects of
+// credentials that can connect to the Auth Service only.
 func (c *credentials) SSHClientConfig() (*ssh.ClientConfig, error) {
 	if c.current.Load().sshSigner == nil {
 		return nil, trace.NotImplemented("no SSH certificate among the credentials")
@@ -161,8 +163,8 @@ func (f files) String() string {
 	return fmt.Sprintf("TLS files %s, %s, %s", f.key, f.cert, f.cas)
 }
 
-// content is what the files held at one moment: an identity file and, where there is one, the SSH certificate beside it;
-// or key, certificate and CAs.
+// content is what the files held at one moment: an identity file and, where there is one, the SSH
+// certificate beside it; or key, certificate and CAs.
 type content struct {
 	identity, sshCert []byte
 	key, cert, cas    []byte
@@ -257,7 +259,8 @@ func (id *identity) addSSH(file *identityfile.IdentityFile) error {
 	return nil
 }
 
-// ClusterOf is the name of the cluster that issued the credentials, as their files tell without asking anybody. It is the one that they lead to.
+// ClusterOf is the name of the cluster that issued the credentials, as their files tell without
+// asking anybody. It is the one that they lead to.
 func ClusterOf(cfg Config) (string, error) {
 	creds, err := loadCredentials(cfg)
 	if err != nil {

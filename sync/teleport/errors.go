@@ -21,7 +21,8 @@ import (
 // side is this package's name in sync.Error.
 const side = "teleport"
 
-// kind tells what a failed call says about the rest of Teleport, and whether it may have had an effect.
+// kind tells what a failed call says about the rest of Teleport, and whether it may have had an
+// effect.
 type kind int
 
 const (
@@ -36,8 +37,9 @@ const (
 // writes reports whether the call may have had an effect when its answer is lost.
 func (k kind) writes() bool { return k == writeData || k == decideOnly || k == reviewOnly }
 
-// refusals are texts of AccessDenied that are not about the one request. Sources in gravitational/teleport:
-// lib/auth/middleware.go (ValidateClientVersion), lib/services/local (LockInForceAccessDenied).
+// refusals are texts of AccessDenied that are not about the one request. Sources in
+// gravitational/teleport: lib/auth/middleware.go (ValidateClientVersion), lib/services/local
+// (LockInForceAccessDenied).
 var refusals = []string{"client version is unsupported", "lock targeting"}
 
 // denied is how every call is refused to a caller whom Teleport does not let in, and so is no news
@@ -60,7 +62,8 @@ var deniedAlone = regexp.MustCompile(`^(\[\d+\] )?` + denied + `$`)
 //	unavailable, deadline, canceled    the whole side; a write may have had its effect
 //	unknown, anything else             a write may have had its effect
 //
-// A refusal that concerns the whole side is never permanent: roles, locks and versions change without the agent's doing.
+// A refusal that concerns the whole side is never permanent: roles, locks and versions change
+// without the agent's doing.
 func classify(ctx context.Context, op string, k kind, err error) error {
 	if err == nil {
 		return nil
@@ -102,7 +105,8 @@ func classify(ctx context.Context, op string, k kind, err error) error {
 	case codes.Canceled:
 		e.Scope = sync.ScopeSide
 		e.Uncertain = k.writes()
-		// A connection that was closed under the call is "canceled" too; only ctx tells whether the caller meant it.
+		// A connection that was closed under the call is "canceled" too; only ctx tells whether the
+		// caller meant it.
 		if errors.Is(ctx.Err(), context.Canceled) {
 			e.Err = marked(context.Canceled, err)
 		}
@@ -194,8 +198,9 @@ func codeOf(err error) codes.Code {
 	return status.Code(err)
 }
 
-// reviewRefusals are texts of AccessDenied in answer to a review, as unquoted leaves them, and the condition that each means. Sources in
-// gravitational/teleport: lib/auth/auth_with_roles.go (AuthorizeAccessReviewRequest, pull request 66230), lib/services/access_request.go
+// reviewRefusals are texts of AccessDenied in answer to a review, as unquoted leaves them, and the
+// condition that each means. Sources in gravitational/teleport: lib/auth/auth_with_roles.go
+// (AuthorizeAccessReviewRequest, pull request 66230), lib/services/access_request.go
 // (checkReviewCompat, ApplyAccessReview), api/mfa/mfa.go (ErrAdminActionMFARequired).
 var reviewRefusals = []struct {
 	text      string
@@ -210,7 +215,8 @@ var reviewRefusals = []struct {
 // userGone is how Teleport reports that it has no user of a name (lib/services/local/users.go).
 const userGone = `user "" not found`
 
-// reviewRefusal is the condition that a refused review means. What no text names is the author's own lack of a right.
+// reviewRefusal is the condition that a refused review means. What no text names is the author's
+// own lack of a right.
 func reviewRefusal(err error) error {
 	text := unquoted(err)
 	for _, r := range reviewRefusals {
@@ -223,7 +229,8 @@ func reviewRefusal(err error) error {
 
 var quotation = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
-// unquoted is Teleport's message without what stands in quotes: names, which people choose and which might read like another message.
+// unquoted is Teleport's message without what stands in quotes: names, which people choose and
+// which might read like another message.
 func unquoted(err error) string { return quotation.ReplaceAllString(err.Error(), `""`) }
 
 // concernsAll reports whether AccessDenied is about the caller or its client, whatever the call
@@ -244,8 +251,8 @@ func requestError(op string, err error) error {
 	return &sync.Error{Side: side, Op: op, Scope: sync.ScopeRequest, Err: err}
 }
 
-// dialError boils the API client's report on a failed dial, a page on each of the ways that it tried, down to one line
-// of the causes. They are sorted, since the ways end in any order.
+// dialError boils the API client's report on a failed dial, a page on each of the ways that it
+// tried, down to one line of the causes. They are sorted, since the ways end in any order.
 func dialError(err error) error {
 	var tries trace.Aggregate
 	if !errors.As(err, &tries) {

@@ -83,8 +83,8 @@ func write(t *testing.T, path string, content []byte) {
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 }
 
-// handshake lets a client with the config meet a server whose certificate authority signed for name, and returns what
-// the client says.
+// handshake lets a client with the config meet a server whose certificate authority signed for
+// name, and returns what the client says.
 func handshake(t *testing.T, config *tls.Config, authority *signer, name string) error {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

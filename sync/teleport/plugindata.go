@@ -14,9 +14,10 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// pluginName and the keys are those of Teleport's own Jira plugin, so that each finds the other's issues
-// (https://github.com/gravitational/teleport/blob/master/integrations/access/jira/plugindata.go). An empty value and an
-// absent key are the same.
+// pluginName and the keys are those of Teleport's own Jira plugin, so that each finds the other's
+// issues
+// (https://github.com/gravitational/teleport/blob/master/integrations/access/jira/plugindata.go).
+// An empty value and an absent key are the same.
 const (
 	pluginName = "jira"
 
@@ -30,21 +31,23 @@ const (
 	keyResolution    = "resolution" // in lower case
 	keyResolveReason = "resolve_reason"
 
-	// keyClaim is the agent's own, as is the next: the mark of who claimed the request. The official plugin keeps keys that
-	// it does not know.
+	// keyClaim is the agent's own, as is the next: the mark of who claimed the request. The
+	// official plugin keeps keys that it does not know.
 	keyClaim = "claim"
 	// keyAfter is the latest issue key that was known then.
 	keyAfter = "claim_after"
 )
 
-// maxText bounds each free text in plugin data, in bytes: the row, which all plugins share, may hold 1,000,000.
+// maxText bounds each free text in plugin data, in bytes: the row, which all plugins share, may
+// hold 1,000,000.
 const maxText = 4096
 
-// errNoPluginData: the row is gone (Teleport drops it an hour after the access would have ended) or was never written.
+// errNoPluginData: the row is gone (Teleport drops it an hour after the access would have ended) or
+// was never written.
 var errNoPluginData = errors.New("no plugin data")
 
-// claimData is the first write for a request, as the official plugin makes it. expected demands that nobody else was
-// there: of no key a value.
+// claimData is the first write for a request, as the official plugin makes it. expected demands
+// that nobody else was there: of no key a value.
 func claimData(r sync.Request) (set, expected map[string]string) {
 	set = map[string]string{
 		keyUser:          cut(r.User, maxText),
@@ -161,8 +164,8 @@ func (c *Client) Link(ctx context.Context, requestID string, ref sync.IssueRef) 
 	return requestError(op, fmt.Errorf("%w: the plugin data names issue %s (id %s)", sync.ErrChanged, data[keyIssueKey], data[keyIssueID]))
 }
 
-// Resolve implements sync.Cluster. A resolution that is there already stays; a different one is replaced. The usual case, the issue is named and the
-// first resolution recorded, costs one call.
+// Resolve implements sync.Cluster. A resolution that is there already stays; a different one is
+// replaced. The usual case, the issue is named and the first resolution recorded, costs one call.
 func (c *Client) Resolve(ctx context.Context, requestID string, ref sync.IssueRef, resolution, reason string, reviews int) error {
 	op := fmt.Sprintf("record resolution %s of access request %s", resolution, requestID)
 	if ref.ID != "" {

@@ -60,7 +60,8 @@ func (c *Client) listPage(ctx context.Context, query *proto.ListAccessRequestsRe
 	return answer, err
 }
 
-// Request implements sync.Cluster. A request past its Expires is returned for as long as Teleport keeps it.
+// Request implements sync.Cluster. A request past its Expires is returned for as long as Teleport
+// keeps it.
 func (c *Client) Request(ctx context.Context, id string) (sync.Request, error) {
 	op := "read access request " + id
 	if id == "" { // an empty filter would match any request

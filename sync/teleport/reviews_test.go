@@ -13,7 +13,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// reviewing is a cluster that takes reviews for others from the agent. bob and carol may review editors, alice and dave nobody.
+// reviewing is a cluster that takes reviews for others from the agent. bob and carol may review
+// editors, alice and dave nobody.
 func reviewing(t *testing.T, version string) (*teleportsim.Server, *Client) {
 	t.Helper()
 	role := teleportsim.PluginRoleWithReview()

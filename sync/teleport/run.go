@@ -10,12 +10,14 @@ import (
 )
 
 const (
-	// defaultRefreshInterval is how often the credential files are read. They are polled, since symlink swaps, as
-	// Kubernetes and tbot make them, escape a watch on the file.
+	// defaultRefreshInterval is how often the credential files are read. They are polled, since
+	// symlink swaps, as Kubernetes and tbot make them, escape a watch on the file.
 	defaultRefreshInterval = 15 * time.Second
-	// defaultPingInterval bounds, with the call's own deadline, how long a silent network goes unnoticed.
+	// defaultPingInterval bounds, with the call's own deadline, how long a silent network goes
+	// unnoticed.
 	defaultPingInterval = 30 * time.Second
-	// defaultRedialInterval is the pause between failed dials, each of which takes its own time too.
+	// defaultRedialInterval is the pause between failed dials, each of which takes its own time
+	// too.
 	defaultRedialInterval = 5 * time.Second
 )
 
@@ -55,7 +57,8 @@ func (c *Client) Reload() error {
 	return nil
 }
 
-// refresh is Reload on a timer. It takes and returns what went wrong, and logs that when it begins or changes.
+// refresh is Reload on a timer. It takes and returns what went wrong, and logs that when it begins
+// or changes.
 func (c *Client) refresh(lastFailure string) string {
 	err := c.Reload()
 	if err == nil {

@@ -13,8 +13,9 @@ const (
 	unreadable = "it has details that this release cannot read"
 )
 
-// Fields of AccessRequestSpecV3 that are newer than this client. It keeps their bytes unread (XXX_unrecognized).
-// Source: api/proto/teleport/legacy/types/types.proto of gravitational/teleport at 4360df994235a5909aec73f9dd33685c40830df8.
+// Fields of AccessRequestSpecV3 that are newer than this client. It keeps their bytes unread
+// (XXX_unrecognized). Source: api/proto/teleport/legacy/types/types.proto of gravitational/teleport
+// at 4360df994235a5909aec73f9dd33685c40830df8.
 const (
 	fieldDryRunEnrichment  protowire.Number = 23 // only in the answer to a dry run, which is never stored
 	fieldRequestKind       protowire.Number = 24 // AccessRequestKind

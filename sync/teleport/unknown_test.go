@@ -20,7 +20,8 @@ func bytesField(number protowire.Number, value ...byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), value)
 }
 
-// resourceAccessID is a field 26 as a newer server writes it: a resource and what it is narrowed to.
+// resourceAccessID is a field 26 as a newer server writes it: a resource and what it is narrowed
+// to.
 func resourceAccessID() []byte {
 	id := bytesField(1, bytesField(3, []byte("console")...)...)
 	return bytesField(26, append(id, bytesField(2, bytesField(1, []byte("v1")...)...)...)...)
@@ -88,7 +89,8 @@ func FuzzUnknownFieldsAreReadOrRefused(f *testing.F) {
 	})
 }
 
-// The bytes of newer fields come through the list, the look-up by ID, the watch, and the simulation's own copies.
+// The bytes of newer fields come through the list, the look-up by ID, the watch, and the
+// simulation's own copies.
 func TestNewerFieldsSurviveEveryWayToTheAgent(t *testing.T) {
 	t.Parallel()
 	server, c := cluster(t, teleportsim.Config{ServerVersion: "18.11.0"})

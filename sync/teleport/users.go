@@ -14,15 +14,19 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// defaultUserTrait is the trait that holds a person's Jira account id unless the configuration names another.
+// defaultUserTrait is the trait that holds a person's Jira account id unless the configuration
+// names another.
 const defaultUserTrait = "jira_account_id"
 
-// userPage is how many users are asked for at once; the Auth Service may give fewer. A user without secrets takes a few kilobytes.
+// userPage is how many users are asked for at once; the Auth Service may give fewer. A user without
+// secrets takes a few kilobytes.
 const userPage = 200
 
-// Users finds the users that the query picks; nobody, where there is none, is no error. Names and trait values must be equal byte by byte.
-// Bots are never among them, nor are users who could not log in themselves at this moment: those whose account has expired (Teleport forgets it some time
-// later) or is locked after failed logins. ErrForbidden means that the agent's role does not let it read users.
+// Users finds the users that the query picks; nobody, where there is none, is no error. Names and
+// trait values must be equal byte by byte. Bots are never among them, nor are users who could not
+// log in themselves at this moment: those whose account has expired (Teleport forgets it some time
+// later) or is locked after failed logins. ErrForbidden means that the agent's role does not let it
+// read users.
 func (c *Client) Users(ctx context.Context, q sync.UserQuery) ([]sync.User, error) {
 	var found []sync.User
 	var err error
@@ -61,8 +65,8 @@ func (c *Client) userByName(ctx context.Context, name string) ([]sync.User, erro
 	return []sync.User{c.user(user)}, nil
 }
 
-// usersByJiraID looks at all users. A filter by trait is known neither to this client nor to older servers, which would ignore it and
-// give all users as matches.
+// usersByJiraID looks at all users. A filter by trait is known neither to this client nor to older
+// servers, which would ignore it and give all users as matches.
 func (c *Client) usersByJiraID(ctx context.Context, jiraID string) ([]sync.User, error) {
 	op := fmt.Sprintf("find users whose trait %s is %q", c.cfg.UserTrait, jiraID)
 	query := &userspb.ListUsersRequest{PageSize: userPage}

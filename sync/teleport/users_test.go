@@ -11,7 +11,8 @@ import (
 	"teleport-jira-agent/sync"
 )
 
-// peopled is a cluster whose users the agent may read. change, where given, is made to the client's configuration.
+// peopled is a cluster whose users the agent may read. change, where given, is made to the client's
+// configuration.
 func peopled(t *testing.T, change ...func(*Config)) (*teleportsim.Server, *Client) {
 	t.Helper()
 	role := teleportsim.PluginRoleWithReview()

@@ -14,8 +14,8 @@ import (
 // openTimeout is how long Teleport may take to confirm a watch.
 const openTimeout = 15 * time.Second
 
-// watch is an open stream of events. Its stream lives until Close or until the connection breaks, and not with the context
-// that it was opened in.
+// watch is an open stream of events. Its stream lives until Close or until the connection breaks,
+// and not with the context that it was opened in.
 type watch struct {
 	watcher types.Watcher
 	cancel  context.CancelFunc
@@ -34,8 +34,8 @@ func (c *Client) Watch(ctx context.Context) (sync.Watch, error) {
 	stream, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stopWaiting := context.AfterFunc(opening, cancel)
 
-	// NewWatcher succeeds even when Teleport refuses the watch; the refusal ends the stream before OpInit. No filter:
-	// one by state would hide the very event that tells of a decision.
+	// NewWatcher succeeds even when Teleport refuses the watch; the refusal ends the stream before
+	// OpInit. No filter: one by state would hide the very event that tells of a decision.
 	watcher, err := api.NewWatcher(stream, types.Watch{Name: "access requests", Kinds: []types.WatchKind{{Kind: types.KindAccessRequest}}})
 	if err == nil {
 		err = awaitInit(opening, watcher)
