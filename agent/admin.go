@@ -33,7 +33,10 @@ func (p *process) serveAdmin(ctx context.Context) error {
 		IdleTimeout:       time.Minute,
 		ErrorLog:          zap.NewStdLog(p.log.Named("admin")),
 	}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // nothing is owed to those who ask about a process that ends
+	stop := context.AfterFunc(
+		ctx,
+		func() { _ = server.Close() },
+	) // nothing is owed to those who ask about a process that ends
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("admin listener: %w", err)

@@ -24,7 +24,13 @@ const (
 )
 
 // groups in the order in which check tells them.
-var groups = []string{sync.GroupConfiguration, sync.GroupNetwork, sync.GroupTeleport, sync.GroupJira, sync.GroupPostgreSQL}
+var groups = []string{
+	sync.GroupConfiguration,
+	sync.GroupNetwork,
+	sync.GroupTeleport,
+	sync.GroupJira,
+	sync.GroupPostgreSQL,
+}
 
 // findingsReport is what check answers with --json.
 type findingsReport struct {
@@ -47,7 +53,10 @@ func (o *Operator) Check(ctx context.Context) error {
 	})
 	sides.Wait()
 	findings := slices.Concat(o.cfg.findings(), ofTeleport, ofJira, ofDatabase)
-	slices.SortStableFunc(findings, func(a, b sync.Finding) int { return slices.Index(groups, a.Group) - slices.Index(groups, b.Group) })
+	slices.SortStableFunc(
+		findings,
+		func(a, b sync.Finding) int { return slices.Index(groups, a.Group) - slices.Index(groups, b.Group) },
+	)
 	return o.answerFindings(findings)
 }
 
@@ -71,7 +80,10 @@ func (o *Operator) answerFindings(findings []sync.Finding) error {
 
 func (c *Config) neededOfTeleport() teleport.CheckFor {
 	policy := c.settings().Policy
-	return teleport.CheckFor{Mode: policy.Mode, Users: policy.SelfApproval != sync.SelfAllow && policy.Mode != sync.ModeNotify}
+	return teleport.CheckFor{
+		Mode:  policy.Mode,
+		Users: policy.SelfApproval != sync.SelfAllow && policy.Mode != sync.ModeNotify,
+	}
 }
 
 func (c *Config) neededOfJira() jira.CheckFor {
@@ -90,10 +102,13 @@ func (c *Config) findings() []sync.Finding {
 		f.Holds("configuration", "all variables can be read, and none is misspelt")
 	}
 	if c.Policy.SelfApproval == string(sync.SelfAllow) {
-		f.Doubt("configuration.self_approval", "set POLICY_SELF_APPROVAL=deny or strict, unless the workflow keeps people from it", "requesters may approve their own requests (POLICY_SELF_APPROVAL=allow)")
+		f.Doubt("configuration.self_approval", "set POLICY_SELF_APPROVAL=deny or strict, unless the workflow keeps people "+
+			"from it", "requesters may approve their own requests (POLICY_SELF_APPROVAL=allow)")
 	}
-	if sync.DecisionMode(c.Teleport.DecisionMode) != sync.ModeNotify && len(c.Policy.Approvers)+len(c.Policy.ApproverGroups) == 0 {
-		f.Doubt("configuration.approvers", "set POLICY_APPROVERS or POLICY_APPROVER_GROUPS, or restrict the transitions to the approved and denied statuses in the workflow (a condition on them)",
+	if sync.DecisionMode(c.Teleport.DecisionMode) != sync.ModeNotify &&
+		len(c.Policy.Approvers)+len(c.Policy.ApproverGroups) == 0 {
+		f.Doubt("configuration.approvers", "set POLICY_APPROVERS or POLICY_APPROVER_GROUPS, or restrict the transitions "+
+			"to the approved and denied statuses in the workflow (a condition on them)",
 			"whoever may move an issue decides: nobody is named")
 	}
 	c.webhookFindings(f)
@@ -108,28 +123,49 @@ func (c *Config) webhookFindings(f *sync.Findings) {
 	}
 	pair, err := newTLSPair(w.TLSCertFile, w.TLSKeyFile, zap.NewNop())
 	if err != nil {
-		f.Fails(check, "name the PEM files of a certificate and of its key, which belong together and which the agent may read", "%s", err)
+		f.Fails(check, "name the PEM files of a certificate and of its key, which belong together and which the agent may "+
+			"read", "%s", err)
 		return
 	}
 	ends := pair.expires()
 	switch left := time.Until(ends); {
 	case left <= 0:
-		f.Fails(check, "renew it: Jira sends no webhook to it", "the webhook's certificate expired at %s", ends.UTC().Format(time.RFC3339))
+		f.Fails(
+			check,
+			"renew it: Jira sends no webhook to it",
+			"the webhook's certificate expired at %s",
+			ends.UTC().Format(time.RFC3339),
+		)
 	case left < certificateNotice:
-		f.Doubt(check, "renew it; the files are read again when they change", "the webhook's certificate expires at %s", ends.UTC().Format(time.RFC3339))
+		f.Doubt(
+			check,
+			"renew it; the files are read again when they change",
+			"the webhook's certificate expires at %s",
+			ends.UTC().Format(time.RFC3339),
+		)
 	default:
 		f.Holds(check, "the webhook's certificate is valid until %s", ends.UTC().Format(time.RFC3339))
 	}
 	if w.PublicAddr == "" {
-		f.Doubt("webhook.address", "set WEBHOOK_PUBLIC_ADDR to the https:// address at which Jira reaches "+w.ListenAddr, "it is not known at which address Jira reaches the webhook")
+		f.Doubt(
+			"webhook.address",
+			"set WEBHOOK_PUBLIC_ADDR to the https:// address at which Jira reaches "+w.ListenAddr,
+			"it is not known at which address Jira reaches the webhook",
+		)
 		return
 	}
-	f.Holds("webhook.address", "Jira sends webhooks to %s: Jira settings → System → WebHooks → Create, with the secret of WEBHOOK_SECRET, events Issue created, updated and deleted, and "+
+	f.Holds("webhook.address", "Jira sends webhooks to %s: Jira settings → System → WebHooks → Create, with the secret "+
+		"of WEBHOOK_SECRET, events Issue created, updated and deleted, and "+
 		"JQL project = %s", w.PublicAddr, c.Jira.Project)
 }
 
 // signs are how the conditions look. A terminal without colour shows them too.
-var signs = map[sync.Condition]cell{sync.Holds: {"✓", green}, sync.Doubt: {"!", yellow}, sync.Fails: {"✗", red}, sync.Skipped: {"·", dim}}
+var signs = map[sync.Condition]cell{
+	sync.Holds:   {"✓", green},
+	sync.Doubt:   {"!", yellow},
+	sync.Fails:   {"✗", red},
+	sync.Skipped: {"·", dim},
+}
 
 // findings writes one line for each, in groups.
 func (t *terminal) findings(findings []sync.Finding) {
@@ -144,7 +180,12 @@ func (t *terminal) findings(findings []sync.Finding) {
 		if _, rest, found := strings.Cut(f.Check, "."); found {
 			name = rest
 		}
-		line := fmt.Sprintf("  %s %-22s %s", t.painted(sign.paint, sign.text), strings.ReplaceAll(name, "_", " "), legible(f.Found))
+		line := fmt.Sprintf(
+			"  %s %-22s %s",
+			t.painted(sign.paint, sign.text),
+			strings.ReplaceAll(name, "_", " "),
+			legible(f.Found),
+		)
 		if f.Remedy != "" {
 			line += t.painted(bold, " → ") + legible(f.Remedy)
 		}

@@ -95,7 +95,10 @@ func (l *loader) checkTeleport() {
 	case t.IdentityFile != "" && len(set) > 0:
 		l.complain("TELEPORT_IDENTITY_FILE", "is set, and so is "+strings.Join(set, ", ")+": set the one or the others")
 	case t.IdentityFile == "" && len(set) == 0:
-		l.complainMissing("TELEPORT_IDENTITY_FILE", "is missing, and so are "+strings.Join(unset, ", ")+l.unknownNeighbours(l.setting("TELEPORT_IDENTITY_FILE")))
+		l.complainMissing(
+			"TELEPORT_IDENTITY_FILE",
+			"is missing, and so are "+strings.Join(unset, ", ")+l.unknownNeighbours(l.setting("TELEPORT_IDENTITY_FILE")),
+		)
 	case t.IdentityFile == "" && len(unset) > 0:
 		for _, name := range unset {
 			l.complainMissing(name, "is missing beside "+strings.Join(set, ", "))
@@ -125,11 +128,15 @@ func (l *loader) checkJira() {
 	l.complain("JIRA_BROWSE_URL", secureURL(j.BrowseURL))
 	l.complainOfFile("JIRA_CA_FILE", j.CAFile, certificates)
 	if j.Project != "" && !projectKey.MatchString(j.Project) {
-		l.complain("JIRA_PROJECT", "must be a project key (capital letters, digits and _, beginning with a letter, at least two), is "+quote(j.Project))
+		l.complain("JIRA_PROJECT", "must be a project key (capital letters, digits and _, beginning with a letter, at "+
+			"least two), is "+quote(j.Project))
 	}
 	l.oneOf("JIRA_DEPLOYMENT", &j.Deployment, "auto", "cloud", "datacenter")
 	if strings.HasPrefix(j.RequestIDField, "customfield_") && !customField.MatchString(j.RequestIDField) {
-		l.complain("JIRA_REQUEST_ID_FIELD", "must be a field's name or customfield_ and its number, is "+quote(j.RequestIDField))
+		l.complain(
+			"JIRA_REQUEST_ID_FIELD",
+			"must be a field's name or customfield_ and its number, is "+quote(j.RequestIDField),
+		)
 	}
 	for _, field := range []string{"project", "issuetype", "summary", "description", j.RequestIDField} {
 		if _, taken := j.Fields[field]; taken {
@@ -158,7 +165,8 @@ func (l *loader) checkStatuses() {
 	}
 	for i, set := range sets {
 		for _, other := range sets[:i] {
-			if set.name == "JIRA_STATUS_PROMOTED" && (other.name == "JIRA_STATUS_APPROVED" || other.name == "JIRA_STATUS_EXPIRED") {
+			if set.name == "JIRA_STATUS_PROMOTED" &&
+				(other.name == "JIRA_STATUS_APPROVED" || other.name == "JIRA_STATUS_EXPIRED") {
 				continue
 			}
 			for _, status := range set.statuses {

@@ -123,7 +123,17 @@ func TestNoProblemOffersTheRefusedValueAsItsExample(t *testing.T) {
 
 func TestTheirDefaultsAreAccepted(t *testing.T) {
 	t.Parallel()
-	load(t, "", environ(t, "TELEPORT_DECISION_MODE=State", "TELEPORT_USER_TRAIT=jira_account_id", "TELEPORT_USER_EMAIL_FALLBACK=0", "SYNC_DRY_RUN=FALSE"))
+	load(
+		t,
+		"",
+		environ(
+			t,
+			"TELEPORT_DECISION_MODE=State",
+			"TELEPORT_USER_TRAIT=jira_account_id",
+			"TELEPORT_USER_EMAIL_FALLBACK=0",
+			"SYNC_DRY_RUN=FALSE",
+		),
+	)
 }
 
 func TestPolicyAndSpecialAddressesThatAreRight(t *testing.T) {

@@ -41,12 +41,18 @@ func Convert(file string, f Format) (text string, warnings []string, err error) 
 		return "", nil, l.inOrder()
 	}
 	for _, source := range l.httpIgnored {
-		warnings = append(warnings, source+" has no equal: webhooks always come over TLS, and are known by Jira's signature (WEBHOOK_SECRET)")
+		warnings = append(warnings, source+" has no equal: webhooks always come over TLS, and are known by Jira's "+
+			"signature (WEBHOOK_SECRET)")
 	}
 	if l.http != "" && !l.cfg.Webhook.Enabled {
-		warnings = append(warnings, "[http] is kept and means nothing while WEBHOOK_ENABLED is false: polls need no webhook. To have one all the same, switch it on, and give it and Jira's webhook one secret (WEBHOOK_SECRET)")
+		warnings = append(warnings, "[http] is kept and means nothing while WEBHOOK_ENABLED is false: polls need no "+
+			"webhook. To have one all the same, switch it on, and give it and Jira's webhook one secret (WEBHOOK_SECRET)")
 	}
-	head := fmt.Sprintf("teleport-jira-agent, from %s. `teleport-jira-agent configure --format %s` prints all that can be set.\n", oneLine(file), f)
+	head := fmt.Sprintf(
+		"teleport-jira-agent, from %s. `teleport-jira-agent configure --format %s` prints all that can be set.\n",
+		oneLine(file),
+		f,
+	)
 	for i, warning := range warnings {
 		warnings[i] = oneLine(warning)
 		head += warnings[i] + ".\n"
@@ -84,7 +90,8 @@ func (l *loader) entry(s *setting, f Format, missing bool) (e entry, ok bool) {
 		e.notes = append(e.notes, "It stands in "+value.source+", and is not printed here.")
 	case value != nil && s.secret():
 		e.value, e.file, e.off = "/run/secrets/"+strings.ToLower(strings.ReplaceAll(s.name, "_", "-")), true, true
-		e.notes = append(e.notes, "It stands in "+value.source+", and is not printed here. Put it, alone, into a file that only the agent can read, and name that:")
+		e.notes = append(e.notes, "It stands in "+value.source+", and is not printed here. Put it, alone, into a file "+
+			"that only the agent can read, and name that:")
 	case value != nil && inSecret:
 		e.notes = append(e.notes, "It stands in "+value.text+".")
 	case value != nil && slices.Contains(bareKinds, s.field.Kind()):
@@ -100,7 +107,10 @@ func (l *loader) entry(s *setting, f Format, missing bool) (e entry, ok bool) {
 	case f == FormatEnv && strings.ContainsAny(e.value, "\n\r"):
 		l.complain(s.name, "has several lines, which an env file cannot hold; use --format toml")
 	case f == FormatEnv && (strings.Contains(e.value, `\`) || strings.HasPrefix(e.value, `"`) || strings.HasPrefix(e.value, "'")):
-		e.notes = append(e.notes, `Docker takes it as it stands; for systemd put it in double quotes, with \ before each \ and ".`)
+		e.notes = append(
+			e.notes,
+			`Docker takes it as it stands; for systemd put it in double quotes, with \ before each \ and ".`,
+		)
 	}
 	return e, true
 }

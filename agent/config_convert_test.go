@@ -153,7 +153,10 @@ func TestWhatIsConvertedMeansTheSame(t *testing.T) {
 
 			env, warnings, err := Convert(file, FormatEnv)
 			require.NoError(t, err)
-			set := slices.DeleteFunc(strings.Split(env, "\n"), func(line string) bool { return line == "" || strings.HasPrefix(line, "#") })
+			set := slices.DeleteFunc(
+				strings.Split(env, "\n"),
+				func(line string) bool { return line == "" || strings.HasPrefix(line, "#") },
+			)
 			require.Empty(t, cmp.Diff(want, values(load(t, "", append(set, beside(file)...)))))
 
 			inTOML, _, err := Convert(file, FormatTOML)
@@ -187,8 +190,13 @@ func TestWhatHasNoEqualIsSaid(t *testing.T) {
 		"[http] tls in FILE has no equal: webhooks always come over TLS, and are known by Jira's signature (WEBHOOK_SECRET)",
 		"[http] is kept and means nothing while WEBHOOK_ENABLED is false: polls need no webhook. To have one all the same, switch it on, and give it and Jira's webhook one secret (WEBHOOK_SECRET)",
 	}, said("all of its [http]"))
-	require.Equal(t, []string{"[teleport] refresh_identity_interval in FILE is ignored: credentials are read again as soon as their file changes"},
-		said("a token in a file, words of its log and its alias"))
+	require.Equal(
+		t,
+		[]string{
+			"[teleport] refresh_identity_interval in FILE is ignored: credentials are read again as soon as their file changes",
+		},
+		said("a token in a file, words of its log and its alias"),
+	)
 }
 
 func TestAConvertedFileSaysWhereSecretsGo(t *testing.T) {
@@ -204,7 +212,11 @@ func TestAConvertedFileSaysWhereSecretsGo(t *testing.T) {
 
 	inHelm, _, err := Convert(file, FormatHelm)
 	require.NoError(t, err)
-	require.Contains(t, inHelm, "The name of the Kubernetes secret that has it as jiraApiToken.\n  apiTokenFromSecret: \"\"\n")
+	require.Contains(
+		t,
+		inHelm,
+		"The name of the Kubernetes secret that has it as jiraApiToken.\n  apiTokenFromSecret: \"\"\n",
+	)
 	require.Contains(t, inHelm, "\nhttp:\n")
 	require.Contains(t, Sample(FormatHelm), "\n#http:\n")
 }
@@ -236,7 +248,11 @@ severity = "loud"
 
 func TestWhatIsRequiredBesideAnotherSettingIsAskedFor(t *testing.T) {
 	t.Parallel()
-	file := write(t, "their.toml", "[teleport]\nclient_key = \"/elsewhere/key\"\n[webhook]\nenabled = true\nsecret_file = \"/elsewhere/secret\"\n")
+	file := write(
+		t,
+		"their.toml",
+		"[teleport]\nclient_key = \"/elsewhere/key\"\n[webhook]\nenabled = true\nsecret_file = \"/elsewhere/secret\"\n",
+	)
 	env, _, err := Convert(file, FormatEnv)
 	require.NoError(t, err)
 	for _, line := range []string{"TELEPORT_CLIENT_CRT=", "TELEPORT_ROOT_CAS=", "WEBHOOK_SECRET_FILE=/elsewhere/secret", "WEBHOOK_TLS_CERT_FILE=", "WEBHOOK_TLS_KEY_FILE="} {
@@ -248,7 +264,11 @@ func TestWhatIsRequiredBesideAnotherSettingIsAskedFor(t *testing.T) {
 func TestAConversionLooksAtNoFileThatIsNamed(t *testing.T) {
 	t.Parallel()
 	output := filepath.Join(t.TempDir(), "agent.log")
-	file := write(t, "their.toml", "[teleport]\nidentity = \"/elsewhere\"\n[jira]\nca_file = \"/elsewhere\"\napi_token = \"/elsewhere\"\n[log]\noutput = \""+output+"\"\n")
+	file := write(
+		t,
+		"their.toml",
+		"[teleport]\nidentity = \"/elsewhere\"\n[jira]\nca_file = \"/elsewhere\"\napi_token = \"/elsewhere\"\n[log]\noutput = \""+output+"\"\n",
+	)
 	_, _, err := Convert(file, FormatEnv)
 	require.NoError(t, err)
 	require.NoFileExists(t, output)
@@ -292,7 +312,11 @@ approvers = ["a@example.com", "b@example.com"]
 
 func TestARemarkIsOneLineWhateverItQuotes(t *testing.T) {
 	t.Parallel()
-	file := write(t, "their\nowned: 1.toml", "[teleport]\nidentity = \"/a\\nowned: 2\"\nrefresh_identity_interval = \"1m\"\n[jira]\napi_token = \"hush\"\n")
+	file := write(
+		t,
+		"their\nowned: 1.toml",
+		"[teleport]\nidentity = \"/a\\nowned: 2\"\nrefresh_identity_interval = \"1m\"\n[jira]\napi_token = \"hush\"\n",
+	)
 	for _, f := range []Format{FormatEnv, FormatTOML, FormatHelm} {
 		text, warnings, err := Convert(file, f)
 		if f == FormatEnv {
@@ -361,9 +385,12 @@ func TestTheTOMLSampleLoadsWithItsRequiredValuesOrAllOfThem(t *testing.T) {
 	for name, text := range map[string]string{"as it is": sample, "with what is commented out": regexp.MustCompile(`(?m)^#(\w+ = )`).ReplaceAllString(sample, "$1")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			require.Empty(t, cmp.Diff(want, values(load(t, write(t, "agent.toml", text), environ(t))), cmp.FilterPath(func(p cmp.Path) bool {
-				return strings.Contains(p.GoString(), "IDENTITY")
-			}, cmp.Ignore())))
+			require.Empty(
+				t,
+				cmp.Diff(want, values(load(t, write(t, "agent.toml", text), environ(t))), cmp.FilterPath(func(p cmp.Path) bool {
+					return strings.Contains(p.GoString(), "IDENTITY")
+				}, cmp.Ignore())),
+			)
 		})
 	}
 }

@@ -56,7 +56,12 @@ func (e entry) variable() string {
 func Sample(f Format) string {
 	var entries []entry
 	for _, s := range settings(new(Config)) {
-		e := entry{setting: s, value: s.tag.Get("default"), off: s.tag.Get("required") == "", notes: []string{s.description()}}
+		e := entry{
+			setting: s,
+			value:   s.tag.Get("default"),
+			off:     s.tag.Get("required") == "",
+			notes:   []string{s.description()},
+		}
 		if e.value == "" {
 			e.notes = append(e.notes, "example: "+s.example())
 		}

@@ -96,7 +96,11 @@ func TestVariablesAndDefaultsStayAsPromised(t *testing.T) {
 func TestSampleHasEveryVariableAndNoOther(t *testing.T) {
 	t.Parallel()
 	set, commentedOut := sampleVariables()
-	require.ElementsMatch(t, strings.Split(strings.ReplaceAll(strings.TrimSpace(variables), "*", ""), "\n"), append(set, commentedOut...))
+	require.ElementsMatch(
+		t,
+		strings.Split(strings.ReplaceAll(strings.TrimSpace(variables), "*", ""), "\n"),
+		append(set, commentedOut...),
+	)
 	for _, line := range set {
 		require.Contains(t, variables, line+"*", "what is required stands open, the rest is commented out")
 	}

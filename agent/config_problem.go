@@ -103,7 +103,10 @@ func (l *loader) hasProblem(variable string) bool {
 func (l *loader) inOrder() Problems {
 	rank := func(p Problem) int {
 		name := strings.TrimSuffix(p.Variable, fileSuffix)
-		i := slices.IndexFunc(l.settings, func(s *setting) bool { return s.name == p.Variable || s.secret() && s.name == name })
+		i := slices.IndexFunc(
+			l.settings,
+			func(s *setting) bool { return s.name == p.Variable || s.secret() && s.name == name },
+		)
 		if i < 0 {
 			return len(l.settings)
 		}

@@ -132,14 +132,23 @@ func (l *loader) readEnviron(environ []string) {
 }
 
 func (l *loader) looksLikeOurs(name string) bool {
-	return slices.ContainsFunc(l.settings, func(s *setting) bool { return strings.HasPrefix(name, strings.ToUpper(s.group)+"_") })
+	return slices.ContainsFunc(
+		l.settings,
+		func(s *setting) bool { return strings.HasPrefix(name, strings.ToUpper(s.group)+"_") },
+	)
 }
 
 // preferCredentialsOfEnviron drops the credentials of the TOML file if the environment names the
 // other kind: an identity file and a key pair exclude each other, so the two are one choice, and
 // the environment wins.
 func (l *loader) preferCredentialsOfEnviron() {
-	identity, pair := []string{"TELEPORT_IDENTITY_FILE"}, []string{"TELEPORT_CLIENT_KEY", "TELEPORT_CLIENT_CRT", "TELEPORT_ROOT_CAS"}
+	identity, pair := []string{
+		"TELEPORT_IDENTITY_FILE",
+	}, []string{
+		"TELEPORT_CLIENT_KEY",
+		"TELEPORT_CLIENT_CRT",
+		"TELEPORT_ROOT_CAS",
+	}
 	inEnviron := func(name string) bool { return l.environ[name].text != "" }
 	drop := func(names []string) {
 		maps.DeleteFunc(l.toml, func(name string, _ given) bool { return slices.Contains(names, name) })

@@ -141,12 +141,39 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 func TestEnvironmentFillsEverySetting(t *testing.T) {
 	t.Parallel()
 	key, crt := keyPair(t)
-	cfg := load(t, "", environ(t, "TELEPORT_IDENTITY_FILE", "TELEPORT_CLIENT_KEY="+key, "TELEPORT_CLIENT_CRT="+crt, "TELEPORT_ROOT_CAS="+crt,
-		"TELEPORT_REFRESH_IDENTITY=false", "JIRA_URL=http://127.0.0.1:8088/jira/", "JIRA_USERNAME=bot@example.com", "JIRA_BROWSE_URL=https://jira.example.com/",
-		"JIRA_CA_FILE="+crt, "JIRA_ISSUE_TYPE=10001", "JIRA_DEPLOYMENT=DataCenter", "JIRA_REQUEST_ID_FIELD=customfield_10100",
-		"JIRA_STATUS_PENDING=To do, 10000,", "JIRA_STATUS_PROMOTED=On a list", `JIRA_FIELDS={"priority":{"id":12345678901234567890}}`, "JIRA_MAX_RPS=0.5",
-		"SYNC_POLL_SCHEDULE=*/2 * * * *", "SYNC_LOOKBACK=1h", "SYNC_CONCURRENCY=1", "SYNC_RETENTION=1h",
-		"POLICY_SELF_APPROVAL=Strict", "LEADER_LEASE=1s", "ADMIN_LISTEN_ADDR=:0", "LOG_OUTPUT=stdout", "LOG_SEVERITY=DEBUG", "LOG_FORMAT=console"))
+	cfg := load(
+		t,
+		"",
+		environ(
+			t,
+			"TELEPORT_IDENTITY_FILE",
+			"TELEPORT_CLIENT_KEY="+key,
+			"TELEPORT_CLIENT_CRT="+crt,
+			"TELEPORT_ROOT_CAS="+crt,
+			"TELEPORT_REFRESH_IDENTITY=false",
+			"JIRA_URL=http://127.0.0.1:8088/jira/",
+			"JIRA_USERNAME=bot@example.com",
+			"JIRA_BROWSE_URL=https://jira.example.com/",
+			"JIRA_CA_FILE="+crt,
+			"JIRA_ISSUE_TYPE=10001",
+			"JIRA_DEPLOYMENT=DataCenter",
+			"JIRA_REQUEST_ID_FIELD=customfield_10100",
+			"JIRA_STATUS_PENDING=To do, 10000,",
+			"JIRA_STATUS_PROMOTED=On a list",
+			`JIRA_FIELDS={"priority":{"id":12345678901234567890}}`,
+			"JIRA_MAX_RPS=0.5",
+			"SYNC_POLL_SCHEDULE=*/2 * * * *",
+			"SYNC_LOOKBACK=1h",
+			"SYNC_CONCURRENCY=1",
+			"SYNC_RETENTION=1h",
+			"POLICY_SELF_APPROVAL=Strict",
+			"LEADER_LEASE=1s",
+			"ADMIN_LISTEN_ADDR=:0",
+			"LOG_OUTPUT=stdout",
+			"LOG_SEVERITY=DEBUG",
+			"LOG_FORMAT=console",
+		),
+	)
 
 	require.Equal(t, TeleportConfig{
 		Addr: "teleport.example.com:443", ClientKey: key, ClientCrt: crt, RootCAs: crt,
@@ -161,7 +188,12 @@ func TestEnvironmentFillsEverySetting(t *testing.T) {
 	require.Equal(t, "customfield_10100", cfg.Jira.RequestIDField)
 	require.Equal(t, List{"To do", "10000"}, cfg.Jira.StatusPending)
 	require.Equal(t, List{"On a list"}, cfg.Jira.StatusPromoted)
-	require.Equal(t, Fields{"priority": map[string]any{"id": json.Number("12345678901234567890")}}, cfg.Jira.Fields, "numbers are sent as they were written")
+	require.Equal(
+		t,
+		Fields{"priority": map[string]any{"id": json.Number("12345678901234567890")}},
+		cfg.Jira.Fields,
+		"numbers are sent as they were written",
+	)
 	require.InDelta(t, 0.5, cfg.Jira.MaxRPS, 0)
 	require.Equal(t, "*/2 * * * *", cfg.Sync.PollSchedule.String())
 	require.Equal(t, time.Hour, cfg.Sync.Lookback)
@@ -175,7 +207,19 @@ func TestEnvironmentFillsEverySetting(t *testing.T) {
 
 func TestEmptyVariableCountsAsNotSetButForTheAdminListener(t *testing.T) {
 	t.Parallel()
-	cfg := load(t, "", environ(t, "JIRA_ISSUE_TYPE=", "JIRA_STATUS_PENDING=", "SYNC_LOOKBACK=", "POLICY_APPROVERS=", "WEBHOOK_SECRET=", "ADMIN_LISTEN_ADDR="))
+	cfg := load(
+		t,
+		"",
+		environ(
+			t,
+			"JIRA_ISSUE_TYPE=",
+			"JIRA_STATUS_PENDING=",
+			"SYNC_LOOKBACK=",
+			"POLICY_APPROVERS=",
+			"WEBHOOK_SECRET=",
+			"ADMIN_LISTEN_ADDR=",
+		),
+	)
 	require.Equal(t, "Task", cfg.Jira.IssueType)
 	require.Equal(t, List{"Pending"}, cfg.Jira.StatusPending)
 	require.Equal(t, 15*time.Minute, cfg.Sync.Lookback)
@@ -193,7 +237,11 @@ func TestSecretsComeFromFiles(t *testing.T) {
 
 func TestAllProblemsAreReportedAtOnceInTheContractsOrder(t *testing.T) {
 	t.Parallel()
-	got := problems(t, "", []string{"LOG_FORMAT=xml", "SYNC_CONCURRENCY=many", "JIRA_PROJEKT=ACCESS", "SYNC_DRY_RUN=perhaps"})
+	got := problems(
+		t,
+		"",
+		[]string{"LOG_FORMAT=xml", "SYNC_CONCURRENCY=many", "JIRA_PROJEKT=ACCESS", "SYNC_DRY_RUN=perhaps"},
+	)
 	want := []string{
 		`TELEPORT_ADDR: is missing; example: teleport.example.com:443`,
 		`TELEPORT_IDENTITY_FILE: is missing, and so are TELEPORT_CLIENT_KEY, TELEPORT_CLIENT_CRT, TELEPORT_ROOT_CAS; example: /var/lib/teleport/plugins/jira/identity`,
@@ -210,8 +258,22 @@ func TestAllProblemsAreReportedAtOnceInTheContractsOrder(t *testing.T) {
 
 func TestUnknownVariablesAreWarnedAboutOnly(t *testing.T) {
 	t.Parallel()
-	cfg := load(t, "", environ(t, "SYNC_POLL=1s", "JIRA_PROJEKT=X", "JIRA_URL_FILE=/x", "LOG_COLOR=", "TEST_DATABASE_URL=x",
-		"JIRA_SERVICE_HOST=10.0.0.1", "JIRA_SERVICE_PORT_HTTP=80", "JIRA_PORT=tcp://10.0.0.1:80", "JIRA_PORT_80_TCP_ADDR=10.0.0.1"))
+	cfg := load(
+		t,
+		"",
+		environ(
+			t,
+			"SYNC_POLL=1s",
+			"JIRA_PROJEKT=X",
+			"JIRA_URL_FILE=/x",
+			"LOG_COLOR=",
+			"TEST_DATABASE_URL=x",
+			"JIRA_SERVICE_HOST=10.0.0.1",
+			"JIRA_SERVICE_PORT_HTTP=80",
+			"JIRA_PORT=tcp://10.0.0.1:80",
+			"JIRA_PORT_80_TCP_ADDR=10.0.0.1",
+		),
+	)
 	require.Equal(t, []string{
 		"JIRA_PROJEKT is set in the environment, but is no variable of this program",
 		"JIRA_URL_FILE is set in the environment, but is no variable of this program",

@@ -188,7 +188,18 @@ func TestProblemsOfTheFileNameTheKeyAndTheVariable(t *testing.T) {
 func TestUnreadableFileIsTheOnlyProblem(t *testing.T) {
 	t.Parallel()
 	file := write(t, "agent.toml", "[jira]\napi_token = \"s3cret\n")
-	require.Equal(t, []string{"--config: " + file + " is not valid TOML at line 2, column 20; example: --config /etc/teleport-jira-agent.toml"}, problems(t, file, nil))
-	require.Equal(t, []string{"--config: cannot be read: open /nowhere.toml: no such file or directory; example: --config /etc/teleport-jira-agent.toml"},
-		problems(t, "/nowhere.toml", environ(t)))
+	require.Equal(
+		t,
+		[]string{
+			"--config: " + file + " is not valid TOML at line 2, column 20; example: --config /etc/teleport-jira-agent.toml",
+		},
+		problems(t, file, nil),
+	)
+	require.Equal(
+		t,
+		[]string{
+			"--config: cannot be read: open /nowhere.toml: no such file or directory; example: --config /etc/teleport-jira-agent.toml",
+		},
+		problems(t, "/nowhere.toml", environ(t)),
+	)
 }

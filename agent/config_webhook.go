@@ -15,12 +15,14 @@ func (l *loader) checkWebhook() {
 	if !w.Enabled && !l.hasProblem("WEBHOOK_ENABLED") {
 		l.problems = slices.DeleteFunc(l.problems, func(p Problem) bool { return strings.HasPrefix(p.Variable, "WEBHOOK_") })
 		if l.http != "" {
-			l.warnings = append(l.warnings, "[http] in "+l.http+" is ignored: the webhook is off, and WEBHOOK_ENABLED=true switches it on")
+			l.warnings = append(l.warnings, "[http] in "+l.http+" is ignored: the webhook is off, and WEBHOOK_ENABLED=true "+
+				"switches it on")
 		}
 		return
 	}
 	for _, name := range l.httpIgnored {
-		l.warnings = append(l.warnings, name+" is ignored: webhooks always come over TLS and are known by their signature (WEBHOOK_SECRET)")
+		l.warnings = append(l.warnings, name+" is ignored: webhooks always come over TLS and are known by their signature "+
+			"(WEBHOOK_SECRET)")
 	}
 	l.complain("WEBHOOK_LISTEN_ADDR", listenAddr(w.ListenAddr))
 	l.complain("WEBHOOK_PUBLIC_ADDR", publicAddr(w.PublicAddr))
@@ -38,7 +40,10 @@ func (l *loader) checkWebhook() {
 		{"WEBHOOK_SECRET", w.Secret.IsZero() && !l.hasProblem("WEBHOOK_SECRET"+fileSuffix)},
 	} {
 		if required.unset {
-			l.complainMissing(required.name, "is missing, and WEBHOOK_ENABLED is true"+l.unknownNeighbours(l.setting(required.name)))
+			l.complainMissing(
+				required.name,
+				"is missing, and WEBHOOK_ENABLED is true"+l.unknownNeighbours(l.setting(required.name)),
+			)
 		}
 	}
 	if l.elsewhere || l.hasProblem("WEBHOOK_TLS_CERT_FILE") || l.hasProblem("WEBHOOK_TLS_KEY_FILE") {
@@ -60,7 +65,8 @@ func publicAddr(addr string) string {
 		text = "https://" + addr
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Port() != "" && !isPort(u.Port(), 1) {
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
+		u.Port() != "" && !isPort(u.Port(), 1) {
 		return "must be an https:// URL or host:port, is " + quote(addr)
 	}
 	return ""

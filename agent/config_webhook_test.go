@@ -11,7 +11,12 @@ import (
 func webhookOn(t *testing.T, changes ...string) []string {
 	t.Helper()
 	key, crt := keyPair(t)
-	on := []string{"WEBHOOK_ENABLED=true", "WEBHOOK_TLS_CERT_FILE=" + crt, "WEBHOOK_TLS_KEY_FILE=" + key, "WEBHOOK_SECRET=s3cret"}
+	on := []string{
+		"WEBHOOK_ENABLED=true",
+		"WEBHOOK_TLS_CERT_FILE=" + crt,
+		"WEBHOOK_TLS_KEY_FILE=" + key,
+		"WEBHOOK_SECRET=s3cret",
+	}
 	return environ(t, append(on, changes...)...)
 }
 
@@ -74,8 +79,20 @@ func TestAWebhookThatIsRightLoads(t *testing.T) {
 func TestOfAWebhookThatIsOffNothingNeedsToBeRight(t *testing.T) {
 	t.Parallel()
 	for _, off := range []string{"WEBHOOK_ENABLED", "WEBHOOK_ENABLED=", "WEBHOOK_ENABLED=false"} {
-		cfg := load(t, "", environ(t, off, "WEBHOOK_LISTEN_ADDR=8081", "WEBHOOK_PUBLIC_ADDR=http://x", "WEBHOOK_TLS_CERT_FILE=/nowhere", "WEBHOOK_TLS_KEY_FILE=/nowhere",
-			"WEBHOOK_SECRET=s3cret", "WEBHOOK_SECRET_FILE=/nowhere"))
+		cfg := load(
+			t,
+			"",
+			environ(
+				t,
+				off,
+				"WEBHOOK_LISTEN_ADDR=8081",
+				"WEBHOOK_PUBLIC_ADDR=http://x",
+				"WEBHOOK_TLS_CERT_FILE=/nowhere",
+				"WEBHOOK_TLS_KEY_FILE=/nowhere",
+				"WEBHOOK_SECRET=s3cret",
+				"WEBHOOK_SECRET_FILE=/nowhere",
+			),
+		)
 		require.False(t, cfg.Webhook.Enabled)
 	}
 }

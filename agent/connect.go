@@ -91,7 +91,8 @@ func (p *process) connectTeleport(ctx context.Context) error {
 	p.ready.identityUntil(cluster.Expiry)
 	p.log.Info("Teleport identity", zap.String("cluster", cluster.ClusterName()), zap.Time("expires", cluster.Expiry()))
 	if sync.DecisionMode(p.cfg.Teleport.DecisionMode) == sync.ModeReview && !cluster.ReviewsOnBehalf() {
-		p.log.Error("TELEPORT_DECISION_MODE=review needs Teleport "+teleport.ReviewsSince+" or newer: verdicts from Jira will be refused and put back until Teleport is upgraded",
+		p.log.Error("TELEPORT_DECISION_MODE=review needs Teleport "+teleport.ReviewsSince+" or newer: verdicts from Jira "+
+			"will be refused and put back until Teleport is upgraded",
 			zap.String("server_version", cluster.ServerVersion()))
 	}
 	return nil

@@ -134,7 +134,10 @@ func TestAReplicaWithAnExpiredIdentityIsNotReadyUntilItIsRenewed(t *testing.T) {
 		require.True(t, r.answer().Ready, "to near the end is no reason")
 		time.Sleep(time.Second)
 		require.Equal(t, readyAnswer{Role: "standby", Reasons: []string{
-			"teleport: the identity expired at " + c.expiry().UTC().Format(time.RFC3339) + ", renew it (tbot, or tctl auth sign)",
+			"teleport: the identity expired at " + c.expiry().
+				UTC().
+				Format(time.RFC3339) +
+				", renew it (tbot, or tctl auth sign)",
 		}}, r.answer())
 		c.endsIn(time.Hour)
 		require.True(t, r.answer().Ready)

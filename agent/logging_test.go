@@ -31,7 +31,12 @@ func TestLogIsOneJSONObjectPerLineAndHasNoStack(t *testing.T) {
 	t.Parallel()
 	content := logged(t, LogConfig{Severity: "info", Format: "json"}, func(log *zap.Logger) {
 		log.Debug("below the severity")
-		log.Error("call failed", zap.String("issue_key", "ACCESS-1"), zap.Error(errors.New("boom")), zap.Duration("after", 90*time.Second))
+		log.Error(
+			"call failed",
+			zap.String("issue_key", "ACCESS-1"),
+			zap.Error(errors.New("boom")),
+			zap.Duration("after", 90*time.Second),
+		)
 	})
 	require.Equal(t, 1, bytes.Count(content, []byte("\n")))
 	var line map[string]any
@@ -40,12 +45,20 @@ func TestLogIsOneJSONObjectPerLineAndHasNoStack(t *testing.T) {
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now(), at, time.Minute)
 	delete(line, "ts")
-	require.Equal(t, map[string]any{"level": "error", "msg": "call failed", "issue_key": "ACCESS-1", "error": "boom", "after": "1m30s"}, line)
+	require.Equal(
+		t,
+		map[string]any{"level": "error", "msg": "call failed", "issue_key": "ACCESS-1", "error": "boom", "after": "1m30s"},
+		line,
+	)
 }
 
 func TestConsoleLogIsForPeople(t *testing.T) {
 	t.Parallel()
-	content := logged(t, LogConfig{Severity: "debug", Format: "console"}, func(log *zap.Logger) { log.Debug("polled", zap.Int("issues", 3)) })
+	content := logged(
+		t,
+		LogConfig{Severity: "debug", Format: "console"},
+		func(log *zap.Logger) { log.Debug("polled", zap.Int("issues", 3)) },
+	)
 	require.Regexp(t, `^\d{4}-\d\d-\d\dT\S+\tDEBUG\tpolled\t\{"issues": 3\}\n$`, string(content))
 }
 
@@ -65,5 +78,9 @@ func TestUnwritableLogFileIsAProblemOfItsVariable(t *testing.T) {
 	_, err := NewLogger(LogConfig{Output: "/nowhere/agent.log", Severity: "info", Format: "json"})
 	var all Problems
 	require.ErrorAs(t, err, &all)
-	require.EqualError(t, err, "LOG_OUTPUT: cannot be written: open /nowhere/agent.log: no such file or directory; example: stderr")
+	require.EqualError(
+		t,
+		err,
+		"LOG_OUTPUT: cannot be written: open /nowhere/agent.log: no such file or directory; example: stderr",
+	)
 }

@@ -41,33 +41,66 @@ type metrics struct {
 // (metrics_times.go).
 func newMetrics(version string, s SyncConfig) *metrics {
 	m := &metrics{
-		registry:      prometheus.NewRegistry(),
-		leader:        gauge("leader", "1 while this replica leads, else 0."),
-		epoch:         gauge("leader_epoch", "Epoch of the term that this replica leads or led last."),
-		queue:         newQueueGauges(),
-		actions:       counters("actions_total", "Actions tried, by kind and outcome (ok, error, permanent, side).", "action", "outcome"),
+		registry: prometheus.NewRegistry(),
+		leader:   gauge("leader", "1 while this replica leads, else 0."),
+		epoch:    gauge("leader_epoch", "Epoch of the term that this replica leads or led last."),
+		queue:    newQueueGauges(),
+		actions: counters(
+			"actions_total",
+			"Actions tried, by kind and outcome (ok, error, permanent, side).",
+			"action",
+			"outcome",
+		),
 		actionSeconds: seconds("action_duration_seconds", "Time that one action took, waits for pace included.", "action"),
-		loops:         counters("loops_total", "Polls, lists, sweeps and watches, by outcome (ok, error).", "loop", "outcome"),
-		loopSuccess:   newLastSuccess(),
-		loopSeconds:   seconds("loop_duration_seconds", "Time that one poll, list or sweep took.", "loop"),
-		issueLag:      lag("issue_lag_seconds", "Time from the making of a request to that of its issue, of requests made while this replica led."),
-		decisions:     counters("decisions_total", "Verdicts from Jira that were set in Teleport, by state.", "state"),
-		decisionLag:   lag("decision_lag_seconds", "Time from a person's move in Jira to the state in Teleport."),
-		refusals:      counters("refusals_total", "Moves of issues that were refused, by reason.", "reason"),
-		jiraCalls:     counters("jira_calls_total", "HTTP calls to Jira, by endpoint, method and status code (0: no answer).", "endpoint", "method", "code"),
-		jiraSeconds:   seconds("jira_call_duration_seconds", "Time until Jira answered, by endpoint and method.", "endpoint", "method"),
-		jiraWait: histogram("jira_pace_wait_seconds", "Time that calls to Jira waited for JIRA_MAX_RPS or a pause that Jira asked for.",
-			prometheus.ExponentialBuckets(0.001, 4, 9)), // to 65 s: no call waits longer than maxWait of package jira, 30 s, at a time
-		teleportCalls:   counters("teleport_calls_total", "Remote calls to Teleport, by method and gRPC status code.", "method", "code"),
+		loops: counters(
+			"loops_total",
+			"Polls, lists, sweeps and watches, by outcome (ok, error).",
+			"loop",
+			"outcome",
+		),
+		loopSuccess: newLastSuccess(),
+		loopSeconds: seconds("loop_duration_seconds", "Time that one poll, list or sweep took.", "loop"),
+		issueLag: lag("issue_lag_seconds", "Time from the making of a request to that of its issue, of requests made "+
+			"while this replica led."),
+		decisions:   counters("decisions_total", "Verdicts from Jira that were set in Teleport, by state.", "state"),
+		decisionLag: lag("decision_lag_seconds", "Time from a person's move in Jira to the state in Teleport."),
+		refusals:    counters("refusals_total", "Moves of issues that were refused, by reason.", "reason"),
+		jiraCalls: counters("jira_calls_total", "HTTP calls to Jira, by endpoint, method and status code (0: no "+
+			"answer).", "endpoint", "method", "code"),
+		jiraSeconds: seconds(
+			"jira_call_duration_seconds",
+			"Time until Jira answered, by endpoint and method.",
+			"endpoint",
+			"method",
+		),
+		jiraWait: histogram(
+			"jira_pace_wait_seconds",
+			"Time that calls to Jira waited for JIRA_MAX_RPS or a pause that "+
+				"Jira asked for.",
+			prometheus.ExponentialBuckets(
+				0.001,
+				4,
+				9,
+			),
+		), // to 65 s: no call waits longer than maxWait of package jira, 30 s, at a time
+		teleportCalls: counters(
+			"teleport_calls_total",
+			"Remote calls to Teleport, by method and gRPC status code.",
+			"method",
+			"code",
+		),
 		teleportSeconds: seconds("teleport_call_duration_seconds", "Time until Teleport answered, by method.", "method"),
-		statementSeconds: histograms("postgresql_statement_duration_seconds", "Time that PostgreSQL took for one statement, by outcome (ok, error).",
+		statementSeconds: histograms("postgresql_statement_duration_seconds", "Time that PostgreSQL took for one "+
+			"statement, by outcome (ok, error).",
 			prometheus.ExponentialBuckets(0.0005, 4, 9), "outcome"), // to 33 s; the lease bounds a statement
-		webhooks: counters("webhook_requests_total", "Requests to the webhook listener but GET /status, by status code of the answer (0: none).", "code"),
+		webhooks: counters("webhook_requests_total", "Requests to the webhook listener but GET /status, by status code of "+
+			"the answer (0: none).", "code"),
 	}
 	build := gauges("build_info", "Always 1; the labels tell the version.", "version", "go_version")
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(build, m.leader, m.epoch,
-		gaugeOf("leader_lease_left_seconds", "How long this replica may go on leading without another heartbeat; 0 while it does not lead.", m.lease.left),
+		gaugeOf("leader_lease_left_seconds", "How long this replica may go on leading without another heartbeat; 0 while "+
+			"it does not lead.", m.lease.left),
 		m.actions, m.actionSeconds, m.loops, m.loopSuccess, m.loopSeconds, intervals(s),
 		m.issueLag, m.decisions, m.decisionLag, m.refusals, m.jiraCalls, m.jiraSeconds, m.jiraWait,
 		m.teleportCalls, m.teleportSeconds, m.statementSeconds, m.webhooks,
@@ -94,11 +127,16 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 }
 
 func histogram(name, help string, buckets []float64) prometheus.Histogram {
-	return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
+	return prometheus.NewHistogram(
+		prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets},
+	)
 }
 
 func histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+	return prometheus.NewHistogramVec(
+		prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets},
+		labels,
+	)
 }
 
 // seconds is of what takes 5 ms to 19 s.

@@ -51,7 +51,10 @@ func (m *metrics) watchQueue(ctx context.Context, store sync.Store) error {
 	defer m.queue.show(sync.Stats{}, time.Time{})
 	for {
 		now := time.Now()
-		if stats, err := store.Stats(ctx, now); err == nil { // the engine's own queries report what keeps PostgreSQL from answering
+		if stats, err := store.Stats(
+			ctx,
+			now,
+		); err == nil { // the engine's own queries report what keeps PostgreSQL from answering
 			m.queue.show(stats, now)
 		}
 		select {

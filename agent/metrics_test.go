@@ -53,7 +53,14 @@ func usedMetrics(t *testing.T) *metrics {
 	m.Created(time.Second)
 	m.Decided(sync.StateApproved, time.Second)
 	m.Refused("self")
-	m.jiraCalled(jira.CallInfo{Endpoint: "/rest/api/2/issue", Method: http.MethodPost, Code: http.StatusCreated, Duration: time.Second})
+	m.jiraCalled(
+		jira.CallInfo{
+			Endpoint: "/rest/api/2/issue",
+			Method:   http.MethodPost,
+			Code:     http.StatusCreated,
+			Duration: time.Second,
+		},
+	)
 	m.teleportCalled(teleport.CallInfo{Method: "Ping", Code: "OK", Duration: time.Millisecond})
 	m.stated(db.StatementInfo{Duration: time.Millisecond})
 	m.webhookAnswered(http.StatusOK)
@@ -81,7 +88,9 @@ func TestThePageOfTheMetricsTellsWhatThereIs(t *testing.T) {
 	page, err := os.ReadFile("../deploy/METRICS.md")
 	require.NoError(t, err)
 	onPage := make(map[string]documented)
-	row := regexp.MustCompile("(?m)^\\| `(" + namespace + "_\\w+)` \\| (\\w+) \\| [^|]+ \\| ([^|]*)\\| [^|]+ \\| [^|]+ \\| [^|]*\\|$")
+	row := regexp.MustCompile(
+		"(?m)^\\| `(" + namespace + "_\\w+)` \\| (\\w+) \\| [^|]+ \\| ([^|]*)\\| [^|]+ \\| [^|]+ \\| [^|]*\\|$",
+	)
 	for _, columns := range row.FindAllStringSubmatch(string(page), -1) {
 		var labels []string
 		for _, several := range regexp.MustCompile("((?:`\\w+`, )*`\\w+`): ").FindAllStringSubmatch(columns[3], -1) {
@@ -173,7 +182,13 @@ func value(t *testing.T, m *metrics, name string, labels ...string) float64 {
 				values = append(values, label.GetValue())
 			}
 			if f.GetName() == namespace+"_"+name && slices.Equal(values, labels) {
-				return series.GetGauge().GetValue() + series.GetCounter().GetValue() + float64(series.GetHistogram().GetSampleCount())
+				return series.GetGauge().
+					GetValue() +
+					series.GetCounter().
+						GetValue() +
+					float64(
+						series.GetHistogram().GetSampleCount(),
+					)
 			}
 		}
 	}
@@ -264,7 +279,14 @@ func TestTheIntervalOfALoopIsTheLongestThatItsSchedulePlans(t *testing.T) {
 	} {
 		require.InDelta(t, want.Seconds(), longest(every(t, spec)), 3600, spec) // a day of a change of clocks is longer
 	}
-	m := newMetrics("v1", SyncConfig{PollSchedule: every(t, "@every 5s"), IdleSchedule: every(t, "@every 1m"), SweepSchedule: every(t, "@every 10m")})
+	m := newMetrics(
+		"v1",
+		SyncConfig{
+			PollSchedule:  every(t, "@every 5s"),
+			IdleSchedule:  every(t, "@every 1m"),
+			SweepSchedule: every(t, "@every 10m"),
+		},
+	)
 	require.InDelta(t, 60, value(t, m, "loop_interval_seconds", sync.LoopPoll), 0, "the longer one")
 	require.InDelta(t, 600, value(t, m, "loop_interval_seconds", sync.LoopSweep), 0)
 }

@@ -81,7 +81,8 @@ func (l *lastSuccess) Collect(values chan<- prometheus.Metric) {
 // intervals tells how long each loop may rest by its schedule, so that one rule of alerting fits
 // every configuration.
 func intervals(s SyncConfig) *prometheus.GaugeVec {
-	g := gauges("loop_interval_seconds", "The longest rest between two runs that the loop's schedule plans; 0 for the watch, which has none.", "loop")
+	g := gauges("loop_interval_seconds", "The longest rest between two runs that the loop's schedule plans; 0 for the "+
+		"watch, which has none.", "loop")
 	sweep := longest(s.SweepSchedule)
 	g.WithLabelValues(sync.LoopWatch).Set(0)
 	g.WithLabelValues(sync.LoopPoll).Set(max(longest(s.PollSchedule), longest(s.IdleSchedule)))
@@ -125,12 +126,14 @@ func (m *metrics) watchReadiness(r *readiness) {
 
 // watchIdentity shows when the Teleport identity ends.
 func (m *metrics) watchIdentity(expiry func() time.Time) {
-	m.registry.MustRegister(gaugeOf("teleport_identity_expiry_timestamp_seconds", "When the Teleport identity in use expires, in Unix time.",
+	m.registry.MustRegister(gaugeOf("teleport_identity_expiry_timestamp_seconds", "When the Teleport identity in use "+
+		"expires, in Unix time.",
 		func() float64 { return float64(expiry().Unix()) }))
 }
 
 // watchCertificate shows when the webhook's certificate ends.
 func (m *metrics) watchCertificate(expiry func() time.Time) {
-	m.registry.MustRegister(gaugeOf("webhook_certificate_expiry_timestamp_seconds", "When the webhook listener's certificate expires, in Unix time.",
+	m.registry.MustRegister(gaugeOf("webhook_certificate_expiry_timestamp_seconds", "When the webhook listener's "+
+		"certificate expires, in Unix time.",
 		func() float64 { return float64(expiry().Unix()) }))
 }

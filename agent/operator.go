@@ -77,7 +77,8 @@ func (o *Operator) scope(ctx context.Context, database *db.DB) (db.Scope, error)
 	case err == nil:
 		return db.Scope{Cluster: cluster, Project: project}, nil
 	case len(scopes) == 0:
-		return db.Scope{}, fmt.Errorf("no agent has led for project %s in this database yet, and which Teleport cluster is meant is not known: %w", project, err)
+		return db.Scope{}, fmt.Errorf("no agent has led for project %s in this database yet, and which Teleport cluster "+
+			"is meant is not known: %w", project, err)
 	case len(scopes) == 1:
 		return scopes[0], nil
 	}
@@ -85,7 +86,8 @@ func (o *Operator) scope(ctx context.Context, database *db.DB) (db.Scope, error)
 	for i, s := range scopes {
 		names[i] = s.Cluster
 	}
-	return db.Scope{}, fmt.Errorf("project %s is used with the Teleport clusters %s, and which is meant is not known: %w", project, strings.Join(names, ", "), err)
+	return db.Scope{}, fmt.Errorf("project %s is used with the Teleport clusters %s, and which is meant is not known: "+
+		"%w", project, strings.Join(names, ", "), err)
 }
 
 // sides connects to Jira and Teleport, both at once, as a replica does. What could not be reached
@@ -145,7 +147,8 @@ func nobodyLeads(o db.Overview) string {
 	if leads(o) {
 		return ""
 	}
-	return "nobody leads at the moment (" + cmp.Or(o.Holder, "nobody ever") + " did last): it is done as soon as a replica does"
+	return "nobody leads at the moment (" + cmp.Or(o.Holder, "nobody ever") +
+		" did last): it is done as soon as a replica does"
 }
 
 // ErrFindings means that check or setup found something that has to change, and has said what.

@@ -112,13 +112,19 @@ func (o *Operator) Explain(ctx context.Context, name string) error {
 
 // unknown is the error of a request without a row. Perhaps Teleport knows it.
 func (o *Operator) unknown(ctx context.Context, p *process, name string) error {
-	err := fmt.Errorf("%w: no request of project %s has %q as its ID or as the key of its issue, or it was settled longer than SYNC_RETENTION (%s) ago",
+	err := fmt.Errorf("%w: no request of project %s has %q as its ID or as the key of its issue, or it was settled "+
+		"longer than SYNC_RETENTION (%s) ago",
 		errUnknown, o.cfg.Jira.Project, name, length(o.cfg.Sync.Retention))
 	if p.cluster == nil {
 		return err
 	}
 	if r, asked := p.cluster.Request(ctx, name); asked == nil {
-		return fmt.Errorf("%w; Teleport has it (%s, made %s), and no agent has taken it up: `teleport-jira-agent status` says whether one works", err, r.State, since(r.Created, time.Now()))
+		return fmt.Errorf(
+			"%w; Teleport has it (%s, made %s), and no agent has taken it up: `teleport-jira-agent status` says whether one works",
+			err,
+			r.State,
+			since(r.Created, time.Now()),
+		)
 	}
 	return err
 }
@@ -186,7 +192,11 @@ func (s *story) tell(ctx context.Context, p *process) explanation {
 	l := s.link
 	next := sync.Expect(l, s.cfg.settings().Policy, s.overview.Now, s.cfg.Sync.Retention)
 	e := explanation{
-		RequestID: l.RequestID, Teleport: newTeleportReport(l), Mapping: s.mapping(), Verdict: s.verdict(ctx, p), Timeline: s.timeline(),
+		RequestID:   l.RequestID,
+		Teleport:    newTeleportReport(l),
+		Mapping:     s.mapping(),
+		Verdict:     s.verdict(ctx, p),
+		Timeline:    s.timeline(),
 		Next:        nextReport{What: next.Text, At: orNull(next.At), Steps: stepReports(next.Steps), Led: leads(s.overview)},
 		Unavailable: append([]string{}, s.unavailable...),
 	}
@@ -195,8 +205,13 @@ func (s *story) tell(ctx context.Context, p *process) explanation {
 	}
 	if l.Bound.ID != "" {
 		e.Jira = &jiraReport{
-			ID: l.Bound.ID, Key: issueKey(l), Status: l.Issue.Status.Name, Updated: orNull(l.Issue.Updated), RequestID: l.Issue.RequestID, Gone: l.IssueGone,
-			URL: s.cfg.jira().IssueURL(issueKey(l)),
+			ID:        l.Bound.ID,
+			Key:       issueKey(l),
+			Status:    l.Issue.Status.Name,
+			Updated:   orNull(l.Issue.Updated),
+			RequestID: l.Issue.RequestID,
+			Gone:      l.IssueGone,
+			URL:       s.cfg.jira().IssueURL(issueKey(l)),
 		}
 	}
 	return e
@@ -205,16 +220,33 @@ func (s *story) tell(ctx context.Context, p *process) explanation {
 func newTeleportReport(l sync.Link) teleportReport {
 	r := l.Request
 	return teleportReport{
-		State: cmp.Or(string(r.State), "not known"), Gone: l.Gone, User: r.User, Roles: append([]string{}, r.Roles...), Resources: append([]string{}, r.Resources...),
-		Reason: r.Reason, Created: orNull(r.Created), Expires: orNull(r.Expires), ResolveReason: r.ResolveReason, URL: r.URL,
+		State: cmp.Or(
+			string(r.State),
+			"not known",
+		),
+		Gone:          l.Gone,
+		User:          r.User,
+		Roles:         append([]string{}, r.Roles...),
+		Resources:     append([]string{}, r.Resources...),
+		Reason:        r.Reason,
+		Created:       orNull(r.Created),
+		Expires:       orNull(r.Expires),
+		ResolveReason: r.ResolveReason,
+		URL:           r.URL,
 	}
 }
 
 func (s *story) mapping() mappingReport {
 	l := s.link
 	m := mappingReport{
-		Scope: s.scope.String(), State: "open", Linked: l.Linked, Begun: l.Begun, Attempts: l.Attempts, LastError: l.LastError, SettledAt: orNull(l.SettledAt),
-		Strays: slices.DeleteFunc(slices.Clone(l.Strays), func(id string) bool { return id == l.Bound.ID }),
+		Scope:     s.scope.String(),
+		State:     "open",
+		Linked:    l.Linked,
+		Begun:     l.Begun,
+		Attempts:  l.Attempts,
+		LastError: l.LastError,
+		SettledAt: orNull(l.SettledAt),
+		Strays:    slices.DeleteFunc(slices.Clone(l.Strays), func(id string) bool { return id == l.Bound.ID }),
 	}
 	switch {
 	case l.Dropped:

@@ -60,7 +60,11 @@ func (o *Operator) QueueDrop(ctx context.Context, name string) error {
 			return err
 		}
 		if l := rows[0]; !stuck(l) {
-			return fmt.Errorf("%s is neither parked nor delayed: there is nothing to give up on; `teleport-jira-agent explain %s` says how it stands", name, l.RequestID)
+			return fmt.Errorf(
+				"%s is neither parked nor delayed: there is nothing to give up on; `teleport-jira-agent explain %s` says how it stands",
+				name,
+				l.RequestID,
+			)
 		}
 		if err := view.Drop(ctx, requestIDs(rows)); err != nil {
 			return err
@@ -83,8 +87,12 @@ func (o *Operator) queued(ctx context.Context, view *db.View, name string) ([]sy
 func (o *Operator) named(ctx context.Context, view *db.View, name string) ([]sync.Link, error) {
 	l, err := view.Find(ctx, name)
 	if errors.Is(err, sync.ErrNotFound) {
-		return nil, fmt.Errorf("%w: no request of project %s has %q as its ID or as the key of its issue; `teleport-jira-agent queue list` shows those that are stuck",
-			errUnknown, o.cfg.Jira.Project, name)
+		return nil, fmt.Errorf(
+			"%w: no request of project %s has %q as its ID or as the key of its issue; `teleport-jira-agent queue list` shows those that are stuck",
+			errUnknown,
+			o.cfg.Jira.Project,
+			name,
+		)
 	}
 	return []sync.Link{l}, err
 }
@@ -146,7 +154,17 @@ func (t *terminal) queue(requests []requestReport, now time.Time) {
 		if r.NextTry != nil {
 			next = since(*r.NextTry, now)
 		}
-		rows = append(rows, []cell{{text: r.RequestID}, {text: r.IssueKey}, state, {text: fmt.Sprint(r.Attempts)}, {text: next}, {text: brief(r.Error, 160)}})
+		rows = append(
+			rows,
+			[]cell{
+				{text: r.RequestID},
+				{text: r.IssueKey},
+				state,
+				{text: fmt.Sprint(r.Attempts)},
+				{text: next},
+				{text: brief(r.Error, 160)},
+			},
+		)
 	}
 	t.table(rows)
 }

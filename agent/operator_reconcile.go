@@ -58,7 +58,12 @@ func (o *Operator) Reconcile(ctx context.Context, dryRun bool) error {
 		if err := errors.Join(teleportErr, jiraErr); err != nil {
 			return fmt.Errorf("both sides are needed to compare them: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
-		c := comparison{process: p, view: view, progress: newProgress(o.opts.Err, o.opts.Environ, "comparing requests"), policy: o.cfg.settings().Policy}
+		c := comparison{
+			process:  p,
+			view:     view,
+			progress: newProgress(o.opts.Err, o.opts.Environ, "comparing requests"),
+			policy:   o.cfg.settings().Policy,
+		}
 		answer, err := c.compare(ctx)
 		c.progress.end()
 		if err := cmp.Or(err, ctx.Err()); err != nil {
@@ -133,7 +138,10 @@ func (c *comparison) compare(ctx context.Context) (reconciliation, error) {
 	for _, id := range slices.Sorted(maps.Keys(c.listed)) {
 		if r := c.listed[id]; !c.known[id] && r.State == sync.StatePending {
 			step := stepReport{Action: string(sync.ActCreate), Cause: "the request is pending, and no agent has taken it up"}
-			c.found = append(c.found, disagreement{RequestID: id, Teleport: string(r.State), Jira: "no issue", Steps: []stepReport{step}})
+			c.found = append(
+				c.found,
+				disagreement{RequestID: id, Teleport: string(r.State), Jira: "no issue", Steps: []stepReport{step}},
+			)
 		}
 	}
 	return reconciliation{Requests: len(c.listed), Rows: c.rows, Disagreements: append([]disagreement{}, c.found...)}, nil
@@ -245,11 +253,21 @@ func (c *comparison) refresh(ctx context.Context, l *sync.Link, shown map[string
 // note keeps a row if something is left to do about it. That it is not yet recorded as settled is
 // the agent's own affair.
 func (c *comparison) note(ctx context.Context, l sync.Link) {
-	steps := slices.DeleteFunc(sync.Plan(l, c.policy, time.Now()), func(a sync.Action) bool { return a.Kind == sync.ActSettle })
+	steps := slices.DeleteFunc(
+		sync.Plan(l, c.policy, time.Now()),
+		func(a sync.Action) bool { return a.Kind == sync.ActSettle },
+	)
 	if len(steps) == 0 {
 		return
 	}
-	d := disagreement{RequestID: l.RequestID, IssueKey: issueKey(l), Teleport: string(sync.OutcomeOf(l)), Jira: "no issue", Error: l.LastError, row: true}
+	d := disagreement{
+		RequestID: l.RequestID,
+		IssueKey:  issueKey(l),
+		Teleport:  string(sync.OutcomeOf(l)),
+		Jira:      "no issue",
+		Error:     l.LastError,
+		row:       true,
+	}
 	switch {
 	case l.IssueGone:
 		d.Jira = "not shown by Jira"
@@ -278,7 +296,8 @@ func (c *comparison) verdict(ctx context.Context, l sync.Link) string {
 
 func (t *terminal) reconciliation(r reconciliation, o db.Overview) {
 	if len(r.Disagreements) == 0 {
-		t.print(t.painted(green, fmt.Sprintf("Both sides agree: %d requests in Teleport, %d rows compared.", r.Requests, r.Rows)) + "\n")
+		agree := fmt.Sprintf("Both sides agree: %d requests in Teleport, %d rows compared.", r.Requests, r.Rows)
+		t.print(t.painted(green, agree) + "\n")
 		return
 	}
 	t.printf("%d of %d disagree:\n\n", len(r.Disagreements), max(r.Requests, r.Rows))
@@ -300,11 +319,17 @@ func (t *terminal) reconciliation(r reconciliation, o db.Overview) {
 	t.table(rows)
 	switch {
 	case r.DryRun:
-		t.print("\nNothing was done (--dry-run). The leader does this by itself when it next compares both sides (SYNC_SWEEP_SCHEDULE); `teleport-jira-agent reconcile` has it do so now.\n")
+		t.print(
+			"\nNothing was done (--dry-run). The leader does this by itself when it next compares both sides (SYNC_SWEEP_SCHEDULE); `teleport-jira-agent reconcile` has it do so now.\n",
+		)
 	case r.Led && r.leaderDry:
-		t.printf("\nHanded to the leader, %s, which writes nothing while SYNC_DRY_RUN is set: it logs what would be done.\n", o.Holder)
+		t.printf("\nHanded to the leader, %s, which writes nothing while SYNC_DRY_RUN is set: it logs what would be "+
+			"done.\n", o.Holder)
 	case r.Led:
-		t.printf("\nHanded to the leader, %s, which looks at both sides again first. `teleport-jira-agent status` shows how it goes.\n", o.Holder)
+		t.printf(
+			"\nHanded to the leader, %s, which looks at both sides again first. `teleport-jira-agent status` shows how it goes.\n",
+			o.Holder,
+		)
 	default:
 		t.print("\n" + t.painted(yellow, "Note: "+nobodyLeads(o)+".") + "\n")
 	}

@@ -102,9 +102,15 @@ func (o *Operator) Status(ctx context.Context) error {
 
 func newStatusReport(scope db.Scope, o db.Overview, stuck []sync.Link) statusReport {
 	r := statusReport{
-		Project: scope.Project, Cluster: scope.Cluster, Time: o.Now, Replicas: o.Replicas, Cursor: cursorReport{LagSeconds: unread(o).Seconds()},
+		Project:  scope.Project,
+		Cluster:  scope.Cluster,
+		Time:     o.Now,
+		Replicas: o.Replicas,
+		Cursor:   cursorReport{LagSeconds: unread(o).Seconds()},
 		Requests: requestsReport{Open: o.Open, Pending: o.Pending, Due: o.Due, Delayed: o.Delayed, Parked: o.Parked},
-		Loops:    []loopReport{}, Stuck: requestReports(stuck), Errors: []errorReport{},
+		Loops:    []loopReport{},
+		Stuck:    requestReports(stuck),
+		Errors:   []errorReport{},
 	}
 	if o.Epoch > 0 {
 		r.LatestTerm = &termReport{Holder: o.Holder, Epoch: o.Epoch, Since: o.Since}
@@ -122,7 +128,10 @@ func newStatusReport(scope db.Scope, o db.Overview, stuck []sync.Link) statusRep
 		if r.Leader == nil || loop.Epoch != o.Epoch {
 			continue // of a leader before, it says nothing of now
 		}
-		r.Loops = append(r.Loops, loopReport{Name: loop.Name, Works: loop.Problem == "", Since: loop.Since, Problem: loop.Problem})
+		r.Loops = append(
+			r.Loops,
+			loopReport{Name: loop.Name, Works: loop.Problem == "", Since: loop.Since, Problem: loop.Problem},
+		)
 		if loop.Problem != "" {
 			r.Errors = append(r.Errors, errorReport{Of: loop.Name, Since: loop.Since, Error: loop.Problem})
 		}
@@ -155,7 +164,12 @@ func requestReports(rows []sync.Link) []requestReport {
 	reports := make([]requestReport, len(rows))
 	for i, l := range rows {
 		reports[i] = requestReport{
-			RequestID: l.RequestID, IssueKey: issueKey(l), User: l.Request.User, State: "delayed", Attempts: l.Attempts, Error: l.LastError,
+			RequestID: l.RequestID,
+			IssueKey:  issueKey(l),
+			User:      l.Request.User,
+			State:     "delayed",
+			Attempts:  l.Attempts,
+			Error:     l.LastError,
 		}
 		if l.Parked {
 			reports[i].State = "parked"
@@ -184,7 +198,11 @@ func issueKey(l sync.Link) string {
 }
 
 func (t *terminal) status(r statusReport) {
-	t.printf("%s %s\n\n", t.painted(bold, "Project "+r.Project+", Teleport cluster "+r.Cluster), t.painted(dim, "at "+clock(r.Time)+" UTC"))
+	t.printf(
+		"%s %s\n\n",
+		t.painted(bold, "Project "+r.Project+", Teleport cluster "+r.Cluster),
+		t.painted(dim, "at "+clock(r.Time)+" UTC"),
+	)
 	rows := [][]cell{leaderRow(r), standbyRow(r), cursorRow(r)}
 	for _, loop := range r.Loops {
 		c := cell{"works, for " + length(r.Time.Sub(loop.Since)), green}
@@ -198,7 +216,9 @@ func (t *terminal) status(r statusReport) {
 	if q.Due > 0 {
 		due += " (the oldest for " + length(time.Duration(q.OldestDueSeconds*float64(time.Second))) + ")"
 	}
-	requests := cell{text: fmt.Sprintf("%d open: %d pending, %s, %d delayed, %d parked", q.Open, q.Pending, due, q.Delayed, q.Parked)}
+	requests := cell{
+		text: fmt.Sprintf("%d open: %d pending, %s, %d delayed, %d parked", q.Open, q.Pending, due, q.Delayed, q.Parked),
+	}
 	if q.Parked > 0 {
 		requests.paint = yellow
 	}
@@ -216,9 +236,23 @@ func (t *terminal) status(r statusReport) {
 func leaderRow(r statusReport) []cell {
 	switch {
 	case r.Leader != nil:
-		return []cell{{text: "leader"}, {fmt.Sprintf("%s, epoch %d, for %s", r.Leader.Holder, r.Leader.Epoch, length(r.Time.Sub(r.Leader.Since))), green}}
+		return []cell{
+			{text: "leader"},
+			{fmt.Sprintf("%s, epoch %d, for %s", r.Leader.Holder, r.Leader.Epoch, length(r.Time.Sub(r.Leader.Since))), green},
+		}
 	case r.LatestTerm != nil:
-		return []cell{{text: "leader"}, {fmt.Sprintf("nobody; the last was %s, epoch %d, from %s on", r.LatestTerm.Holder, r.LatestTerm.Epoch, clock(r.LatestTerm.Since)), red}}
+		return []cell{
+			{text: "leader"},
+			{
+				fmt.Sprintf(
+					"nobody; the last was %s, epoch %d, from %s on",
+					r.LatestTerm.Holder,
+					r.LatestTerm.Epoch,
+					clock(r.LatestTerm.Since),
+				),
+				red,
+			},
+		}
 	}
 	return []cell{{text: "leader"}, {"nobody yet; has `teleport-jira-agent start` run?", red}}
 }
@@ -229,7 +263,8 @@ const cutName = 43
 
 func standbyRow(r statusReport) []cell {
 	standbys := slices.DeleteFunc(slices.Clone(r.Replicas), func(name string) bool {
-		return r.Leader != nil && (name == r.Leader.Holder || len(name) == cutName && strings.HasPrefix(r.Leader.Holder, name))
+		return r.Leader != nil &&
+			(name == r.Leader.Holder || len(name) == cutName && strings.HasPrefix(r.Leader.Holder, name))
 	})
 	c := cell{text: strings.Join(standbys, ", ")}
 	if len(standbys) == 0 {
@@ -241,7 +276,8 @@ func standbyRow(r statusReport) []cell {
 func cursorRow(r statusReport) []cell {
 	latest := "no poll yet"
 	if r.Cursor.Position != nil {
-		latest = "the latest change that is recorded is of " + clock(*r.Cursor.Position) + " (" + since(*r.Cursor.Position, r.Time) + ")"
+		latest = "the latest change that is recorded is of " + clock(*r.Cursor.Position) + " (" +
+			since(*r.Cursor.Position, r.Time) + ")"
 	}
 	c := cell{"Jira is read up to now; " + latest, green}
 	switch lag := time.Duration(r.Cursor.LagSeconds * float64(time.Second)); {

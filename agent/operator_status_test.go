@@ -30,7 +30,11 @@ func TestStatus_DoesNotClaimThatAStoppedLeaderHadNotReadJira(t *testing.T) {
 		Now: now, Epoch: 3, Since: now.Add(-50 * time.Hour), Cursor: now.Add(-49 * time.Hour),
 		Loops: []db.Loop{{Name: sync.LoopPoll, Epoch: 3, Since: now.Add(-50 * time.Hour)}},
 	}
-	require.Contains(t, cursorRow(newStatusReport(db.Scope{}, o, nil))[1].text, "Jira is not read, since nobody leads, for 2 d at the most;")
+	require.Contains(
+		t,
+		cursorRow(newStatusReport(db.Scope{}, o, nil))[1].text,
+		"Jira is not read, since nobody leads, for 2 d at the most;",
+	)
 	o.Led, o.Loops[0].Problem = true, "down"
 	require.Contains(t, cursorRow(newStatusReport(db.Scope{}, o, nil))[1].text, "Jira has not been read for 2 d;")
 }

@@ -22,10 +22,26 @@ func (s *story) inTeleport() []timelineReport {
 	var all []timelineReport
 	if !r.Created.IsZero() {
 		asked := strings.Join(slices.Concat(r.Roles, r.Resources), ", ")
-		all = append(all, timelineReport{At: r.Created, Source: "teleport", Who: r.User, What: fmt.Sprintf("asks for %s, reason %q", asked, r.Reason)})
+		all = append(
+			all,
+			timelineReport{
+				At:     r.Created,
+				Source: "teleport",
+				Who:    r.User,
+				What:   fmt.Sprintf("asks for %s, reason %q", asked, r.Reason),
+			},
+		)
 	}
 	for _, review := range r.Reviews {
-		all = append(all, timelineReport{At: review.Created, Source: "teleport", Who: review.Author, What: fmt.Sprintf("reviews: %s, reason %q", review.Verdict, review.Reason)})
+		all = append(
+			all,
+			timelineReport{
+				At:     review.Created,
+				Source: "teleport",
+				Who:    review.Author,
+				What:   fmt.Sprintf("reviews: %s, reason %q", review.Verdict, review.Reason),
+			},
+		)
 	}
 	if now := time.Now(); r.PastExpiry(now) {
 		all = append(all, timelineReport{At: r.Expires, Source: "teleport", What: "the request expires undecided"})
@@ -40,7 +56,8 @@ func (s *story) inJira() []timelineReport {
 	}
 	var all []timelineReport
 	for _, c := range slices.Backward(s.detail.Comments) { // of one moment they come before the move that they explain
-		all = append(all, timelineReport{At: c.Created, Source: "jira", Who: personName(c.Author), What: "comments: " + legible(c.Body)})
+		all = append(all, timelineReport{At: c.Created, Source: "jira", Who: personName(c.Author), What: "comments: " +
+			legible(c.Body)})
 	}
 	for _, m := range s.detail.Moves {
 		what := fmt.Sprintf("moves %s from %s to %s", s.detail.Issue.Key, m.From.Name, m.To.Name)
@@ -82,7 +99,12 @@ func (s *story) inAgent() []timelineReport {
 func (t *terminal) explanation(e explanation, now time.Time) {
 	r := e.Teleport
 	t.printf("%s\n", t.painted(bold, "Request "+harmless(e.RequestID)))
-	t.printf("%s asks for %s, reason %q\n\n", legible(r.User), legible(strings.Join(slices.Concat(r.Roles, r.Resources), ", ")), legible(r.Reason))
+	t.printf(
+		"%s asks for %s, reason %q\n\n",
+		legible(r.User),
+		legible(strings.Join(slices.Concat(r.Roles, r.Resources), ", ")),
+		legible(r.Reason),
+	)
 	state := r.State
 	switch {
 	case r.Gone:

@@ -43,14 +43,26 @@ type process struct {
 // answer, then stands by for or holds the leadership until ctx ends. It returns nil after a clean
 // stop, and an error for what only an operator can mend.
 func Run(ctx context.Context, cfg *Config, opts Options) error {
-	p := &process{cfg: cfg, opts: opts, log: opts.Log, ready: newReadiness(), hinted: make(chan struct{}, 1), asked: make(chan struct{}, 1)}
+	p := &process{
+		cfg:    cfg,
+		opts:   opts,
+		log:    opts.Log,
+		ready:  newReadiness(),
+		hinted: make(chan struct{}, 1),
+		asked:  make(chan struct{}, 1),
+	}
 	p.metrics = newMetrics(opts.Version, cfg.Sync)
 	p.metrics.watchReadiness(p.ready)
 	p.log.Info("starting", zap.String("version", opts.Version), zap.String("teleport", cfg.Teleport.Addr),
 		zap.String("jira", cfg.Jira.URL), zap.String("project", cfg.Jira.Project), zap.String("instance", instance()))
-	p.log.Info("who may decide", zap.String("mode", cfg.Teleport.DecisionMode), zap.String("self_approval", cfg.Policy.SelfApproval),
+	p.log.Info(
+		"who may decide",
+		zap.String("mode", cfg.Teleport.DecisionMode),
+		zap.String("self_approval", cfg.Policy.SelfApproval),
 		zap.Bool("whoever_may_move_the_issue", len(cfg.Policy.Approvers)+len(cfg.Policy.ApproverGroups) == 0),
-		zap.Int("approvers", len(cfg.Policy.Approvers)), zap.Strings("approver_groups", cfg.Policy.ApproverGroups))
+		zap.Int("approvers", len(cfg.Policy.Approvers)),
+		zap.Strings("approver_groups", cfg.Policy.ApproverGroups),
+	)
 	for _, warning := range cfg.Warnings {
 		p.log.Warn(warning)
 	}
@@ -122,7 +134,12 @@ func (p *process) keepHint(ctx context.Context, h hint) error {
 	}
 	noted, err := p.db.Hint(ctx, p.scope(), h.issueID, h.claimed)
 	if err == nil {
-		p.log.Debug("webhook", zap.String("issue_id", h.issueID), zap.Time("claims", h.claimed), zap.Bool("of_a_request", noted))
+		p.log.Debug(
+			"webhook",
+			zap.String("issue_id", h.issueID),
+			zap.Time("claims", h.claimed),
+			zap.Bool("of_a_request", noted),
+		)
 	}
 	return err
 }

@@ -29,7 +29,13 @@ func TestSecretShowsItselfToNobody(t *testing.T) {
 	zap.New(core).Info("m", zap.Any("a", inside), zap.Stringer("b", secret), zap.Reflect("c", secret))
 	texts := []string{string(asJSON), fmt.Sprint(logs.All()), secret.String()}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		texts = append(texts, fmt.Sprintf(verb, secret), fmt.Sprintf(verb, &secret), fmt.Sprintf(verb, inside), fmt.Sprintf(verb, inside.hidden))
+		texts = append(
+			texts,
+			fmt.Sprintf(verb, secret),
+			fmt.Sprintf(verb, &secret),
+			fmt.Sprintf(verb, inside),
+			fmt.Sprintf(verb, inside.hidden),
+		)
 	}
 	for _, text := range texts {
 		require.NotContains(t, text, testToken)

@@ -60,7 +60,8 @@ func (o *Operator) Setup(ctx context.Context, apply bool) error {
 		report.Steps = append(report.Steps, setupStep{What: step.What, Apply: step.ByToken, ByHand: step.ByHand})
 	}
 	report.Findings = setup.Findings()
-	report.OK = report.Problem == "" && !slices.ContainsFunc(report.Findings, func(f sync.Finding) bool { return f.Condition == sync.Fails })
+	report.OK = report.Problem == "" &&
+		!slices.ContainsFunc(report.Findings, func(f sync.Finding) bool { return f.Condition == sync.Fails })
 	if report.Teleport, err = o.cfg.teleportObjects(); err != nil {
 		return err
 	}
@@ -82,10 +83,12 @@ func (c *Config) teleportObjects() ([]teleportObject, error) {
 	role := "role-" + c.Teleport.DecisionMode + ".yaml"
 	objects := []teleportObject{
 		{Name: role, Use: "tctl create -f " + role},
-		{Name: "bot.yaml", Use: "with tbot in Kubernetes: tctl create -f bot.yaml; elsewhere: tctl bots add jira-agent --roles=jira-agent"},
+		{Name: "bot.yaml", Use: "with tbot in Kubernetes: tctl create -f bot.yaml; elsewhere: tctl bots add jira-agent " +
+			"--roles=jira-agent"},
 		{Name: "tbot-directory.yaml", Use: "tbot beside the agent: tbot start -c tbot-directory.yaml"},
 		{Name: "tbot-kubernetes.yaml", Use: "tbot in Kubernetes, which writes a secret"},
-		{Name: "user.yaml", Use: "without tbot: tctl create -f user.yaml, then tctl auth sign --user=jira-agent --out=identity --ttl=8760h"},
+		{Name: "user.yaml", Use: "without tbot: tctl create -f user.yaml, then tctl auth sign --user=jira-agent " +
+			"--out=identity --ttl=8760h"},
 	}
 	configured := strings.NewReplacer("teleport.example.com:443", c.Teleport.Addr, "jira_account_id", c.Teleport.UserTrait)
 	for i := range objects {

@@ -35,13 +35,29 @@ func TestNoTextOnAPageCommandsTheTerminal(t *testing.T) {
 	var out bytes.Buffer
 	term := newTerminal(&out, nil)
 	term.queue([]requestReport{{RequestID: evil, IssueKey: evil, State: "parked", Error: evil}}, time.Now())
-	d := disagreement{RequestID: evil, IssueKey: evil, Teleport: evil, Jira: evil, Steps: []stepReport{{Action: evil, Cause: evil}}, Verdict: evil, Error: evil}
+	d := disagreement{
+		RequestID: evil,
+		IssueKey:  evil,
+		Teleport:  evil,
+		Jira:      evil,
+		Steps:     []stepReport{{Action: evil, Cause: evil}},
+		Verdict:   evil,
+		Error:     evil,
+	}
 	term.reconciliation(reconciliation{Disagreements: []disagreement{d}, Led: true}, db.Overview{Holder: "host/1"})
 	term.explanation(explanation{
-		RequestID: evil, Teleport: teleportReport{State: evil, User: evil, Reason: evil, ResolveReason: evil, URL: evil},
-		Jira: &jiraReport{Key: evil, Status: evil, URL: evil}, Mapping: mappingReport{State: evil, LastError: evil}, Verdict: evil,
-		Next: nextReport{What: evil, Steps: []stepReport{{Action: evil, Cause: evil}}}, Unavailable: []string{evil},
-		Timeline: []timelineReport{{Source: evil, Who: evil, What: evil}},
+		RequestID: evil,
+		Teleport:  teleportReport{State: evil, User: evil, Reason: evil, ResolveReason: evil, URL: evil},
+		Jira: &jiraReport{
+			Key:    evil,
+			Status: evil,
+			URL:    evil,
+		},
+		Mapping:     mappingReport{State: evil, LastError: evil},
+		Verdict:     evil,
+		Next:        nextReport{What: evil, Steps: []stepReport{{Action: evil, Cause: evil}}},
+		Unavailable: []string{evil},
+		Timeline:    []timelineReport{{Source: evil, Who: evil, What: evil}},
 	}, time.Now())
 	text := out.String()
 	for _, refused := range []string{"\x1b", "\a", "\r", "\u009b", "\u202e", "\nnext"} {

@@ -71,7 +71,11 @@ func (p *tlsPair) reread() error {
 	case err != nil && !p.failed:
 		p.log.Warn("TLS files unusable, the last certificate stays in use", zap.Error(err))
 	case err == nil && p.pair != before:
-		p.log.Info("TLS certificate changed, the new one is in use", zap.String("file", p.certFile), zap.Time("expires", p.pair.Leaf.NotAfter))
+		p.log.Info(
+			"TLS certificate changed, the new one is in use",
+			zap.String("file", p.certFile),
+			zap.Time("expires", p.pair.Leaf.NotAfter),
+		)
 	case err == nil && p.failed:
 		p.log.Info("TLS files are right again", zap.String("file", p.certFile))
 	}

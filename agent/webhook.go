@@ -79,8 +79,14 @@ func newWebhook(c WebhookConfig, counted func(code int), log *zap.Logger) (*webh
 		return nil, fmt.Errorf("WEBHOOK_TLS_CERT_FILE, WEBHOOK_TLS_KEY_FILE: %w", err)
 	}
 	return &webhook{
-		secret: c.Secret, pair: pair, log: log, counted: counted, remarks: newRemarks(log), storing: make(chan struct{}, storers),
-		bodies: bodies{most: maxHeld}, request: requestTime,
+		secret:  c.Secret,
+		pair:    pair,
+		log:     log,
+		counted: counted,
+		remarks: newRemarks(log),
+		storing: make(chan struct{}, storers),
+		bodies:  bodies{most: maxHeld},
+		request: requestTime,
 	}, nil
 }
 
@@ -94,8 +100,12 @@ func (p *process) serveWebhook(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("WEBHOOK_LISTEN_ADDR: %w", err)
 	}
-	p.log.Info("webhook listener", zap.String("addr", listener.Addr().String()), zap.String("public_addr", p.cfg.Webhook.PublicAddr),
-		zap.Time("certificate_expires", p.webhook.pair.expires()))
+	p.log.Info(
+		"webhook listener",
+		zap.String("addr", listener.Addr().String()),
+		zap.String("public_addr", p.cfg.Webhook.PublicAddr),
+		zap.Time("certificate_expires", p.webhook.pair.expires()),
+	)
 	return p.webhook.serve(ctx, newGuests(listener, maxConnections))
 }
 
@@ -126,8 +136,12 @@ func (h *webhook) server() *http.Server {
 		DisableGeneralOptionsHandler: true,
 		TLSConfig:                    &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: h.pair.current},
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: streamBuffer, MaxReceiveBufferPerStream: streamBuffer,
-			SendPingTimeout: idleTime, PingTimeout: headerTime, WriteByteTimeout: headerTime,
+			MaxConcurrentStreams:          maxStreams,
+			MaxReceiveBufferPerConnection: streamBuffer,
+			MaxReceiveBufferPerStream:     streamBuffer,
+			SendPingTimeout:               idleTime,
+			PingTimeout:                   headerTime,
+			WriteByteTimeout:              headerTime,
 		},
 		ReadHeaderTimeout: headerTime,
 		ReadTimeout:       h.request,
@@ -219,13 +233,16 @@ func (h *webhook) receive(w http.ResponseWriter, r *http.Request) (hint, *refusa
 	signature, ok := signatureIn(r.Header)
 	if !ok {
 		discard(r)
-		return hint{}, &refusal{code: http.StatusUnauthorized, why: "there is no signature such as X-Hub-Signature: sha256=<hex>"}
+		return hint{}, &refusal{code: http.StatusUnauthorized, why: "there is no signature such as X-Hub-Signature: " +
+			"sha256=<hex>"}
 	}
 	if r.ContentLength > maxBody {
 		discard(r)
 		return hint{}, &refusal{code: http.StatusRequestEntityTooLarge, why: "the body is too large"}
 	}
-	body := h.bodies.open(func() { _ = http.NewResponseController(w).SetReadDeadline(time.Now()) }) // it can on either protocol
+	body := h.bodies.open(
+		func() { _ = http.NewResponseController(w).SetReadDeadline(time.Now()) },
+	) // it can on either protocol
 	defer h.bodies.close(body)
 	if refused := body.read(r.Body); refused != nil {
 		if refused.code == http.StatusRequestEntityTooLarge {

@@ -69,7 +69,9 @@ func TestABodyAboutACommentOrADeletionClaimsNoTime(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, hint{issueID: "10001"}, h, event)
 	}
-	h, _ := hintIn([]byte(`{"webhookEvent":"jira:issue_updated","issue_event_type_name":"issue_generic","comment":{"id":"1"},` + issue))
+	h, _ := hintIn(
+		[]byte(`{"webhookEvent":"jira:issue_updated","issue_event_type_name":"issue_generic","comment":{"id":"1"},` + issue),
+	)
 	require.False(t, h.claimed.IsZero(), "a move with a comment is a move")
 }
 

@@ -106,12 +106,20 @@ func (l *listening) kept() []hint {
 
 // client speaks HTTP/1.1 or HTTP/2, and uses each connection once.
 func (l *listening) client(http2 bool) *http.Client {
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: l.cas, ServerName: "localhost"}, ForceAttemptHTTP2: http2, DisableKeepAlives: !http2}
+	transport := &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: l.cas, ServerName: "localhost"},
+		ForceAttemptHTTP2: http2,
+		DisableKeepAlives: !http2,
+	}
 	if !http2 {
 		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	}
 	l.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{
+		Transport:     transport,
+		Timeout:       patience,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // call is one request.
@@ -140,7 +148,10 @@ func (l *listening) does(client *http.Client, c call) (code int, body string, he
 // posts sends a body that is signed, as Jira does.
 func (l *listening) posts(client *http.Client, body string) (code int) {
 	l.t.Helper()
-	code, _, _ = l.does(client, call{method: "POST", path: "/", body: strings.NewReader(body), signatures: []string{sign(testSecret, body)}})
+	code, _, _ = l.does(
+		client,
+		call{method: "POST", path: "/", body: strings.NewReader(body), signatures: []string{sign(testSecret, body)}},
+	)
 	return code
 }
 

@@ -120,7 +120,12 @@ func TestWebhookTakes25MiBAndNotAByteMore(t *testing.T) {
 func TestWebhookTakesABodyWithoutLength(t *testing.T) {
 	onBoth(t, func(t *testing.T, http2 bool) {
 		l := serve(t)
-		post := call{method: "POST", path: "/", body: io.MultiReader(strings.NewReader(testBody)), signatures: []string{sign(testSecret, testBody)}}
+		post := call{
+			method:     "POST",
+			path:       "/",
+			body:       io.MultiReader(strings.NewReader(testBody)),
+			signatures: []string{sign(testSecret, testBody)},
+		}
 		code, _, _ := l.does(l.client(http2), post)
 		require.Equal(t, 200, code)
 		big := strings.Repeat(testBody, maxBody/len(testBody)+1)
@@ -144,7 +149,10 @@ func TestWebhookAsksForAnotherTryWhileNothingCanBeKept(t *testing.T) {
 	code, again := try()
 	require.Equal(t, 503, code)
 	require.Equal(t, retryAfter, again)
-	code, _, _ = l.does(client, call{method: "POST", path: "/", body: strings.NewReader(testBody), signatures: []string{sign("another", testBody)}})
+	code, _, _ = l.does(
+		client,
+		call{method: "POST", path: "/", body: strings.NewReader(testBody), signatures: []string{sign("another", testBody)}},
+	)
 	require.Equal(t, 401, code, "only a webhook that passes its checks is worth another try")
 
 	l.connected(func(context.Context, hint) error { return errors.New("PostgreSQL is away") })
@@ -208,7 +216,10 @@ func TestWebhookFollowsItsSecret(t *testing.T) {
 func TestWebhookWithoutASecretTakesNothing(t *testing.T) {
 	t.Parallel()
 	l := serve(t, func(l *listening) { l.secret = Secret{} })
-	code, _, _ := l.does(l.client(true), call{method: "POST", path: "/", body: strings.NewReader(testBody), signatures: []string{sign("", testBody)}})
+	code, _, _ := l.does(
+		l.client(true),
+		call{method: "POST", path: "/", body: strings.NewReader(testBody), signatures: []string{sign("", testBody)}},
+	)
 	require.Equal(t, 401, code)
 }
 
@@ -216,7 +227,12 @@ func TestWebhookSpeaksHTTP2AndNoOldTLS(t *testing.T) {
 	t.Parallel()
 	l := serve(t)
 	dial := func(change func(*tls.Config)) (tls.ConnectionState, error) {
-		config := &tls.Config{RootCAs: l.cas, ServerName: "localhost", NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS10}
+		config := &tls.Config{
+			RootCAs:    l.cas,
+			ServerName: "localhost",
+			NextProtos: []string{"h2", "http/1.1"},
+			MinVersion: tls.VersionTLS10,
+		}
 		change(config)
 		conn, err := tls.Dial("tcp", l.addr, config)
 		if err != nil {
@@ -265,7 +281,10 @@ func TestWebhookLetsOutNoSecretAndLogsStrangersSparsely(t *testing.T) {
 	l := serve(t)
 	client := l.client(true)
 	for range 50 {
-		_, body, _ := l.does(client, call{method: "POST", path: "/", body: strings.NewReader(testBody), signatures: []string{sign("another", testBody)}})
+		_, body, _ := l.does(
+			client,
+			call{method: "POST", path: "/", body: strings.NewReader(testBody), signatures: []string{sign("another", testBody)}},
+		)
 		require.NotContains(t, body, sign(testSecret, testBody)[7:])
 		_, _, _ = l.does(client, call{method: "POST", path: "/", body: strings.NewReader("mallory")})
 		_, _, _ = l.does(client, call{method: "GET", path: "/wp-admin"})

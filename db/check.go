@@ -56,7 +56,13 @@ func Check(ctx context.Context, config Config, scope Scope) []sync.Finding {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	settings := conn.Config()
-	f.Holds(checkConnect, "database %s at %s as user %s", settings.Database, conn.PgConn().Conn().RemoteAddr(), settings.User)
+	f.Holds(
+		checkConnect,
+		"database %s at %s as user %s",
+		settings.Database,
+		conn.PgConn().Conn().RemoteAddr(),
+		settings.User,
+	)
 	c := checking{conn: conn, config: config, scope: scope, Findings: f}
 	c.tls()
 	within := func(do func(context.Context) error) error {
@@ -91,7 +97,12 @@ func Check(ctx context.Context, config Config, scope Scope) []sync.Finding {
 func reach(ctx context.Context, config Config) (*pgx.Conn, error) {
 	conn, err := dedicated(ctx, config.URL(), config.Instance, nil)
 	if errors.Is(err, errReadOnly) {
-		conn, err = dedicated(ctx, config.URL(), config.Instance, func(settings *pgx.ConnConfig) { settings.ValidateConnect = nil })
+		conn, err = dedicated(
+			ctx,
+			config.URL(),
+			config.Instance,
+			func(settings *pgx.ConnConfig) { settings.ValidateConnect = nil },
+		)
 	}
 	if err != nil {
 		return nil, err
@@ -113,7 +124,8 @@ func connectRemedy(err error) string {
 	}
 	switch known.Code {
 	case "28P01", "28000": // invalid password, invalid authorization
-		return "check the user and the password in DATABASE_URL, and pg_hba.conf on the server; for a new user: CREATE ROLE agent LOGIN PASSWORD '…'"
+		return "check the user and the password in DATABASE_URL, and pg_hba.conf on the server; for a new user: CREATE " +
+			"ROLE agent LOGIN PASSWORD '…'"
 	case "3D000": // no such database
 		return "create the database: createdb --owner=agent agent"
 	case insufficientPrivilege:
@@ -126,7 +138,8 @@ func connectRemedy(err error) string {
 	if errors.Is(err, errMalformedURL) {
 		return "set DATABASE_URL to postgres://user:password@host:5432/database"
 	}
-	return "check the host and the port in DATABASE_URL, that the server runs (pg_isready -h HOST -p PORT), and that this machine reaches it; " +
+	return "check the host and the port in DATABASE_URL, that the server runs (pg_isready -h HOST -p PORT), and that " +
+		"this machine reaches it; " +
 		"where TLS is refused, see sslmode and sslrootcert"
 }
 
@@ -142,7 +155,8 @@ func askRemedy(err error) string {
 	case insufficientPrivilege:
 		return "let the agent's user own its tables, or have a database of its own: createdb --owner=agent agent"
 	case "57014": // query canceled
-		return "see what the statement waits for, be it a migration that goes on: SELECT pid, pg_blocking_pids(pid), query FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+		return "see what the statement waits for, be it a migration that goes on: SELECT pid, pg_blocking_pids(pid), " +
+			"query FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 	}
 	return "see PostgreSQL's log for the statement"
 }
@@ -166,7 +180,8 @@ func (c checking) tls() {
 	case isLocal(wire.RemoteAddr()):
 		c.Holds(checkTLS, "the connection does not leave this machine")
 	default:
-		c.Doubt(checkTLS, "add sslmode=verify-full to DATABASE_URL, and sslrootcert=FILE where the server's certificate is of a private CA", "the connection to %s is not encrypted", wire.RemoteAddr())
+		c.Doubt(checkTLS, "add sslmode=verify-full to DATABASE_URL, and sslrootcert=FILE where the server's certificate "+
+			"is of a private CA", "the connection to %s is not encrypted", wire.RemoteAddr())
 	}
 }
 
@@ -178,11 +193,13 @@ func isLocal(address net.Addr) bool {
 func (c checking) version(ctx context.Context) error {
 	var number int
 	var name string
-	if err := c.conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version')").Scan(&number, &name); err != nil {
+	if err := c.conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version')").
+		Scan(&number, &name); err != nil {
 		return err
 	}
 	if number < oldestServer {
-		c.Fails(checkVersion, fmt.Sprintf("use PostgreSQL %d or newer", oldestServer), "PostgreSQL %s is too old: it has no idle_session_timeout", name)
+		c.Fails(checkVersion, fmt.Sprintf("use PostgreSQL %d or newer", oldestServer), "PostgreSQL %s is too old: it has "+
+			"no idle_session_timeout", name)
 		return nil
 	}
 	c.Holds(checkVersion, "PostgreSQL %s", name)
@@ -191,14 +208,20 @@ func (c checking) version(ctx context.Context) error {
 
 func (c checking) primary(ctx context.Context) error {
 	var standby, readOnly bool
-	err := c.conn.QueryRow(ctx, "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool").Scan(&standby, &readOnly)
+	err := c.conn.QueryRow(ctx, "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool").
+		Scan(&standby, &readOnly)
 	switch {
 	case err != nil:
 		return err
 	case standby:
-		c.Fails(checkPrimary, "name the primary in DATABASE_URL, or all servers, separated by commas: the one that takes writes is chosen", "the server is a hot standby, which takes no writes")
+		c.Fails(checkPrimary, "name the primary in DATABASE_URL, or all servers, separated by commas: the one that takes "+
+			"writes is chosen", "the server is a hot standby, which takes no writes")
 	case readOnly:
-		c.Fails(checkPrimary, "ALTER ROLE … RESET default_transaction_read_only, and the same for the database", "transactions are read-only by default")
+		c.Fails(
+			checkPrimary,
+			"ALTER ROLE … RESET default_transaction_read_only, and the same for the database",
+			"transactions are read-only by default",
+		)
 	default:
 		c.Holds(checkPrimary, "the server takes writes")
 	}
@@ -212,7 +235,11 @@ func (c checking) pooler(ctx context.Context) error {
 		return err
 	}
 	if told := c.conn.PgConn().PID(); told != pid {
-		c.Fails(checkPooler, "name the server itself in DATABASE_URL: the leader's lock needs a session of its own", "a connection pooler stands before the server")
+		c.Fails(
+			checkPooler,
+			"name the server itself in DATABASE_URL: the leader's lock needs a session of its own",
+			"a connection pooler stands before the server",
+		)
 		return nil
 	}
 	c.Holds(checkPooler, "no pooler between")
@@ -222,15 +249,22 @@ func (c checking) pooler(ctx context.Context) error {
 func (c checking) timeouts(ctx context.Context) error {
 	limit := lockTime(c.config.Lease)
 	if err := configure(ctx, c.conn, map[string]time.Duration{"idle_session_timeout": limit}); err != nil {
-		c.Fails(checkTimeouts, "allow the agent's role to set it: GRANT SET ON PARAMETER idle_session_timeout TO …", "%s", failure("set it", err))
+		c.Fails(
+			checkTimeouts,
+			"allow the agent's role to set it: GRANT SET ON PARAMETER idle_session_timeout TO …",
+			"%s",
+			failure("set it", err),
+		)
 		return nil
 	}
 	var set int64
-	if err := c.conn.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'idle_session_timeout'").Scan(&set); err != nil {
+	if err := c.conn.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'idle_session_timeout'").
+		Scan(&set); err != nil {
 		return err
 	}
 	if set != limit.Milliseconds() {
-		c.Fails(checkTimeouts, "let nothing on the way change it", "it is %d ms after it was set to %d ms, so that a frozen leader would keep the lock", set, limit.Milliseconds())
+		c.Fails(checkTimeouts, "let nothing on the way change it", "it is %d ms after it was set to %d ms, so that a "+
+			"frozen leader would keep the lock", set, limit.Milliseconds())
 		return nil
 	}
 	c.Holds(checkTimeouts, "can be set: the lock of a frozen leader is free after %s", limit)
@@ -241,15 +275,21 @@ func (c checking) timeouts(ctx context.Context) error {
 func (c checking) rights(ctx context.Context) error {
 	var schema *string
 	var may bool
-	err := c.conn.QueryRow(ctx, "SELECT current_schema(), COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false)").Scan(&schema, &may)
+	err := c.conn.QueryRow(ctx, "SELECT current_schema(), COALESCE(has_schema_privilege(current_schema(), 'CREATE'), "+
+		"false)").Scan(&schema, &may)
 	switch {
 	case err != nil:
 		return err
 	case schema == nil:
-		c.Fails(checkRights, "CREATE SCHEMA agent AUTHORIZATION …, and ALTER ROLE … SET search_path = agent", "the search path names no schema that exists and that this user may use")
+		c.Fails(
+			checkRights,
+			"CREATE SCHEMA agent AUTHORIZATION …, and ALTER ROLE … SET search_path = agent",
+			"the search path names no schema that exists and that this user may use",
+		)
 		return nil
 	case !may:
-		c.Fails(checkRights, "GRANT USAGE, CREATE ON SCHEMA "+*schema+" TO "+c.conn.Config().User+", or make this user the owner of the database", "the user may create no tables in the schema %s", *schema)
+		c.Fails(checkRights, "GRANT USAGE, CREATE ON SCHEMA "+*schema+" TO "+c.conn.Config().User+", or make this user "+
+			"the owner of the database", "the user may create no tables in the schema %s", *schema)
 		return nil
 	}
 	var foreign *string
@@ -260,7 +300,8 @@ func (c checking) rights(ctx context.Context) error {
 		return err
 	}
 	if foreign != nil {
-		c.Fails(checkRights, "REASSIGN OWNED BY … TO "+c.conn.Config().User, "the tables belong to another user (%s), so that they cannot be migrated", *foreign)
+		c.Fails(checkRights, "REASSIGN OWNED BY … TO "+c.conn.Config().User, "the tables belong to another user (%s), so "+
+			"that they cannot be migrated", *foreign)
 		return nil
 	}
 	c.Holds(checkRights, "tables can be made in the schema %s", *schema)
@@ -281,18 +322,21 @@ func (c checking) schema(ctx context.Context) error {
 		return err
 	case version == 0:
 		var there *string
-		if err := c.conn.QueryRow(ctx, "SELECT string_agg(t, ', ') FROM unnest($1::text[]) AS t WHERE to_regclass(t) IS NOT NULL", tables).Scan(&there); err != nil {
+		if err := c.conn.QueryRow(ctx, "SELECT string_agg(t, ', ') FROM unnest($1::text[]) AS t WHERE to_regclass(t) IS NOT NULL", tables).
+			Scan(&there); err != nil {
 			return err
 		}
 		if there != nil {
-			c.Fails(checkSchema, "use a database, or a schema, of the agent's own", "somebody else's tables have the names of the agent's: %s", *there)
+			c.Fails(checkSchema, "use a database, or a schema, of the agent's own", "somebody else's tables have the names "+
+				"of the agent's: %s", *there)
 			return nil
 		}
 		c.Holds(checkSchema, "no tables yet; `start` makes them (version %d)", newest)
 	case version < newest:
 		c.Holds(checkSchema, "version %d; `start` migrates it to %d", version, newest)
 	case version > newest:
-		c.Fails(checkSchema, "run the release that migrated it, or a later one", "version %d is newer than this program's %d", version, newest)
+		c.Fails(checkSchema, "run the release that migrated it, or a later one", "version %d is newer than this program's "+
+			"%d", version, newest)
 	default:
 		c.Holds(checkSchema, "version %d", version)
 	}
@@ -302,7 +346,8 @@ func (c checking) schema(ctx context.Context) error {
 // lock tries the leader's lock of a scope that nobody uses.
 func (c checking) lock(ctx context.Context) error {
 	var got bool
-	err := c.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1::int4, -1), pg_advisory_unlock($1::int4, -1)", lockClass).Scan(&got, nil)
+	err := c.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1::int4, -1), pg_advisory_unlock($1::int4, -1)", lockClass).
+		Scan(&got, nil)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,10 @@ func TestCheck_LooksAtTheServerThatTakesWrites(t *testing.T) {
 	require.NoError(t, err)
 	defer onSecond.Close(t.Context())
 	password, _ := first.User.Password()
-	_, err = onSecond.Exec(t.Context(), "ALTER ROLE postgres PASSWORD '"+password+"'") // one URL has one password for all servers
+	_, err = onSecond.Exec(
+		t.Context(),
+		"ALTER ROLE postgres PASSWORD '"+password+"'",
+	) // one URL has one password for all servers
 	require.NoError(t, err)
 
 	require.Equal(t, sync.Fails, checked(t, first.String())[checkPrimary].Condition)

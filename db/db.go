@@ -157,7 +157,12 @@ func whyReadOnly(ctx context.Context, conn *pgconn.PgConn) error {
 // poolers refuse in words of their own.
 func configure(ctx context.Context, conn *pgx.Conn, limits map[string]time.Duration) error {
 	for name, limit := range limits {
-		if _, err := conn.Exec(ctx, "SELECT set_config($1, $2, false)", name, fmt.Sprintf("%dms", limit.Milliseconds())); err != nil {
+		if _, err := conn.Exec(
+			ctx,
+			"SELECT set_config($1, $2, false)",
+			name,
+			fmt.Sprintf("%dms", limit.Milliseconds()),
+		); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}

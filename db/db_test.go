@@ -31,7 +31,10 @@ func always(databaseURL string) func() string { return func() string { return da
 // open returns a DB, without migrating it.
 func open(t testing.TB, databaseURL string) *DB {
 	t.Helper()
-	d, err := Open(t.Context(), Config{URL: always(databaseURL), Instance: t.Name(), Lease: 10 * time.Second, Log: zap.NewNop()})
+	d, err := Open(
+		t.Context(),
+		Config{URL: always(databaseURL), Instance: t.Name(), Lease: 10 * time.Second, Log: zap.NewNop()},
+	)
 	require.NoError(t, err)
 	t.Cleanup(d.Close)
 	return d
@@ -84,7 +87,11 @@ func TestMigrate_MarksTheRowsThatStillNeedIt(t *testing.T) {
 		($1, 'claimed', 1, '{}', 'pending', 'm', NULL, NULL, false), ($1, 'bound', 1, '{}', 'pending', '', '1', NULL, false),
 		($1, 'dropped', 1, '{}', 'pending', '', NULL, now(), true), ($1, 'settled', 1, '{}', 'denied', '', NULL, now(), false)`, board.String())
 	require.NoError(t, d.Migrate(t.Context()))
-	require.Equal(t, "32 32 0 1 32 0", scalar[string](t, d, "SELECT string_agg(length(mark)::text, ' ' ORDER BY request_id) FROM links"))
+	require.Equal(
+		t,
+		"32 32 0 1 32 0",
+		scalar[string](t, d, "SELECT string_agg(length(mark)::text, ' ' ORDER BY request_id) FROM links"),
+	)
 	require.Equal(t, 3, scalar[int](t, d, "SELECT count(DISTINCT mark) FROM links WHERE length(mark) = 32"))
 }
 
@@ -184,7 +191,12 @@ func TestFailures_OfAServerThatIsStartingOrStoppingPass(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
 	d := open(t, server.URL("postgres"))
 	require.NoError(t, d.Migrate(t.Context()))
-	exec(t, d, "INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, 1, gen_random_uuid(), '', false)", board.String())
+	exec(
+		t,
+		d,
+		"INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, 1, gen_random_uuid(), '', false)",
+		board.String(),
+	)
 	store := d.Store(board, 1)
 	_, err = store.Cursor(t.Context())
 	require.NoError(t, err)
@@ -205,7 +217,12 @@ func TestFailures_OfAServerThatIsStartingOrStoppingPass(t *testing.T) {
 func TestStore_GivesUpOnAServerThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	d := migrated(t)
-	exec(t, d, "INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, 1, gen_random_uuid(), '', false)", board.String())
+	exec(
+		t,
+		d,
+		"INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, 1, gen_random_uuid(), '', false)",
+		board.String(),
+	)
 	d.callTime = 200 * time.Millisecond
 	conn, err := d.pool.Acquire(t.Context())
 	require.NoError(t, err)

@@ -132,8 +132,13 @@ func (e *Elector) State() State {
 // returned. That lead was told by the store of another term (sync.ErrNotLeader) does not count: Run
 // stands by again. Failures of PostgreSQL never end Run.
 func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, term *Term) error) error {
-	e.config.Log.Info("joining the election", zap.String("instance", e.config.Instance), zap.Duration("lease", e.config.Lease),
-		zap.Int32("lock_class", lockClass), zap.Int32("lock_object", e.object))
+	e.config.Log.Info(
+		"joining the election",
+		zap.String("instance", e.config.Instance),
+		zap.Duration("lease", e.config.Lease),
+		zap.Int32("lock_class", lockClass),
+		zap.Int32("lock_object", e.object),
+	)
 	for failures := 0; ; failures++ {
 		outcome := e.compete(ctx, lead)
 		switch {
@@ -240,7 +245,11 @@ func (e *Elector) failed(err error) {
 	}
 	if kind != e.logged {
 		e.logged = kind
-		e.config.Log.Error("cannot take part in the election; trying again until it works", zap.Error(err), zap.Bool("passing", Retryable(err)))
+		e.config.Log.Error(
+			"cannot take part in the election; trying again until it works",
+			zap.Error(err),
+			zap.Bool("passing", Retryable(err)),
+		)
 	}
 }
 

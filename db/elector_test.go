@@ -77,7 +77,14 @@ func (e *election) lead(ctx context.Context, r *replica, term *Term) error {
 	if err := term.Check(); err != nil {
 		e.t.Errorf("a reign began without a lease: %v", err)
 	}
-	reign := &reign{replica: r, term: term, ctx: ctx, began: time.Now(), ended: make(chan time.Time, 1), result: make(chan error, 1)}
+	reign := &reign{
+		replica: r,
+		term:    term,
+		ctx:     ctx,
+		began:   time.Now(),
+		ended:   make(chan time.Time, 1),
+		result:  make(chan error, 1),
+	}
 	r.reigns <- reign
 	select {
 	case err := <-reign.result:
@@ -152,7 +159,10 @@ func TestElector_OneOfThreeLeadsAndHandsOverAtOnce(t *testing.T) {
 	e := &election{t: t}
 	var replicas []*replica
 	for i := range 3 {
-		replicas = append(replicas, e.join(d.config.URL(), func(c *ElectorConfig) { c.Instance, c.Lease = fmt.Sprint(i), 5*time.Second }))
+		replicas = append(
+			replicas,
+			e.join(d.config.URL(), func(c *ElectorConfig) { c.Instance, c.Lease = fmt.Sprint(i), 5*time.Second }),
+		)
 	}
 	for epoch := int64(1); len(replicas) > 0; epoch++ {
 		joined := time.Now()
@@ -196,12 +206,22 @@ func TestElector_SettlesAfterTheLeadersSessionWasKilled(t *testing.T) {
 	killed := time.Now()
 	killLeader(t, d)
 	ended := receive(t, reign.ended, "the end of the reign")
-	require.Less(t, ended.Sub(killed), testLease, "it is noticed at once, not by the next heartbeat or the end of the lease")
+	require.Less(
+		t,
+		ended.Sub(killed),
+		testLease,
+		"it is noticed at once, not by the next heartbeat or the end of the lease",
+	)
 	require.ErrorIs(t, reign.term.Check(), sync.ErrNotLeader)
 	require.ErrorIs(t, context.Cause(reign.ctx), sync.ErrNotLeader)
 
 	after := next(t, first, second)
-	require.Greater(t, after.began.Sub(killed), testLease*11/10, "the new leader waits until the lease of the old one has surely ended")
+	require.Greater(
+		t,
+		after.began.Sub(killed),
+		testLease*11/10,
+		"the new leader waits until the lease of the old one has surely ended",
+	)
 	require.Greater(t, after.term.Epoch, reign.term.Epoch)
 	require.False(t, scalar[bool](t, d, "SELECT resigned FROM leadership"))
 }
@@ -214,7 +234,11 @@ func TestElector_KeepsLeadingByHeartbeats(t *testing.T) {
 	r := e.join(d.config.URL(), func(c *ElectorConfig) { c.Lease = lease })
 	reign := next(t, r)
 	first := reign.term.Until()
-	r.until(t, "a heartbeat after the end of the first lease", func(s State) bool { return s.LeaseUntil.Sub(first) > lease })
+	r.until(
+		t,
+		"a heartbeat after the end of the first lease",
+		func(s State) bool { return s.LeaseUntil.Sub(first) > lease },
+	)
 	require.NoError(t, reign.term.Check())
 	require.NoError(t, reign.ctx.Err())
 	require.Equal(t, int64(1), scalar[int64](t, d, "SELECT epoch FROM leadership"))
@@ -223,7 +247,12 @@ func TestElector_KeepsLeadingByHeartbeats(t *testing.T) {
 func TestElector_StoppedWhileSettlingSaysNothingOfTheLeaderBefore(t *testing.T) {
 	t.Parallel()
 	d := migrated(t)
-	exec(t, d, "INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, 41, gen_random_uuid(), 'crashed', false)", board.String())
+	exec(
+		t,
+		d,
+		"INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, 41, gen_random_uuid(), 'crashed', false)",
+		board.String(),
+	)
 	e := &election{t: t}
 	long := func(c *ElectorConfig) { c.Lease = 3 * time.Second } // so that it surely still settles when it is stopped
 	first := e.join(d.config.URL(), long)
@@ -357,7 +386,11 @@ func TestElector_RefusesAReadOnlyServer(t *testing.T) {
 	require.Equal(t, Connecting, refused.Role)
 	require.Empty(t, r.reigns)
 
-	exec(t, d, "BEGIN; SET TRANSACTION READ WRITE; ALTER DATABASE "+name+" SET default_transaction_read_only = off; COMMIT")
+	exec(
+		t,
+		d,
+		"BEGIN; SET TRANSACTION READ WRITE; ALTER DATABASE "+name+" SET default_transaction_read_only = off; COMMIT",
+	)
 	next(t, r)
 }
 

@@ -14,11 +14,16 @@ import (
 
 var (
 	// ErrNewerSchema means that the database was migrated by a newer release of this program.
-	ErrNewerSchema = errors.New("the database schema is newer than this program; run the release that migrated it, or a later one")
+	ErrNewerSchema = errors.New("the database schema is newer than this program; run the release that migrated it, or " +
+		"a later one")
 	// ErrNoSchema means that no agent has made its tables in this database.
-	ErrNoSchema = errors.New("the database has no tables of the agent; `teleport-jira-agent start` makes them, with the same DATABASE_URL")
+	ErrNoSchema = errors.New(
+		"the database has no tables of the agent; `teleport-jira-agent start` makes them, with the same DATABASE_URL",
+	)
 	// ErrOlderSchema means that the tables are those of an earlier release.
-	ErrOlderSchema = errors.New("the tables are those of an earlier release; `teleport-jira-agent start` of this one brings them up to date")
+	ErrOlderSchema = errors.New(
+		"the tables are those of an earlier release; `teleport-jira-agent start` of this one brings them up to date",
+	)
 	// ErrUnsuitable means that a server, or what stands before it, cannot carry the leader's lock.
 	ErrUnsuitable = errors.New("this PostgreSQL connection is not suitable")
 	// ErrIssueTaken means that another request's row already names the issue. It is a kind of
@@ -28,9 +33,10 @@ var (
 	// errRowGone means that an operator's mark came too late.
 	errRowGone = fmt.Errorf("%w: a row is gone, being older than SYNC_RETENTION", sync.ErrNotFound)
 
-	errMalformedURL = errors.New("the database URL is malformed; it has the form postgres://user:password@host:5432/database")
-	errReadOnly     = errors.New("the server is read-only")
-	errStandby      = fmt.Errorf("%w: it is a standby (pg_is_in_recovery); name the primary in DATABASE_URL, "+
+	errMalformedURL = errors.New("the database URL is malformed; it has the form " +
+		"postgres://user:password@host:5432/database")
+	errReadOnly = errors.New("the server is read-only")
+	errStandby  = fmt.Errorf("%w: it is a standby (pg_is_in_recovery); name the primary in DATABASE_URL, "+
 		"or all servers separated by commas", errReadOnly)
 	errWritesOff = fmt.Errorf("%w: default_transaction_read_only is on, for the server, the database or the user; "+
 		"turn it off, or see whether the provider turned it on since the disk is full", errReadOnly)
@@ -68,7 +74,11 @@ func Retryable(err error) bool {
 // what the database holds.
 func Failed(err error) bool {
 	var failure *Error
-	return errors.As(err, &failure) || slices.ContainsFunc([]error{ErrNewerSchema, ErrNoSchema, ErrOlderSchema, ErrUnsuitable, errRowGone}, func(kind error) bool { return errors.Is(err, kind) })
+	return errors.As(err, &failure) ||
+		slices.ContainsFunc(
+			[]error{ErrNewerSchema, ErrNoSchema, ErrOlderSchema, ErrUnsuitable, errRowGone},
+			func(kind error) bool { return errors.Is(err, kind) },
+		)
 }
 
 // failure makes the driver's error one of this package; it is the only place that knows the
@@ -91,7 +101,12 @@ func failure(op string, err error) error {
 	case errors.As(err, &malformed):
 		return &Error{Op: op, Err: errMalformedURL}
 	case errors.As(err, &connect):
-		err = fmt.Errorf("connect to database %s as user %s: %w", connect.Config.Database, connect.Config.User, connect.Unwrap())
+		err = fmt.Errorf(
+			"connect to database %s as user %s: %w",
+			connect.Config.Database,
+			connect.Config.User,
+			connect.Unwrap(),
+		)
 	}
 	if errors.As(err, &server) {
 		if server.Code == uniqueViolation && server.ConstraintName == issueConstraint {

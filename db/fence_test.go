@@ -67,15 +67,23 @@ func fencedRow(t *testing.T, d *DB, s sync.Store) sync.Link {
 // contents are all that a store writes.
 func contents(t *testing.T, d *DB) string {
 	t.Helper()
-	return scalar[string](t, d, `SELECT concat((SELECT json_agg(l ORDER BY request_id)::text FROM links AS l), (SELECT count(*) FROM activity),
-		(SELECT json_agg(c)::text FROM cursors AS c), (SELECT json_agg(c)::text FROM conditions AS c))`)
+	return scalar[string](
+		t,
+		d,
+		`SELECT concat((SELECT json_agg(l ORDER BY request_id)::text FROM links AS l), (SELECT count(*) FROM activity),
+		(SELECT json_agg(c)::text FROM cursors AS c), (SELECT json_agg(c)::text FROM conditions AS c))`,
+	)
 }
 
 // waiting waits until as many statements of the database wait for locks.
 func waiting(t *testing.T, d *DB, statements int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		return statements == scalar[int](t, d, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+		return statements == scalar[int](
+			t,
+			d,
+			"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+		)
 	}, patience, 5*time.Millisecond, "%d statements that wait for a lock", statements)
 }
 
@@ -117,7 +125,10 @@ func TestFence_HoldsTheNextTermBackUntilWhatWasBegunIsDone(t *testing.T) {
 			before := contents(t, d)
 			busy, err := connect(t, d.config.URL()).Begin(t.Context())
 			require.NoError(t, err)
-			_, err = busy.Exec(t.Context(), "UPDATE links SET seq = seq + 1, due = now() WHERE request_id = 'a'") // so that the row's newest version is not the one of the snapshot
+			_, err = busy.Exec(
+				t.Context(),
+				"UPDATE links SET seq = seq + 1, due = now() WHERE request_id = 'a'",
+			) // so that the row's newest version is not the one of the snapshot
 			require.NoError(t, err)
 
 			answer := make(chan error, 1)
@@ -153,7 +164,10 @@ func TestFence_LetsNoWriterOfAnOldTermWriteAfterTheNextHasBegun(t *testing.T) {
 	defer cancel()
 	elector := connect(t, d.config.URL())
 	written := func(epoch int64) (lines int) {
-		require.NoError(t, elector.QueryRow(t.Context(), "SELECT count(*) FROM activity WHERE epoch < $1", epoch).Scan(&lines))
+		require.NoError(
+			t,
+			elector.QueryRow(t.Context(), "SELECT count(*) FROM activity WHERE epoch < $1", epoch).Scan(&lines),
+		)
 		return lines
 	}
 	for epoch := int64(1); epoch < terms; epoch++ {
@@ -210,7 +224,11 @@ func TestSave_KeepsTheLinesOfActivityInOrder(t *testing.T) {
 	}
 	_, err := s.Save(t.Context(), l, done...)
 	require.NoError(t, err)
-	require.Equal(t, want, scalar[string](t, d, "SELECT string_agg(attempt || ' ', '' ORDER BY id) FROM activity WHERE action <> 'observe'"))
+	require.Equal(
+		t,
+		want,
+		scalar[string](t, d, "SELECT string_agg(attempt || ' ', '' ORDER BY id) FROM activity WHERE action <> 'observe'"),
+	)
 }
 
 // xids is the number that the next transaction which writes will be given.
@@ -255,12 +273,19 @@ func TestPolls_OfWhatIsKnownWriteNothing(t *testing.T) {
 		issues = append(issues, issue(fmt.Sprint(100+n), requests[n].ID, t0))
 		bind(t, s, observe(t, s, requests[n])[0], issues[n].ID)
 	}
-	issues = append(issues, issue("200", requests[0].ID, t0), issue("300", "nobody's", t0)) // a stray, and one without a row
+	issues = append(
+		issues,
+		issue("200", requests[0].ID, t0),
+		issue("300", "nobody's", t0),
+	) // a stray, and one without a row
 	require.NoError(t, s.ObserveIssues(t.Context(), issues, t0))
 	for _, l := range dueIDs(t, s) {
 		save(t, s, row(t, s, l), func(l *sync.Link) { l.Due = farFuture() })
 	}
-	require.NoError(t, s.ObserveRequests(t.Context(), []sync.Request{request("waits")})) // has no issue, and is due already
+	require.NoError(
+		t,
+		s.ObserveRequests(t.Context(), []sync.Request{request("waits")}),
+	) // has no issue, and is due already
 	issues = append(issues, issue("400", "waits", t0))
 
 	dueIDs(t, s) // a term begins with a look at what a clock that was ahead put off
@@ -299,7 +324,12 @@ func TestObservers_ReadAgainBehindTheLockWhatTheyHadLookedAt(t *testing.T) {
 	later.Status.Name = "Approved"
 	reviewed := request("a")
 	reviewed.State = sync.StateDenied
-	_, err = busy.Exec(t.Context(), "UPDATE links SET issue = $1, request = $2, state = 'denied', strays = '{200}', seq = seq + 1", later, reviewed)
+	_, err = busy.Exec(
+		t.Context(),
+		"UPDATE links SET issue = $1, request = $2, state = 'denied', strays = '{200}', seq = seq + 1",
+		later,
+		reviewed,
+	)
 	require.NoError(t, err)
 
 	var observers errgroup.Group

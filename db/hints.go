@@ -84,7 +84,8 @@ func (s *store) Heeded(ctx context.Context, hints []sync.Heeded) error {
 	}
 	op := fmt.Sprintf("record that %d hints were heeded", len(hints))
 	return s.fenced(ctx, op, func(ctx context.Context, tx pgx.Tx) error {
-		const heeded = "unnest($2::text[], $3::bigint[], $4::float8[]) AS c (issue_id, seq, again) WHERE h.scope = $1 AND h.issue_id = c.issue_id AND h.seq = c.seq"
+		const heeded = "unnest($2::text[], $3::bigint[], $4::float8[]) AS c (issue_id, seq, again) WHERE h.scope = $1 AND " +
+			"h.issue_id = c.issue_id AND h.seq = c.seq"
 		_, err := tx.Exec(ctx, "DELETE FROM hints AS h USING "+heeded+" AND c.again = 0", s.scope, ids, seqs, again)
 		if err != nil {
 			return err

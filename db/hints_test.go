@@ -51,7 +51,10 @@ func TestHint_IsKeptOnlyOfAnIssueThatARowOfTheScopeNames(t *testing.T) {
 	}
 	require.Zero(t, scalar[int](t, d, "SELECT count(*) FROM hints"))
 
-	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "request-of-100", t0.Add(time.Hour))}, time.Time{}))
+	require.NoError(
+		t,
+		s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "request-of-100", t0.Add(time.Hour))}, time.Time{}),
+	)
 	exec(t, d, "DELETE FROM leadership") // a hint belongs to no term
 	hint(t, d, "100", t0)
 	hint(t, d, "101", time.Time{})
@@ -86,7 +89,12 @@ func TestHint_OfManyWebhooksAboutOneIssueIsOneRow(t *testing.T) {
 	hint(t, d, "100", time.Time{})
 	hint(t, d, "100", t0)
 	due, _ = hints(t, s, 10)
-	require.Equal(t, []sync.Hint{{IssueID: "100", Open: true, Seq: 102}}, due, "one that says no time is answered by no time")
+	require.Equal(
+		t,
+		[]sync.Hint{{IssueID: "100", Open: true, Seq: 102}},
+		due,
+		"one that says no time is answered by no time",
+	)
 }
 
 func TestHeeded_EndsAHintOrLetsItWait(t *testing.T) {
@@ -271,7 +279,11 @@ func TestElector_LosesNoHintWithItsSession(t *testing.T) {
 	require.Greater(t, after.term.Epoch, reign.term.Epoch)
 	due, _ := hints(t, d.Store(board, after.term.Epoch), 10)
 	require.Len(t, due, 1)
-	require.ErrorIs(t, d.Store(board, reign.term.Epoch).Heeded(t.Context(), []sync.Heeded{{Hint: due[0]}}), sync.ErrNotLeader)
+	require.ErrorIs(
+		t,
+		d.Store(board, reign.term.Epoch).Heeded(t.Context(), []sync.Heeded{{Hint: due[0]}}),
+		sync.ErrNotLeader,
+	)
 	due, _ = hints(t, d.Store(board, after.term.Epoch), 10)
 	require.Len(t, due, 1)
 	hint(t, d, "100", t0)

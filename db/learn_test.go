@@ -79,7 +79,12 @@ func TestLearn_OfOneSideKeepsWhatAPollHasRecordedOfTheOtherMeanwhile(t *testing.
 	busy, err := connect(t, d.config.URL()).Begin(t.Context())
 	require.NoError(t, err)
 	later := issue("100", "a", t0.Add(time.Hour))
-	_, err = busy.Exec(t.Context(), "UPDATE links SET issue = $1, issue_updated = $2", later, later.Updated) // no more than its time of change is new
+	_, err = busy.Exec(
+		t.Context(),
+		"UPDATE links SET issue = $1, issue_updated = $2",
+		later,
+		later.Updated,
+	) // no more than its time of change is new
 	require.NoError(t, err)
 
 	var learner errgroup.Group

@@ -63,8 +63,13 @@ func (v *View) mark(ctx context.Context, action string, requestIDs []string, set
 
 // Ask has the leader compare both sides of all requests now. Who leads next does so anyway.
 func (v *View) Ask(ctx context.Context) error {
-	return v.within(ctx, "ask the leader to compare both sides", pgx.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "SELECT pg_notify($1, $2)", v.scope.hintChannel(), asked)
-		return err
-	})
+	return v.within(
+		ctx,
+		"ask the leader to compare both sides",
+		pgx.TxOptions{},
+		func(ctx context.Context, tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "SELECT pg_notify($1, $2)", v.scope.hintChannel(), asked)
+			return err
+		},
+	)
 }

@@ -107,8 +107,9 @@ type requestRow struct {
 
 // Rows that are observed are read in one order, in which they are locked too.
 const (
-	requestsQuery = "SELECT request_id, request, gone, suspect_request FROM links WHERE scope = $1 AND request_id = ANY($2) ORDER BY request_id"
-	forUpdate     = " FOR UPDATE"
+	requestsQuery = "SELECT request_id, request, gone, suspect_request FROM links WHERE scope = $1 AND request_id = " +
+		"ANY($2) ORDER BY request_id"
+	forUpdate = " FOR UPDATE"
 )
 
 func requestRows(rows pgx.Rows) (map[string]*requestRow, error) {
@@ -203,7 +204,12 @@ func (s *store) appendSightings(ctx context.Context, tx pgx.Tx, side string, see
 }
 
 func (s *store) logSighting(requestID, side, news string) {
-	s.db.config.Log.Info("observed", zap.String("request_id", requestID), zap.String("side", side), zap.String("news", news))
+	s.db.config.Log.Info(
+		"observed",
+		zap.String("request_id", requestID),
+		zap.String("side", side),
+		zap.String("news", news),
+	)
 }
 
 // SuspectRequests implements sync.Store. A row that is suspect already stays as it is: it was made

@@ -28,7 +28,13 @@ func TestObserveRequests_MakesARowForAPendingRequestOnly(t *testing.T) {
 	got.Due = time.Time{}
 	require.Regexp(t, "^[0-9a-f]{32}$", got.Mark)
 	got.Mark = ""
-	want := sync.Link{RequestID: "a", Seq: 1, Request: request("a"), Strays: []string{}, Work: sync.Work{Commented: []string{}, Answered: []string{}}}
+	want := sync.Link{
+		RequestID: "a",
+		Seq:       1,
+		Request:   request("a"),
+		Strays:    []string{},
+		Work:      sync.Work{Commented: []string{}, Answered: []string{}},
+	}
 	require.Empty(t, cmp.Diff(want, got))
 	require.Equal(t, []string{"a"}, dueIDs(t, s))
 }
@@ -298,8 +304,14 @@ func TestObservationsThatChangedSomethingAreInTheActivity(t *testing.T) {
 	approved.State = sync.StateApproved
 	observe(t, s, approved)
 	observe(t, s, approved)
-	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0), issue("200", "a", t0)}, time.Time{}))
-	require.NoError(t, s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0), issue("200", "a", t0)}, time.Time{}))
+	require.NoError(
+		t,
+		s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0), issue("200", "a", t0)}, time.Time{}),
+	)
+	require.NoError(
+		t,
+		s.ObserveIssues(t.Context(), []sync.Issue{issue("100", "a", t0), issue("200", "a", t0)}, time.Time{}),
+	)
 	require.NoError(t, vanish(t.Context(), s, "a"))
 	require.NoError(t, vanish(t.Context(), s, "a"))
 	require.Equal(t, `teleport: new, pending
@@ -324,7 +336,12 @@ func TestRecoverIssues_MakesRowsThatLookForBothSides(t *testing.T) {
 	d, s := newStore(t)
 	known := bind(t, s, observe(t, s, request("a"))[0], "100")
 	due := time.Now().UTC().Truncate(time.Microsecond)
-	lostIssues := []sync.Issue{issue("100", "typed in", t0), issue("200", "b", t0), issue("201", "b", t0), issue("300", "c", t0)}
+	lostIssues := []sync.Issue{
+		issue("100", "typed in", t0),
+		issue("200", "b", t0),
+		issue("201", "b", t0),
+		issue("300", "c", t0),
+	}
 	require.NoError(t, s.RecoverIssues(t.Context(), lostIssues, due, time.Hour))
 	require.Empty(t, cmp.Diff(known, row(t, s, "a"), about))
 	require.Equal(t, 3, scalar[int](t, d, "SELECT count(*) FROM links"), "none for an issue that has a row")

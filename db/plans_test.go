@@ -21,7 +21,12 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 		SELECT $1, 'closed' || n, 3, '{}', 'approved', 'c' || n, '{}', now(), now() FROM generate_series(1, 100000) AS n`, board.String())
 	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, issue_id, due, parked)
 		SELECT $1, 'open' || n, 3, '{}', 'pending', 'o' || n, now() + n * interval '1 second', n % 10 = 0 FROM generate_series(-50, 50) AS n`, board.String())
-	exec(t, d, `INSERT INTO hints (scope, issue_id, due) SELECT $1, issue_id, now() + interval '1 hour' FROM links`, board.String())
+	exec(
+		t,
+		d,
+		`INSERT INTO hints (scope, issue_id, due) SELECT $1, issue_id, now() + interval '1 hour' FROM links`,
+		board.String(),
+	)
 	exec(t, d, "UPDATE hints SET due = now() WHERE issue_id LIKE 'o%'")
 	exec(t, d, "ANALYZE links, hints")
 

@@ -43,16 +43,23 @@ func (e *Elector) connect(ctx context.Context) (*session, error) {
 func (s *session) verify(ctx context.Context) error {
 	var pid uint32
 	var version int
-	err := s.conn.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_version_num')::int / 10000", pgx.QueryExecModeSimpleProtocol).Scan(&pid, &version)
+	err := s.conn.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_version_num')::int / 10000", pgx.QueryExecModeSimpleProtocol).
+		Scan(&pid, &version)
 	if err != nil {
 		return err
 	}
 	if version < oldestServer {
-		return fmt.Errorf("%w: it needs PostgreSQL %d or newer, the server is version %d", ErrUnsuitable, oldestServer, version)
+		return fmt.Errorf(
+			"%w: it needs PostgreSQL %d or newer, the server is version %d",
+			ErrUnsuitable,
+			oldestServer,
+			version,
+		)
 	}
 	// A pooler hands out process numbers of its own.
 	if told := s.conn.PgConn().PID(); told != pid {
-		return fmt.Errorf("%w: a connection pooler stands before the server (process %d answered for process %d), and the leader's lock needs a session of its own; use the server's own address",
+		return fmt.Errorf("%w: a connection pooler stands before the server (process %d answered for process %d), and the "+
+			"leader's lock needs a session of its own; use the server's own address",
 			ErrUnsuitable, pid, told)
 	}
 	limit := lockTime(s.config.Lease)
@@ -66,18 +73,24 @@ func (s *session) verify(ctx context.Context) error {
 		return err
 	}
 	var set int64
-	if err := s.conn.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'idle_session_timeout'").Scan(&set); err != nil {
+	if err := s.conn.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'idle_session_timeout'").
+		Scan(&set); err != nil {
 		return err
 	}
 	if set != limit.Milliseconds() {
-		return fmt.Errorf("%w: idle_session_timeout is %d ms after it was set to %d ms, so a frozen leader would keep the lock", ErrUnsuitable, set, limit.Milliseconds())
+		return fmt.Errorf("%w: idle_session_timeout is %d ms after it was set to %d ms, so a frozen leader would keep the "+
+			"lock", ErrUnsuitable, set, limit.Milliseconds())
 	}
 	if err := s.outlast(ctx, limit); err != nil {
 		return err
 	}
 	// With it the server notices within a second that a client died amid a statement. Some systems
 	// and providers do not have it.
-	if err := configure(ctx, s.conn, map[string]time.Duration{"client_connection_check_interval": time.Second}); err != nil {
+	if err := configure(
+		ctx,
+		s.conn,
+		map[string]time.Duration{"client_connection_check_interval": time.Second},
+	); err != nil {
 		s.config.Log.Debug("client_connection_check_interval cannot be set", zap.Error(failure("configure the session", err)))
 	}
 	// By this lock, which all replicas of the scope share and nobody waits for, View.Overview finds
@@ -113,8 +126,17 @@ func (s *session) outlast(ctx context.Context, limit time.Duration) error {
 			continue
 		}
 		err := failure("configure the session", configure(ctx, s.conn, map[string]time.Duration{name: limit}))
-		s.config.Log.Info("the server would give up a silent network before a silent session; raised for the election's session",
-			zap.String("setting", name), zap.Int64("bears_ms", borne), zap.Int64("session_ms", limit.Milliseconds()), zap.Error(err))
+		s.config.Log.Info(
+			"the server would give up a silent network before a silent session; raised for the election's "+
+				"session",
+			zap.String(
+				"setting",
+				name,
+			),
+			zap.Int64("bears_ms", borne),
+			zap.Int64("session_ms", limit.Milliseconds()),
+			zap.Error(err),
+		)
 	}
 	return nil
 }
@@ -195,7 +217,8 @@ func (s *session) wait(ctx context.Context, until time.Time) (told bool, err err
 		case err != nil:
 			return false, err
 		}
-		if ctx.Err() != nil || !time.Now().Before(until) { // notifications that are there already are told without a look at either
+		if ctx.Err() != nil ||
+			!time.Now().Before(until) { // notifications that are there already are told without a look at either
 			return false, nil
 		}
 	}
@@ -332,7 +355,12 @@ func (s *session) resign(ctx context.Context, term *Term) bool {
 	}
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.callTime())
 	defer cancel()
-	tag, err := s.conn.Exec(call, "UPDATE leadership SET resigned = true WHERE name = $1 AND epoch = $2", s.config.Scope.String(), term.Epoch)
+	tag, err := s.conn.Exec(
+		call,
+		"UPDATE leadership SET resigned = true WHERE name = $1 AND epoch = $2",
+		s.config.Scope.String(),
+		term.Epoch,
+	)
 	if err != nil {
 		return false
 	}
@@ -345,7 +373,13 @@ func (s *session) resign(ctx context.Context, term *Term) bool {
 func (s *session) unlock(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.callTime())
 	defer cancel()
-	_, err := s.conn.Exec(ctx, "SELECT pg_advisory_unlock($1::int4, $2::int4), pg_notify($3, '')", lockClass, s.object, s.channel)
+	_, err := s.conn.Exec(
+		ctx,
+		"SELECT pg_advisory_unlock($1::int4, $2::int4), pg_notify($3, '')",
+		lockClass,
+		s.object,
+		s.channel,
+	)
 	if err != nil {
 		s.config.Log.Debug("the leader's lock ends with its session", zap.Error(failure("unlock", err)))
 	}

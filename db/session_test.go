@@ -48,7 +48,13 @@ func TestElector_BearsWithASilentNetworkAsLongAsWithASilentSession(t *testing.T)
 			t.Parallel()
 			core, logs := observer.New(zap.InfoLevel)
 			elector, err := NewElector(ElectorConfig{
-				URL: always(withParameters(t, databaseURL, c.parameters)), Scope: board, Instance: "test", Lease: lease, Log: zap.New(core),
+				URL: always(
+					withParameters(t, databaseURL, c.parameters),
+				),
+				Scope:    board,
+				Instance: "test",
+				Lease:    lease,
+				Log:      zap.New(core),
 			})
 			require.NoError(t, err)
 			s, err := elector.connect(t.Context())

@@ -17,11 +17,16 @@ const sawQuery = `
 		SELECT $1, seen.id, seen.name, $3, $3 FROM fence, unnest($4::text[], $5::text[]) AS seen (id, name)
 		ON CONFLICT (scope, status_id, name) DO UPDATE SET last_seen = excluded.last_seen RETURNING 1)`
 
-const namesQuery = "SELECT status_id, name, first_seen, last_seen FROM statuses WHERE scope = $1 ORDER BY status_id, last_seen"
+const namesQuery = "SELECT status_id, name, first_seen, last_seen FROM statuses WHERE scope = $1 ORDER BY " +
+	"status_id, last_seen"
 
 // SawStatuses implements sync.Store. It writes only what changed who is called how: a name that is
 // still the last one of its status keeps its time.
-func (s *store) SawStatuses(ctx context.Context, statuses []sync.Status, at time.Time) (names sync.StatusNames, err error) {
+func (s *store) SawStatuses(
+	ctx context.Context,
+	statuses []sync.Status,
+	at time.Time,
+) (names sync.StatusNames, err error) {
 	const op = "record the names of statuses"
 	if names, err = s.statusNames(ctx, op); err != nil {
 		return nil, err

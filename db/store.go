@@ -88,7 +88,8 @@ func (s *store) write(ctx context.Context, op, parts string, args ...any) (hits 
 // writeBy is write as a part of a transaction, or by the pool.
 func (s *store) writeBy(ctx context.Context, by querier, parts string, args ...any) (hits int, err error) {
 	var ours bool
-	err = by.QueryRow(ctx, fenceCTE+", "+parts+" SELECT "+held+", (SELECT count(*) FROM hit)", append([]any{s.scope, s.epoch}, args...)...).Scan(&ours, &hits)
+	err = by.QueryRow(ctx, fenceCTE+", "+parts+" SELECT "+held+", (SELECT count(*) FROM hit)", append([]any{s.scope, s.epoch}, args...)...).
+		Scan(&ours, &hits)
 	if err == nil && !ours {
 		return 0, s.overtaken()
 	}
@@ -202,15 +203,55 @@ func (r reading) scanLink(row pgx.CollectableRow) (l sync.Link, err error) {
 	var issue *sync.Issue
 	var begunAt, requestDoubt, issueDoubt, checkedAt, settledAt, due *time.Time
 	var serverNow time.Time
-	err = row.Scan(&l.RequestID, &l.Seq, &l.Request, &l.Gone, &l.SuspectRequest, &issue, &l.SuspectIssue, &l.Strays, &l.Dropped,
-		&l.Bound.ID, &l.Bound.Key, &l.Mark, &l.Begun, &begunAt, &l.BegunAfter, &l.Linked, &l.IssueGone, &requestDoubt,
-		&issueDoubt, &checkedAt, &l.Retracted, &l.Placed, &l.Walking, &l.Commented, &l.Answered, &l.Resolved,
-		&settledAt, &l.LastError, &due, &l.Attempts, &l.Parked, &l.Urgent, &serverNow)
+	err = row.Scan(
+		&l.RequestID,
+		&l.Seq,
+		&l.Request,
+		&l.Gone,
+		&l.SuspectRequest,
+		&issue,
+		&l.SuspectIssue,
+		&l.Strays,
+		&l.Dropped,
+		&l.Bound.ID,
+		&l.Bound.Key,
+		&l.Mark,
+		&l.Begun,
+		&begunAt,
+		&l.BegunAfter,
+		&l.Linked,
+		&l.IssueGone,
+		&requestDoubt,
+		&issueDoubt,
+		&checkedAt,
+		&l.Retracted,
+		&l.Placed,
+		&l.Walking,
+		&l.Commented,
+		&l.Answered,
+		&l.Resolved,
+		&settledAt,
+		&l.LastError,
+		&due,
+		&l.Attempts,
+		&l.Parked,
+		&l.Urgent,
+		&serverNow,
+	)
 	if issue != nil {
 		l.Issue = *issue
 	}
 	l.BegunAt, l.SettledAt, l.Due = r(begunAt, serverNow), r(settledAt, serverNow), r(due, serverNow)
-	l.RequestDoubt, l.IssueDoubt, l.CheckedAt = r(requestDoubt, serverNow), r(issueDoubt, serverNow), r(checkedAt, serverNow)
+	l.RequestDoubt, l.IssueDoubt, l.CheckedAt = r(
+		requestDoubt,
+		serverNow,
+	), r(
+		issueDoubt,
+		serverNow,
+	), r(
+		checkedAt,
+		serverNow,
+	)
 	return l, err
 }
 

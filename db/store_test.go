@@ -44,7 +44,12 @@ func request(id string) sync.Request {
 
 func issue(id, requestID string, updated time.Time) sync.Issue {
 	return sync.Issue{
-		ID: id, Key: "OPS-" + id, Project: "OPS", Status: sync.Status{ID: "1", Name: "Pending"}, RequestID: requestID, Updated: updated,
+		ID:        id,
+		Key:       "OPS-" + id,
+		Project:   "OPS",
+		Status:    sync.Status{ID: "1", Name: "Pending"},
+		RequestID: requestID,
+		Updated:   updated,
 	}
 }
 
@@ -109,7 +114,11 @@ func dueIDs(t *testing.T, s sync.Store, skip ...string) []string {
 func untouched(t *testing.T, d *DB, do func()) {
 	t.Helper()
 	versions := func() string {
-		return scalar[string](t, d, "SELECT COALESCE(string_agg(concat(ctid, xmin, request_id), ' ' ORDER BY request_id), '') FROM links")
+		return scalar[string](
+			t,
+			d,
+			"SELECT COALESCE(string_agg(concat(ctid, xmin, request_id), ' ' ORDER BY request_id), '') FROM links",
+		)
 	}
 	before := versions()
 	do()
@@ -234,9 +243,13 @@ func TestSave_RecordsTheWholeWorkAndNoFact(t *testing.T) {
 	want.Work = work
 	saved := row(t, s, "a")
 	require.Empty(t, cmp.Diff(want, saved, about))
-	require.Equal(t, 2, scalar[int](t, d, `SELECT count(*) FROM activity WHERE scope = $1 AND request_id = 'a' AND epoch = 1
+	require.Equal(
+		t,
+		2,
+		scalar[int](t, d, `SELECT count(*) FROM activity WHERE scope = $1 AND request_id = 'a' AND epoch = 1
 		AND action = 'comment' AND outcome = 'error ' || chr(65533) AND cause = 'because' AND attempt = 4
-		AND at - $2 BETWEEN -$3::interval AND $3`, board.String(), t0, answerTimes))
+		AND at - $2 BETWEEN -$3::interval AND $3`, board.String(), t0, answerTimes),
+	)
 
 	saved.SettledAt = t0
 	_, err = s.Save(t.Context(), saved)
@@ -281,7 +294,11 @@ func TestSave_RecordsTheIssueThatARowGetsAndNoLaterOne(t *testing.T) {
 	unseen, err = s.Save(t.Context(), unseen)
 	require.NoError(t, err)
 	require.Equal(t, sync.Issue{ID: "300", Key: "OPS-300"}, unseen.Issue)
-	require.True(t, scalar[bool](t, d, "SELECT issue_updated IS NULL FROM links WHERE issue_id = '300'"), "so that it is looked for first")
+	require.True(
+		t,
+		scalar[bool](t, d, "SELECT issue_updated IS NULL FROM links WHERE issue_id = '300'"),
+		"so that it is looked for first",
+	)
 }
 
 func TestSave_LeavesARowDueThatChangedMeanwhile(t *testing.T) {
@@ -372,7 +389,12 @@ func TestPendingIssues_ReturnsTheLatestMovedFirst(t *testing.T) {
 	decided.State = sync.StateApproved
 	observe(t, s, decided)
 	require.NoError(t, vanish(t.Context(), s, "gone"))
-	seen := []sync.Issue{issue("0", "old", t0), issue("1", "new", t0.Add(time.Hour)), issue("4", "gone", t0), issue("5", "decided", t0)}
+	seen := []sync.Issue{
+		issue("0", "old", t0),
+		issue("1", "new", t0.Add(time.Hour)),
+		issue("4", "gone", t0),
+		issue("5", "decided", t0),
+	}
 	require.NoError(t, s.ObserveIssues(t.Context(), seen, time.Time{}))
 
 	ids, pending, err := s.PendingIssues(t.Context(), 10)
@@ -412,8 +434,16 @@ func TestPrune_DeletesOldSettledRowsWithTheirActivity(t *testing.T) {
 	pruned, err := s.Prune(t.Context(), t0)
 	require.NoError(t, err)
 	require.Equal(t, 2501, pruned)
-	require.Equal(t, "open young", scalar[string](t, d, "SELECT string_agg(request_id, ' ' ORDER BY request_id) FROM links"))
-	require.Equal(t, "open young", scalar[string](t, d, "SELECT string_agg(DISTINCT request_id, ' ' ORDER BY request_id) FROM activity"))
+	require.Equal(
+		t,
+		"open young",
+		scalar[string](t, d, "SELECT string_agg(request_id, ' ' ORDER BY request_id) FROM links"),
+	)
+	require.Equal(
+		t,
+		"open young",
+		scalar[string](t, d, "SELECT string_agg(DISTINCT request_id, ' ' ORDER BY request_id) FROM activity"),
+	)
 }
 
 func TestStats_CountsRows(t *testing.T) {

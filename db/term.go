@@ -98,7 +98,12 @@ func (t *Term) expire() {
 }
 
 func (t *Term) expired() error {
-	return fmt.Errorf("%w: the lease of epoch %d ended without a successful heartbeat for %s", sync.ErrNotLeader, t.Epoch, t.lease)
+	return fmt.Errorf(
+		"%w: the lease of epoch %d ended without a successful heartbeat for %s",
+		sync.ErrNotLeader,
+		t.Epoch,
+		t.lease,
+	)
 }
 
 // end ends the term for good: Check refuses from now on.

@@ -56,14 +56,18 @@ type Loop struct {
 
 // delayed are rows of which something failed that is to be tried again, which then are due some
 // time: also settled ones, whose issue was moved since. What a dry run leaves undone did not fail.
-var delayed = fmt.Sprintf("due IS NOT NULL AND (parked OR last_error <> '' AND NOT starts_with(last_error, '%s'))", sync.DryRunError)
+var delayed = fmt.Sprintf(
+	"due IS NOT NULL AND (parked OR last_error <> '' AND NOT starts_with(last_error, '%s'))",
+	sync.DryRunError,
+)
 
 // Scopes are those of a Jira project that an agent has led: one for each Teleport cluster whose
 // requests it shows, nearly always one. Project keys have no slash.
 func (d *DB) Scopes(ctx context.Context, project string) (all []Scope, err error) {
 	op := "find the clusters of project " + project
 	err = (&View{db: d}).read(ctx, op, func(ctx context.Context, tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, "SELECT name FROM leadership WHERE right(name, length($1) + 1) = '/' || $1 ORDER BY name", project)
+		rows, err := tx.Query(ctx, "SELECT name FROM leadership WHERE right(name, length($1) + 1) = '/' || $1 ORDER BY "+
+			"name", project)
 		if err != nil {
 			return err
 		}
@@ -81,7 +85,12 @@ func (v *View) read(ctx context.Context, op string, do func(context.Context, pgx
 	return v.within(ctx, op, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, do)
 }
 
-func (v *View) within(ctx context.Context, op string, options pgx.TxOptions, do func(context.Context, pgx.Tx) error) error {
+func (v *View) within(
+	ctx context.Context,
+	op string,
+	options pgx.TxOptions,
+	do func(context.Context, pgx.Tx) error,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, v.db.callTime)
 	defer cancel()
 	return failure(op, pgx.BeginTxFunc(ctx, v.db.pool, options, func(tx pgx.Tx) error {
@@ -121,7 +130,11 @@ func (v *View) Overview(ctx context.Context) (o Overview, err error) {
 		if err := v.counts(ctx, tx, &o); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, "SELECT loop, epoch, problem, since FROM conditions WHERE scope = $1 ORDER BY loop", v.scope.String())
+		rows, err := tx.Query(
+			ctx,
+			"SELECT loop, epoch, problem, since FROM conditions WHERE scope = $1 ORDER BY loop",
+			v.scope.String(),
+		)
 		if err != nil {
 			return err
 		}
@@ -173,7 +186,12 @@ func (v *View) Queue(ctx context.Context, limit int) ([]sync.Link, error) {
 func (v *View) Find(ctx context.Context, name string) (sync.Link, error) {
 	op := fmt.Sprintf("find %q among the requests of %s", name, v.scope)
 	for _, where := range []string{"request_id = $2", "issue_key <> '' AND issue_key = upper($2)", "issue_id = $2", "upper(issue ->> 'key') = upper($2)"} {
-		found, err := v.links(ctx, op, "SELECT "+linkColumns+" FROM links WHERE scope = $1 AND "+where+" ORDER BY settled_at DESC NULLS FIRST LIMIT 1", name)
+		found, err := v.links(
+			ctx,
+			op,
+			"SELECT "+linkColumns+" FROM links WHERE scope = $1 AND "+where+" ORDER BY settled_at DESC NULLS FIRST LIMIT 1",
+			name,
+		)
 		switch {
 		case err != nil:
 			return sync.Link{}, err
@@ -217,7 +235,8 @@ type Record struct {
 // Activity returns what was seen and done about a request, in order.
 func (v *View) Activity(ctx context.Context, requestID string) (all []Record, err error) {
 	err = v.read(ctx, "read the activity of request "+requestID, func(ctx context.Context, tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, "SELECT at, action, outcome, cause, attempt, epoch FROM activity WHERE scope = $1 AND request_id = $2 ORDER BY id", v.scope.String(), requestID)
+		rows, err := tx.Query(ctx, "SELECT at, action, outcome, cause, attempt, epoch FROM activity WHERE scope = $1 AND "+
+			"request_id = $2 ORDER BY id", v.scope.String(), requestID)
 		if err != nil {
 			return err
 		}

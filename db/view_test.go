@@ -18,7 +18,11 @@ func failedRow(t *testing.T, s sync.Store, id, issueID string, parked bool) sync
 	l := observe(t, s, request(id))[0]
 	l.Bound = sync.IssueRef{ID: issueID, Key: "OPS-" + issueID}
 	l.LastError, l.Attempts, l.Parked, l.Due = "Jira is angry", 3, parked, farFuture()
-	saved, err := s.Save(t.Context(), l, sync.Activity{At: time.Now(), Action: "move", Outcome: "Jira is angry", Cause: "the request is approved", Attempt: 3})
+	saved, err := s.Save(
+		t.Context(),
+		l,
+		sync.Activity{At: time.Now(), Action: "move", Outcome: "Jira is angry", Cause: "the request is approved", Attempt: 3},
+	)
 	require.NoError(t, err)
 	return saved
 }
@@ -38,7 +42,13 @@ func TestView_ShowsParkedAndDelayedRowsOfItsScopeAlone(t *testing.T) {
 	_, err = s.Save(t.Context(), dry)
 	require.NoError(t, err)
 	failedRow(t, leading(t, d, Scope{Cluster: "other.example.com", Project: "OPS"}, 1), "of another cluster", "3", true)
-	failedRow(t, leading(t, d, Scope{Cluster: "teleport.example.com", Project: "XOPS"}, 1), "of another project", "4", true)
+	failedRow(
+		t,
+		leading(t, d, Scope{Cluster: "teleport.example.com", Project: "XOPS"}, 1),
+		"of another project",
+		"4",
+		true,
+	)
 
 	rows, err := d.View(board).Queue(t.Context(), 0)
 	require.NoError(t, err)

@@ -40,8 +40,9 @@ const (
 	pending = "scope = $1 AND state = 'pending' AND NOT gone AND settled_at IS NULL"
 	// An issue of which Jira has not told yet when it changed comes first: it is the newest, and
 	// the likeliest to be missed.
-	pendingIssuesQuery = "SELECT issue_id FROM links WHERE " + pending + " AND issue_id IS NOT NULL ORDER BY issue_updated DESC NULLS FIRST, request_id LIMIT $2"
-	anyPendingQuery    = "SELECT EXISTS (SELECT FROM links WHERE " + pending + ")"
+	pendingIssuesQuery = "SELECT issue_id FROM links WHERE " + pending +
+		" AND issue_id IS NOT NULL ORDER BY issue_updated DESC NULLS FIRST, request_id LIMIT $2"
+	anyPendingQuery = "SELECT EXISTS (SELECT FROM links WHERE " + pending + ")"
 
 	// By the oldest: how many are old it need not guess.
 	anyOldQuery = `
@@ -67,7 +68,12 @@ func (s *store) Cursor(ctx context.Context) (cursor time.Time, err error) {
 
 // Due implements sync.Store. With fewer rows than limit all that are due are known, so the next one
 // is due after now.
-func (s *store) Due(ctx context.Context, now time.Time, limit int, skip []string) (due []sync.Link, next time.Time, err error) {
+func (s *store) Due(
+	ctx context.Context,
+	now time.Time,
+	limit int,
+	skip []string,
+) (due []sync.Link, next time.Time, err error) {
 	present := s.db.config.Now()
 	ahead := now.Sub(present) // nearly nothing: who asks means the present
 	err = s.readQueue(ctx, "read the rows that are due", func(batch *pgx.Batch) {
@@ -176,8 +182,15 @@ func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (s
 		fromNow(l.Due, now), l.Attempts, l.Parked, l.SuspectRequest, l.SuspectIssue,
 		known, toNull(l.Issue.Updated),
 	}
-	args = append(append(args, lines(done, now)...), l.Walking, clean(l.BegunAfter), fromNow(l.RequestDoubt, now), fromNow(l.IssueDoubt, now),
-		fromNow(l.CheckedAt, now), l.Retracted)
+	args = append(
+		append(args, lines(done, now)...),
+		l.Walking,
+		clean(l.BegunAfter),
+		fromNow(l.RequestDoubt, now),
+		fromNow(l.IssueDoubt, now),
+		fromNow(l.CheckedAt, now),
+		l.Retracted,
+	)
 	op := "save request " + l.RequestID
 	saved = l
 	var found bool
@@ -211,16 +224,17 @@ func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (s
 // present one then may be over by now; one that is the present one now was so then.
 func (s *store) whyNotSaved(ctx context.Context, op string, l sync.Link) error {
 	return s.read(ctx, op, func(batch *pgx.Batch) {
-		batch.Queue("SELECT issue_id FROM links WHERE scope = $1 AND request_id = $2 AND issue_id IS NOT NULL", s.scope, l.RequestID).QueryRow(func(row pgx.Row) error {
-			var issueID string
-			switch err := row.Scan(&issueID); {
-			case noRows(err):
-				return fmt.Errorf("%w: there is no such row", sync.ErrNotFound)
-			case err != nil:
-				return err
-			}
-			return fmt.Errorf("%w: its issue is %s, not %q", sync.ErrChanged, issueID, l.Bound.ID)
-		})
+		batch.Queue("SELECT issue_id FROM links WHERE scope = $1 AND request_id = $2 AND issue_id IS NOT NULL", s.scope, l.RequestID).
+			QueryRow(func(row pgx.Row) error {
+				var issueID string
+				switch err := row.Scan(&issueID); {
+				case noRows(err):
+					return fmt.Errorf("%w: there is no such row", sync.ErrNotFound)
+				case err != nil:
+					return err
+				}
+				return fmt.Errorf("%w: its issue is %s, not %q", sync.ErrChanged, issueID, l.Bound.ID)
+			})
 	})
 }
 

@@ -167,7 +167,13 @@ func (r ruleTest) samples(t *testing.T) (s samples) {
 
 // evaluate returns what of a rule fires at a time: what its expression gives then, and has given at
 // each evaluation for as long before as the rule demands.
-func evaluate(t *testing.T, engine *promql.Engine, rule rulefmt.RuleNode, s samples, interval, at time.Duration) (fires []firing) {
+func evaluate(
+	t *testing.T,
+	engine *promql.Engine,
+	rule rulefmt.RuleNode,
+	s samples,
+	interval, at time.Duration,
+) (fires []firing) {
 	t.Helper()
 	begin := at - time.Duration(rule.For)
 	if begin < 0 {
@@ -191,7 +197,10 @@ func evaluate(t *testing.T, engine *promql.Engine, rule rulefmt.RuleNode, s samp
 func fired(t *testing.T, rule rulefmt.RuleNode, given promql.Sample, at time.Duration) firing {
 	t.Helper()
 	data := template.AlertTemplateData(given.Metric.Map(), nil, "", given)
-	f := firing{Labels: labels.NewBuilder(given.Metric).Del(labels.MetricName).Labels().Map(), Annotations: make(map[string]string)}
+	f := firing{
+		Labels:      labels.NewBuilder(given.Metric).Del(labels.MetricName).Labels().Map(),
+		Annotations: make(map[string]string),
+	}
 	for name, text := range rule.Labels {
 		f.Labels[name] = text
 	}

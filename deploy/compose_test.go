@@ -43,14 +43,22 @@ func TestTheComposeFileRunsTheAgentAndOpensNoPort(t *testing.T) {
 	require.NotNil(t, postgres.HealthCheck)
 	require.Equal(t, types.ServiceConditionHealthy, project.Services["agent"].DependsOn["postgres"].Condition)
 	require.Contains(t, project.Volumes, postgres.Volumes[0].Source)
-	require.Equal(t, []string{"agent", "postgres"}, composed(t).ServiceNames(), "the demo is there only when it is asked for")
+	require.Equal(
+		t,
+		[]string{"agent", "postgres"},
+		composed(t).ServiceNames(),
+		"the demo is there only when it is asked for",
+	)
 }
 
 func TestTheComposeFileConfiguresTheAgent(t *testing.T) {
 	t.Parallel()
 	agent := composed(t).Services["agent"]
 	environ := map[string]string{ // agent.env, without what the compose file itself sets
-		"TELEPORT_ADDR": "teleport.example.com:443", "JIRA_URL": "https://example.atlassian.net", "JIRA_USERNAME": "bot@example.com", "JIRA_PROJECT": "ACCESS",
+		"TELEPORT_ADDR": "teleport.example.com:443",
+		"JIRA_URL":      "https://example.atlassian.net",
+		"JIRA_USERNAME": "bot@example.com",
+		"JIRA_PROJECT":  "ACCESS",
 	}
 	for name, value := range agent.Environment {
 		content := "x"

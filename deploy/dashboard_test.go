@@ -50,7 +50,8 @@ func readDashboard(t *testing.T) (d dashboard) {
 // filled is a query with values in place of Grafana's variables, those of its own and the
 // dashboard's.
 func filled(query string) string {
-	return strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$namespace", ".*", "$job", ".*", "$window", "5m").Replace(query)
+	return strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$namespace", ".*", "$job", ".*", "$window", "5m").
+		Replace(query)
 }
 
 // queries calls check with each query of the dashboard's panels.
@@ -88,7 +89,12 @@ func TestTheDashboardsQueriesHeedItsVariables(t *testing.T) {
 	}
 	require.Equal(t, []string{"datasource", "namespace", "job", "window"}, names)
 	queries(t, func(t *testing.T, _ panel, query string) {
-		require.Equal(t, strings.Count(query, "teleport_jira_agent_"), strings.Count(query, `{namespace=~"$namespace", job=~"$job"`), query)
+		require.Equal(
+			t,
+			strings.Count(query, "teleport_jira_agent_"),
+			strings.Count(query, `{namespace=~"$namespace", job=~"$job"`),
+			query,
+		)
 	})
 }
 
@@ -97,7 +103,12 @@ func TestTheDashboardsQueriesHeedItsVariables(t *testing.T) {
 func TestTheDashboardTakesRatesOfCountersAlone(t *testing.T) {
 	t.Parallel()
 	queries(t, func(t *testing.T, _ panel, query string) {
-		require.Equal(t, strings.Count(query, "}["), strings.Count(query, "[$__rate_interval]")+strings.Count(query, "[$window]"), query)
+		require.Equal(
+			t,
+			strings.Count(query, "}["),
+			strings.Count(query, "[$__rate_interval]")+strings.Count(query, "[$window]"),
+			query,
+		)
 		expr, err := parser.ParseExpr(filled(query))
 		require.NoError(t, err)
 		parser.Inspect(expr, func(node parser.Node, path []parser.Node) error {

@@ -51,7 +51,12 @@ func run(t *testing.T, command []string, values ...string) (stdout, stderr strin
 	var out, complaints bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), tool, args...)
 	cmd.Stdout, cmd.Stderr = &out, &complaints
-	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+t.TempDir(), "HELM_CONFIG_HOME="+t.TempDir(), "HELM_DATA_HOME="+t.TempDir())
+	cmd.Env = append(
+		os.Environ(),
+		"HELM_CACHE_HOME="+t.TempDir(),
+		"HELM_CONFIG_HOME="+t.TempDir(),
+		"HELM_DATA_HOME="+t.TempDir(),
+	)
 	err = cmd.Run()
 	return out.String(), complaints.String(), err
 }
@@ -209,7 +214,15 @@ http: {tlsFromSecret: tls}
 annotations: {secret: {e: f}}
 `)
 	secret := only[*core.Secret](t, objects)
-	require.Equal(t, map[string]string{"jira-api-token": "hush1", "database-url": "postgres://agent:hush2@db/agent", "webhook-secret": "hush3"}, secret.StringData)
+	require.Equal(
+		t,
+		map[string]string{
+			"jira-api-token": "hush1",
+			"database-url":   "postgres://agent:hush2@db/agent",
+			"webhook-secret": "hush3",
+		},
+		secret.StringData,
+	)
 	require.Equal(t, "f", secret.Annotations["e"])
 	require.Equal(t, 3, strings.Count(text, "hush"))
 	for _, source := range podOf(t, objects).Volumes[1].Projected.Sources {
@@ -297,7 +310,11 @@ severity = "INFO"
 `), 0o600))
 	converted, _, err := agent.Convert(file, agent.FormatHelm)
 	require.NoError(t, err)
-	_, objects := rendered(t, converted, `{teleport: {identityFromSecret: i}, jira: {apiTokenFromSecret: j}, database: {urlFromSecret: d}}`)
+	_, objects := rendered(
+		t,
+		converted,
+		`{teleport: {identityFromSecret: i}, jira: {apiTokenFromSecret: j}, database: {urlFromSecret: d}}`,
+	)
 	pod := podOf(t, objects)
 	cfg := configured(t, objects, pod, container(t, pod, "agent"))
 	require.Equal(t, "OPS", cfg.Jira.Project)

@@ -55,7 +55,8 @@ func draw(t *testing.T, path string, d dashboard, shown map[string]promql.Matrix
 	html, err = filepath.Abs(html)
 	require.NoError(t, err)
 	out, err := exec.CommandContext(t.Context(), "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-		fmt.Sprintf("--window-size=1600,%d", height*36+80), "--screenshot="+path, "file://"+html).CombinedOutput()
+		fmt.Sprintf("--window-size=1600,%d", height*36+80), "--screenshot="+path, "file://"+html).
+		CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.FileExists(t, path)
 }

@@ -86,7 +86,12 @@ func inPlace(t *testing.T, pod core.PodSpec, c core.Container, variable, path st
 	require.GreaterOrEqual(t, at, 0, "%s=%s lies in no volume", variable, path)
 	mount := c.VolumeMounts[at]
 	require.Empty(t, mount.SubPath, "a changed secret would not reach the pod")
-	require.True(t, slices.ContainsFunc(pod.Volumes, func(v core.Volume) bool { return v.Name == mount.Name }), "no volume %s", mount.Name)
+	require.True(
+		t,
+		slices.ContainsFunc(pod.Volumes, func(v core.Volume) bool { return v.Name == mount.Name }),
+		"no volume %s",
+		mount.Name,
+	)
 	certificate, key := pair(t)
 	contents := map[string]string{
 		"DATABASE_URL_FILE": "postgres://agent@db.example.com/agent", "JIRA_CA_FILE": certificate,
@@ -107,14 +112,23 @@ var pairOnce = func() func() (certificate, key string, err error) {
 	if err != nil {
 		return func() (string, string, error) { return "", "", err }
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
 		return func() (string, string, error) { return "", "", err }
 	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
 	return func() (string, string, error) {
-		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})), err
+		return string(
+				pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+			), string(
+				pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
+			), err
 	}
 }()
 
@@ -141,7 +155,13 @@ func restricted(t *testing.T, pod core.PodSpec) {
 		require.Equal(t, []core.Capability{"ALL"}, c.SecurityContext.Capabilities.Drop, c.Name)
 		require.Empty(t, c.SecurityContext.Capabilities.Add, c.Name)
 		for _, m := range c.VolumeMounts {
-			require.True(t, slices.ContainsFunc(pod.Volumes, func(v core.Volume) bool { return v.Name == m.Name }), "%s mounts no volume %s", c.Name, m.Name)
+			require.True(
+				t,
+				slices.ContainsFunc(pod.Volumes, func(v core.Volume) bool { return v.Name == m.Name }),
+				"%s mounts no volume %s",
+				c.Name,
+				m.Name,
+			)
 		}
 	}
 	for _, v := range pod.Volumes {
@@ -167,12 +187,21 @@ func hangsTogether(t *testing.T, objects []runtime.Object) {
 	}
 	for _, p := range all[*networking.NetworkPolicy](objects) {
 		selects("the network policy", &p.Spec.PodSelector)
-		require.ElementsMatch(t, []networking.PolicyType{networking.PolicyTypeIngress, networking.PolicyTypeEgress}, p.Spec.PolicyTypes)
+		require.ElementsMatch(
+			t,
+			[]networking.PolicyType{networking.PolicyTypeIngress, networking.PolicyTypeEgress},
+			p.Spec.PolicyTypes,
+		)
 	}
 	for _, c := range deployment.Spec.Template.Spec.TopologySpreadConstraints {
 		selects("the spread", c.LabelSelector)
 	}
 	for _, s := range all[*core.Service](objects) {
-		require.True(t, labels.SelectorFromSet(s.Spec.Selector).Matches(podLabels), "service %s does not select the pods", s.Name)
+		require.True(
+			t,
+			labels.SelectorFromSet(s.Spec.Selector).Matches(podLabels),
+			"service %s does not select the pods",
+			s.Name,
+		)
 	}
 }

@@ -50,7 +50,12 @@ type querier struct {
 }
 
 // Select implements storage.Querier.
-func (q querier) Select(_ context.Context, _ bool, _ *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
+func (q querier) Select(
+	_ context.Context,
+	_ bool,
+	_ *storage.SelectHints,
+	matchers ...*labels.Matcher,
+) storage.SeriesSet {
 	matching := slices.DeleteFunc(slices.Clone(q.all), func(s storage.Series) bool {
 		return slices.ContainsFunc(matchers, func(m *labels.Matcher) bool { return !m.Matches(s.Labels().Get(m.Name)) })
 	})
@@ -77,7 +82,14 @@ func (s *seriesSet) Warnings() annotations.Annotations { return nil }
 
 func newEngine(t *testing.T) *promql.Engine {
 	t.Helper()
-	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 50_000_000, Timeout: time.Minute, LookbackDelta: 5 * time.Minute, EnableAtModifier: true})
+	engine := promql.NewEngine(
+		promql.EngineOpts{
+			MaxSamples:       50_000_000,
+			Timeout:          time.Minute,
+			LookbackDelta:    5 * time.Minute,
+			EnableAtModifier: true,
+		},
+	)
 	t.Cleanup(func() { require.NoError(t, engine.Close()) })
 	return engine
 }

@@ -39,8 +39,16 @@ import (
 //	go test ./deploy -run TestADashboardOfAgentsElsewhere -of http://127.0.0.1:41234,http://127.0.0.1:41235 -record 2m -picture /tmp/dashboard.png
 var (
 	recordFor = flag.Duration("record", 12*time.Second, "how long the run is that the dashboard is tried with, at least")
-	recordOf  = flag.String("of", "", "admin addresses of agents that run elsewhere, separated by commas, for TestADashboardOfAgentsElsewhere")
-	pictureAt = flag.String("picture", "", "where a picture of the dashboard is written to, which needs chromium; empty: nowhere")
+	recordOf  = flag.String(
+		"of",
+		"",
+		"admin addresses of agents that run elsewhere, separated by commas, for TestADashboardOfAgentsElsewhere",
+	)
+	pictureAt = flag.String(
+		"picture",
+		"",
+		"where a picture of the dashboard is written to, which needs chromium; empty: nowhere",
+	)
 )
 
 const (
@@ -67,8 +75,14 @@ type recorder struct {
 
 func newRecorder(length time.Duration) *recorder {
 	return &recorder{
-		interval: length / 120, begun: time.Now(),
-		names: make(map[string]labels.Labels), values: make(map[string][]sample), seen: make(map[string][]string), parked: make(chan struct{}),
+		interval: length / 120,
+		begun:    time.Now(),
+		names: make(
+			map[string]labels.Labels,
+		),
+		values: make(map[string][]sample),
+		seen:   make(map[string][]string),
+		parked: make(chan struct{}),
 	}
 }
 
@@ -137,7 +151,11 @@ func (r *recorder) take(name, body string, now int64) error {
 		var own labels.Labels
 		p.Metric(&own)
 		_, _, v := p.Series()
-		full := labels.NewBuilder(own).Set("namespace", "demo").Set("job", "teleport-jira-agent").Set("instance", name).Labels()
+		full := labels.NewBuilder(own).
+			Set("namespace", "demo").
+			Set("job", "teleport-jira-agent").
+			Set("instance", name).
+			Labels()
 		series := full.String()
 		r.names[series] = full
 		r.values[series] = append(r.values[series], sample{at: now, v: v})
@@ -182,10 +200,20 @@ func newTrial(t *testing.T, length time.Duration) *trial {
 	w.binary, err = replica.Build(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	w.env = []string{
-		"TELEPORT_ADDR=" + w.teleport.Addr(), "TELEPORT_IDENTITY_FILE=" + identity, "JIRA_URL=" + jiraURL,
-		"JIRA_USERNAME=" + jirasim.AgentUsername, "JIRA_API_TOKEN=" + jirasim.AgentToken, "JIRA_PROJECT=OPS", "DATABASE_URL=" + pgtest.URL(t),
-		"SYNC_POLL_SCHEDULE=@every 1s", "SYNC_IDLE_SCHEDULE=@every 2s", "SYNC_SWEEP_SCHEDULE=@every 5s", "LEADER_LEASE=5s",
-		"ADMIN_LISTEN_ADDR=127.0.0.1:0", "HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"),
+		"TELEPORT_ADDR=" + w.teleport.Addr(),
+		"TELEPORT_IDENTITY_FILE=" + identity,
+		"JIRA_URL=" + jiraURL,
+		"JIRA_USERNAME=" + jirasim.AgentUsername,
+		"JIRA_API_TOKEN=" + jirasim.AgentToken,
+		"JIRA_PROJECT=OPS",
+		"DATABASE_URL=" + pgtest.URL(t),
+		"SYNC_POLL_SCHEDULE=@every 1s",
+		"SYNC_IDLE_SCHEDULE=@every 2s",
+		"SYNC_SWEEP_SCHEDULE=@every 5s",
+		"LEADER_LEASE=5s",
+		"ADMIN_LISTEN_ADDR=127.0.0.1:0",
+		"HOME=" + t.TempDir(),
+		"PATH=" + os.Getenv("PATH"),
 	}
 	// The building, which takes minutes on a machine that has never done it, is no part of the run.
 	ctx, cancel := context.WithTimeout(t.Context(), length+runTime)
@@ -214,7 +242,10 @@ func (w *trial) visit(user, mover, status string) {
 	if mover == "" {
 		return
 	}
-	issue, err := w.jira.WaitIssue(w.ctx, func(i jirasim.Issue) bool { return i.Text(requestIDField) == id && i.Status.Name == "Pending" })
+	issue, err := w.jira.WaitIssue(
+		w.ctx,
+		func(i jirasim.Issue) bool { return i.Text(requestIDField) == id && i.Status.Name == "Pending" },
+	)
 	require.NoError(w.t, err)
 	require.NoError(w.t, w.jira.Move(issue.Key, mover, status))
 }
@@ -233,7 +264,9 @@ func (w *trial) live(length time.Duration) {
 	for n := range 4 {
 		switch n {
 		case 1:
-			w.jira.Inject(jirasim.Fault{Method: "POST", Endpoint: "search/jql", Times: 1, Effect: jirasim.Respond(503, "busy")}) // a poll
+			w.jira.Inject(
+				jirasim.Fault{Method: "POST", Endpoint: "search/jql", Times: 1, Effect: jirasim.Respond(503, "busy")},
+			) // a poll
 			w.jira.Inject(jirasim.Fault{Times: 4, Effect: jirasim.Respond(503, "busy")})
 			w.teleport.Inject(teleportsim.Fault{RPC: "GetPluginData", Times: 2})
 		case 2:
@@ -310,7 +343,11 @@ func TestTheDashboardShowsSenseOfARecordedRun(t *testing.T) {
 	require.Less(t, last(shown["Move to state, p95 A"]), 60.0)
 	require.ElementsMatch(t, []string{`{state="approved"}`, `{state="denied"}`}, legends(shown["Decisions A"]))
 	require.Equal(t, []string{`{reason="self"}`}, legends(shown["Refusals by reason A"]))
-	require.Subset(t, legends(shown["Calls by code A"]), []string{`{code="200"}`, `{code="201"}`, `{code="503"}`, `{code="400"}`})
+	require.Subset(
+		t,
+		legends(shown["Calls by code A"]),
+		[]string{`{code="200"}`, `{code="201"}`, `{code="503"}`, `{code="400"}`},
+	)
 	require.Contains(t, legends(shown["Actions that failed A"]), `{action="create", outcome="permanent"}`)
 	require.InDelta(t, time.Hour.Seconds(), last(shown["Teleport identity ends in A"]), 600)
 }
@@ -324,19 +361,22 @@ func TestADashboardOfAgentsElsewhere(t *testing.T) {
 	}
 	var agents []instance
 	for n, address := range strings.Split(*recordOf, ",") {
-		agents = append(agents, instance{fmt.Sprintf("agent-%d", n+1), func(ctx context.Context, path string) (int, string, error) {
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+path, http.NoBody)
-			if err != nil {
-				return 0, "", err
-			}
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				return 0, "", err
-			}
-			defer resp.Body.Close()
-			body, err := io.ReadAll(resp.Body)
-			return resp.StatusCode, string(body), err
-		}})
+		agents = append(
+			agents,
+			instance{fmt.Sprintf("agent-%d", n+1), func(ctx context.Context, path string) (int, string, error) {
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+path, http.NoBody)
+				if err != nil {
+					return 0, "", err
+				}
+				resp, err := http.DefaultClient.Do(req)
+				if err != nil {
+					return 0, "", err
+				}
+				defer resp.Body.Close()
+				body, err := io.ReadAll(resp.Body)
+				return resp.StatusCode, string(body), err
+			}},
+		)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), *recordFor)
 	defer cancel()
@@ -375,7 +415,9 @@ func (r *recorder) shows(t *testing.T) map[string]promql.Matrix {
 // filled is a query as Grafana would send it: $__rate_interval is four intervals of the scrape, as
 // long as they really were.
 func (r *recorder) filled(query string) string {
-	return filled(strings.ReplaceAll(query, "$__rate_interval", fmt.Sprintf("%dms", (4*max(r.interval, r.longest)).Milliseconds())))
+	return filled(
+		strings.ReplaceAll(query, "$__rate_interval", fmt.Sprintf("%dms", (4*max(r.interval, r.longest)).Milliseconds())),
+	)
 }
 
 // numbers leaves out what is none, as a chart does, and series without any.

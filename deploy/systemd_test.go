@@ -49,7 +49,12 @@ func TestTheUnitConfiguresTheAgent(t *testing.T) {
 			environ[name] = value
 		}
 	}
-	require.Equal(t, "/var/lib/teleport-jira-agent/identity", environ["TELEPORT_IDENTITY_FILE"], "where tbot-directory.yaml has it written")
+	require.Equal(
+		t,
+		"/var/lib/teleport-jira-agent/identity",
+		environ["TELEPORT_IDENTITY_FILE"],
+		"where tbot-directory.yaml has it written",
+	)
 	environ["TELEPORT_IDENTITY_FILE"] = file(t, "identity")
 	cfg := accepted(t, environ)
 	require.Equal(t, "secret", cfg.Jira.APIToken.Value())
@@ -68,12 +73,20 @@ func TestTheUnitIsOneThatSystemdTakes(t *testing.T) {
 	text, err := os.ReadFile(unit)
 	require.NoError(t, err)
 	copied := filepath.Join(t.TempDir(), filepath.Base(unit))
-	require.NoError(t, os.WriteFile(copied, []byte(strings.Replace(string(text), "/usr/local/bin/teleport-jira-agent", "/bin/true", 1)), 0o600))
+	require.NoError(
+		t,
+		os.WriteFile(
+			copied,
+			[]byte(strings.Replace(string(text), "/usr/local/bin/teleport-jira-agent", "/bin/true", 1)),
+			0o600,
+		),
+	)
 	out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", copied).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NotContains(t, string(out), filepath.Base(unit), "%s", out)
 
-	out, err = exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--no-pager", copied).CombinedOutput()
+	out, err = exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--no-pager", copied).
+		CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	exposure := regexp.MustCompile(`Overall exposure level for \S+: (\S+)`).FindStringSubmatch(string(out))
 	require.Len(t, exposure, 2, "%s", out)

@@ -184,7 +184,12 @@ func TestTheAdminListenerTellsHealthReadinessAndMetrics(t *testing.T) {
 		require.InDelta(t, 5, lead["teleport_jira_agent_leader_lease_left_seconds"], 5)
 		require.Positive(t, lead["teleport_jira_agent_leader_lease_left_seconds"])
 		require.InDelta(t, 2, lead["teleport_jira_agent_issue_lag_seconds_count"], 0)
-		require.InDelta(t, float64(time.Now().Unix()), lead[`teleport_jira_agent_loop_last_success_timestamp_seconds{loop="teleport watch"}`], 60)
+		require.InDelta(
+			t,
+			float64(time.Now().Unix()),
+			lead[`teleport_jira_agent_loop_last_success_timestamp_seconds{loop="teleport watch"}`],
+			60,
+		)
 		require.Positive(t, lead[`teleport_jira_agent_teleport_calls_total{code="OK",method="SetAccessRequestState"}`])
 		require.Positive(t, lead[`teleport_jira_agent_postgresql_statement_duration_seconds_count{outcome="ok"}`])
 		s.documented(lead)
@@ -196,6 +201,11 @@ func TestTheAdminListenerTellsHealthReadinessAndMetrics(t *testing.T) {
 		for series := range stand {
 			require.NotRegexp(t, `^teleport_jira_agent_(decisions|refusals|actions)_total`, series, "a standby did something")
 		}
-		require.InDelta(t, float64(time.Now().Add(time.Hour).Unix()), lead["teleport_jira_agent_teleport_identity_expiry_timestamp_seconds"], 600)
+		require.InDelta(
+			t,
+			float64(time.Now().Add(time.Hour).Unix()),
+			lead["teleport_jira_agent_teleport_identity_expiry_timestamp_seconds"],
+			600,
+		)
 	})
 }

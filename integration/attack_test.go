@@ -38,23 +38,41 @@ func forcedBy(user, to string) func(*system, string, jirasim.Issue) {
 }
 
 var attacks = map[string]attack{
-	"by somebody who is no approver":       {try: movedBy("mallory", "Approved"), says: "not one of those who may decide"},
-	"a denial by somebody who is none":     {try: movedBy("mallory", "Denied"), says: "not one of those who may decide"},
-	"by the requester, who is an approver": {requester: "bob@example.com", try: movedBy("bob", "Approved"), says: "who made the request"},
-	"by an approver who hides the address": {try: movedBy("alice", "Approved"), says: "does not show this account's e-mail address", cloudOnly: true},
-	"by an automation rule":                {try: movedBy("automation", "Approved"), says: "", cloudOnly: true},
-	"by a deactivated approver":            {try: forcedBy("gone", "Approved"), says: "account is not active"},
-	"by the agent's own account":           {try: movedBy("agent", "Approved"), says: "account of this agent never decides"},
-	"by nobody":                            {try: forcedBy("", "Approved"), says: "does not say who moved"},
+	"by somebody who is no approver":   {try: movedBy("mallory", "Approved"), says: "not one of those who may decide"},
+	"a denial by somebody who is none": {try: movedBy("mallory", "Denied"), says: "not one of those who may decide"},
+	"by the requester, who is an approver": {
+		requester: "bob@example.com",
+		try:       movedBy("bob", "Approved"),
+		says:      "who made the request",
+	},
+	"by an approver who hides the address": {
+		try:       movedBy("alice", "Approved"),
+		says:      "does not show this account's e-mail address",
+		cloudOnly: true,
+	},
+	"by an automation rule":     {try: movedBy("automation", "Approved"), says: "", cloudOnly: true},
+	"by a deactivated approver": {try: forcedBy("gone", "Approved"), says: "account is not active"},
+	"by the agent's own account": {
+		try:  movedBy("agent", "Approved"),
+		says: "account of this agent never decides",
+	},
+	"by nobody": {try: forcedBy("", "Approved"), says: "does not say who moved"},
 	"last by somebody who is no approver": {try: func(s *system, id string, i jirasim.Issue) {
 		movedBy("bob", "Denied")(s, id, i) // before the agent looks, mallory overrules bob
 		movedBy("mallory", "Approved")(s, id, i)
 	}, says: "not one of those who may decide"},
 	"on a forged issue, by an approver": {try: func(s *system, id string, i jirasim.Issue) {
-		forged, err := s.jira.CreateIssue("mallory", map[string]any{"summary": i.Fields["summary"], field: id}, map[string]any{"teleportAccessRequestId": id})
+		forged, err := s.jira.CreateIssue(
+			"mallory",
+			map[string]any{"summary": i.Fields["summary"], field: id},
+			map[string]any{"teleportAccessRequestId": id},
+		)
 		require.NoError(s.t, err)
 		require.NoError(s.t, s.jira.Move(forged.Key, "bob", "Approved"))
-		told, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool { return i.Key == forged.Key && len(agentComments(i)) == 1 })
+		told, err := s.jira.WaitIssue(
+			s.ctx,
+			func(i jirasim.Issue) bool { return i.Key == forged.Key && len(agentComments(i)) == 1 },
+		)
 		require.NoError(s.t, err)
 		require.Contains(s.t, agentComments(told)[0], "Moving this one decides nothing")
 	}},
@@ -76,15 +94,26 @@ func TestNobodyDecidesWhoMayNot(t *testing.T) {
 					deployment: d, teleport: teleportsim.Config{ServerVersion: "18.11.0", AgentRole: &role},
 					jira: func(c *jirasim.Config) {
 						unlimited(c)
-						c.Users = append(c.Users, jirasim.User{Name: "gone", Email: "gone@example.com", DisplayName: "Gone Girl", Inactive: true})
+						c.Users = append(
+							c.Users,
+							jirasim.User{Name: "gone", Email: "gone@example.com", DisplayName: "Gone Girl", Inactive: true},
+						)
 					},
 				})
 				require.NoError(t, s.teleport.SetUser(teleportsim.User{
-					Name: "robert", Traits: map[string][]string{"jira_account_id": {jiraID(d, "bob")}}, Role: &teleportsim.Role{ReviewRoles: []string{"db-admin"}},
+					Name:   "robert",
+					Traits: map[string][]string{"jira_account_id": {jiraID(d, "bob")}},
+					Role:   &teleportsim.Role{ReviewRoles: []string{"db-admin"}},
 				}))
 				h := s.webhook()
-				a := s.start("agent", "SYNC_POLL_SCHEDULE=@every 1s", "TELEPORT_DECISION_MODE="+mode, "SYNC_IDLE_SCHEDULE=@every 1s", "SYNC_SWEEP_SCHEDULE=@every 2s",
-					"POLICY_APPROVERS=bob@example.com,alice@example.com,gone@example.com,agent@example.com,"+jiraID(d, "automation"))
+				a := s.start(
+					"agent",
+					"SYNC_POLL_SCHEDULE=@every 1s",
+					"TELEPORT_DECISION_MODE="+mode,
+					"SYNC_IDLE_SCHEDULE=@every 1s",
+					"SYNC_SWEEP_SCHEDULE=@every 2s",
+					"POLICY_APPROVERS=bob@example.com,alice@example.com,gone@example.com,agent@example.com,"+jiraID(d, "automation"),
+				)
 
 				ids := make(map[string]string)
 				for name, a := range attacks {
@@ -150,7 +179,10 @@ func TestAStatusThatIsRenamedAfterTheMoveDecidesNothing(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
 		s := running(t, on{deployment: d, jira: func(c *jirasim.Config) {
 			c.Statuses = append(c.Statuses, jirasim.Status{ID: "10310", Name: "In review", Category: "indeterminate"})
-			c.Transitions = append(c.Transitions, jirasim.Transition{ID: "51", Name: "Look at it", From: []string{"Pending"}, To: "In review"})
+			c.Transitions = append(
+				c.Transitions,
+				jirasim.Transition{ID: "51", Name: "Look at it", From: []string{"Pending"}, To: "In review"},
+			)
 			for i := range c.Transitions {
 				if c.Transitions[i].To == "Pending" {
 					c.Transitions[i].From = append(c.Transitions[i].From, "In review")
@@ -190,6 +222,10 @@ func TestTheDatabaseUserNeedsNoMoreThanItsOwnSchema(t *testing.T) {
 	s.start("agent", "SYNC_IDLE_SCHEDULE=@every 1s")
 	s.decideOne()
 	var elsewhere int
-	require.NoError(t, admin.QueryRow(s.ctx, "SELECT count(*) FROM pg_tables WHERE tableowner = 'agent' AND schemaname <> 'agent'").Scan(&elsewhere))
+	require.NoError(
+		t,
+		admin.QueryRow(s.ctx, "SELECT count(*) FROM pg_tables WHERE tableowner = 'agent' AND schemaname <> 'agent'").
+			Scan(&elsewhere),
+	)
 	require.Zero(t, elsewhere)
 }

@@ -80,7 +80,14 @@ func TestCheckNamesEachBrokenPreconditionAndItsRemedy(t *testing.T) {
 			issues := len(s.jira.Issues())
 			r := s.commandWith(env, "check")
 			line := lineOf(b.check, r.out)
-			require.Contains(t, line, map[sync.Condition]string{sync.Fails: "✗", sync.Doubt: "!"}[b.condition], "%s in:\n%s", b.check, r.out)
+			require.Contains(
+				t,
+				line,
+				map[sync.Condition]string{sync.Fails: "✗", sync.Doubt: "!"}[b.condition],
+				"%s in:\n%s",
+				b.check,
+				r.out,
+			)
 			found, remedy, _ := strings.Cut(line, " → ")
 			require.Contains(t, found, b.found)
 			require.Contains(t, remedy, b.remedy)
@@ -106,7 +113,13 @@ func lineOf(check, text string) string {
 		_, text, _ = strings.Cut(text, "\nPostgreSQL\n")
 	}
 	for line := range strings.Lines(text) {
-		if _, rest, _ := strings.Cut(strings.TrimSpace(line), " "); strings.HasPrefix(rest, strings.ReplaceAll(short, "_", " ")+" ") {
+		if _, rest, _ := strings.Cut(
+			strings.TrimSpace(line),
+			" ",
+		); strings.HasPrefix(
+			rest,
+			strings.ReplaceAll(short, "_", " ")+" ",
+		) {
 			return line
 		}
 	}
@@ -126,20 +139,40 @@ func brokenPreconditions() map[string]broken {
 func brokenConfiguration() map[string]broken {
 	return map[string]broken{
 		"a misspelt variable": {
-			env: []string{"JIRA_PROJEKT=OPS"}, check: "configuration", condition: sync.Doubt, found: "JIRA_PROJEKT", remedy: "teleport-jira-agent configure",
+			env: []string{
+				"JIRA_PROJEKT=OPS",
+			},
+			check:     "configuration",
+			condition: sync.Doubt,
+			found:     "JIRA_PROJEKT",
+			remedy:    "teleport-jira-agent configure",
 		},
 		"nobody is named who may decide": {
-			check: "configuration.approvers", condition: sync.Doubt, found: "whoever may move an issue decides", remedy: "POLICY_APPROVERS",
+			check:     "configuration.approvers",
+			condition: sync.Doubt,
+			found:     "whoever may move an issue decides",
+			remedy:    "POLICY_APPROVERS",
 		},
 		"requesters may decide": {
-			env: []string{"POLICY_SELF_APPROVAL=allow"}, check: "configuration.self_approval", condition: sync.Doubt, found: "requesters may approve their own", remedy: "deny",
+			env: []string{
+				"POLICY_SELF_APPROVAL=allow",
+			},
+			check:     "configuration.self_approval",
+			condition: sync.Doubt,
+			found:     "requesters may approve their own",
+			remedy:    "deny",
 		},
 		"the webhook's certificate ends": {
 			more: func(t *testing.T, _ *system) []string {
 				dir := t.TempDir()
 				cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
 				certify(t, "ends in an hour", cert, key)
-				return []string{"WEBHOOK_ENABLED=true", "WEBHOOK_TLS_CERT_FILE=" + cert, "WEBHOOK_TLS_KEY_FILE=" + key, "WEBHOOK_SECRET=0123456789abcdef0123456789abcdef"}
+				return []string{
+					"WEBHOOK_ENABLED=true",
+					"WEBHOOK_TLS_CERT_FILE=" + cert,
+					"WEBHOOK_TLS_KEY_FILE=" + key,
+					"WEBHOOK_SECRET=0123456789abcdef0123456789abcdef",
+				}
 			},
 			check: "webhook.certificate", condition: sync.Doubt, found: "expires at", remedy: "renew it",
 		},
@@ -171,13 +204,32 @@ func brokenNetwork() map[string]broken {
 	}
 	return map[string]broken{
 		"nothing listens at JIRA_URL": {
-			env: []string{"JIRA_URL=http://127.0.0.1:1"}, check: check, condition: sync.Fails, found: "connection refused", remedy: "curl -i http://127.0.0.1:1/rest/api/2/serverInfo",
+			env: []string{
+				"JIRA_URL=http://127.0.0.1:1",
+			},
+			check:     check,
+			condition: sync.Fails,
+			found:     "connection refused",
+			remedy:    "curl -i http://127.0.0.1:1/rest/api/2/serverInfo",
 		},
 		"the name in JIRA_URL does not exist": {
-			env: []string{"JIRA_URL=https://jira.invalid"}, check: check, condition: sync.Fails, found: "jira.invalid", remedy: "getent hosts jira.invalid",
+			env: []string{
+				"JIRA_URL=https://jira.invalid",
+			},
+			check:     check,
+			condition: sync.Fails,
+			found:     "jira.invalid",
+			remedy:    "getent hosts jira.invalid",
 		},
 		"Jira's certificate is of a private authority": {
-			more: at(page, true), check: check, condition: sync.Fails, found: "certificate signed by unknown authority", remedy: "JIRA_CA_FILE",
+			more: at(
+				page,
+				true,
+			),
+			check:     check,
+			condition: sync.Fails,
+			found:     "certificate signed by unknown authority",
+			remedy:    "JIRA_CA_FILE",
 		},
 		"a login page stands before Jira": {
 			more: at(page, false), check: check, condition: sync.Fails, found: "a web page in place of JSON", remedy: "curl -i",
@@ -186,10 +238,23 @@ func brokenNetwork() map[string]broken {
 			more: at(http.NotFound, false), check: check, condition: sync.Fails, found: "404", remedy: "context path",
 		},
 		"the proxy's address cannot be read": {
-			env: []string{"HTTPS_PROXY=http://user:hunter2@%zz", "JIRA_URL=https://jira.invalid"}, check: "jira.proxy", condition: sync.Fails, found: "is none", remedy: "HTTPS_PROXY",
+			env: []string{
+				"HTTPS_PROXY=http://user:hunter2@%zz",
+				"JIRA_URL=https://jira.invalid",
+			},
+			check:     "jira.proxy",
+			condition: sync.Fails,
+			found:     "is none",
+			remedy:    "HTTPS_PROXY",
 		},
 		"JIRA_DEPLOYMENT says otherwise": {
-			env: []string{"JIRA_DEPLOYMENT=datacenter"}, check: check, condition: sync.Fails, found: "JIRA_DEPLOYMENT says datacenter", remedy: "JIRA_DEPLOYMENT=auto",
+			env: []string{
+				"JIRA_DEPLOYMENT=datacenter",
+			},
+			check:     check,
+			condition: sync.Fails,
+			found:     "JIRA_DEPLOYMENT says datacenter",
+			remedy:    "JIRA_DEPLOYMENT=auto",
 		},
 	}
 }
@@ -207,40 +272,110 @@ func may(permissions ...string) func(*jirasim.Config) {
 func brokenJira() map[string]broken {
 	return map[string]broken{
 		"the token is wrong": {
-			env: []string{"JIRA_API_TOKEN=wrong"}, check: "jira.account", condition: sync.Fails, found: "401", remedy: "id.atlassian.com/manage-profile/security/api-tokens",
+			env: []string{
+				"JIRA_API_TOKEN=wrong",
+			},
+			check:     "jira.account",
+			condition: sync.Fails,
+			found:     "401",
+			remedy:    "id.atlassian.com/manage-profile/security/api-tokens",
 		},
 		"a personal access token is used with a user name": {
-			on: on{deployment: dataCenter}, env: []string{"JIRA_USERNAME", "JIRA_API_TOKEN=wrong"}, check: "jira.account", condition: sync.Fails, found: "401", remedy: "Personal Access Tokens",
+			on: on{
+				deployment: dataCenter,
+			},
+			env:       []string{"JIRA_USERNAME", "JIRA_API_TOKEN=wrong"},
+			check:     "jira.account",
+			condition: sync.Fails,
+			found:     "401",
+			remedy:    "Personal Access Tokens",
 		},
 		"the personal access token ends soon": {
-			on:  changedJira(dataCenter, func(c *jirasim.Config) { c.Credentials[1].Expires = time.Now().Add(48 * time.Hour) }),
-			env: []string{"JIRA_USERNAME"}, check: "jira.token", condition: sync.Doubt, found: "ends at", remedy: "JIRA_API_TOKEN_FILE",
+			on: changedJira(dataCenter, func(c *jirasim.Config) { c.Credentials[1].Expires = time.Now().Add(48 * time.Hour) }),
+			env: []string{
+				"JIRA_USERNAME",
+			},
+			check:     "jira.token",
+			condition: sync.Doubt,
+			found:     "ends at",
+			remedy:    "JIRA_API_TOKEN_FILE",
 		},
 		"there is no such project": {
-			env: []string{"JIRA_PROJECT=NOWHERE"}, check: "jira.project", condition: sync.Fails, found: "NOWHERE", remedy: "JIRA_PROJECT",
+			env: []string{
+				"JIRA_PROJECT=NOWHERE",
+			},
+			check:     "jira.project",
+			condition: sync.Fails,
+			found:     "NOWHERE",
+			remedy:    "JIRA_PROJECT",
 		},
 		"the account may not move issues": {
-			on:    changedJira(cloud, may(jirasim.BrowseProjects, jirasim.CreateIssues, jirasim.EditIssues, jirasim.AddComments)),
-			check: "jira.permissions", condition: sync.Fails, found: "TRANSITION_ISSUES", remedy: "Project settings → Permissions",
+			on: changedJira(
+				cloud,
+				may(jirasim.BrowseProjects, jirasim.CreateIssues, jirasim.EditIssues, jirasim.AddComments),
+			),
+			check:     "jira.permissions",
+			condition: sync.Fails,
+			found:     "TRANSITION_ISSUES",
+			remedy:    "Project settings → Permissions",
 		},
 		"the account may not edit issues": {
-			on:    changedJira(cloud, may(jirasim.BrowseProjects, jirasim.CreateIssues, jirasim.TransitionIssues, jirasim.AddComments)),
-			check: "jira.permissions", condition: sync.Doubt, found: "without EDIT_ISSUES", remedy: "grant EDIT_ISSUES",
+			on: changedJira(
+				cloud,
+				may(jirasim.BrowseProjects, jirasim.CreateIssues, jirasim.TransitionIssues, jirasim.AddComments),
+			),
+			check:     "jira.permissions",
+			condition: sync.Doubt,
+			found:     "without EDIT_ISSUES",
+			remedy:    "grant EDIT_ISSUES",
 		},
 		"the account may not see groups": {
-			on:  changedJira(cloud, may(jirasim.BrowseProjects, jirasim.CreateIssues, jirasim.EditIssues, jirasim.TransitionIssues, jirasim.AddComments)),
-			env: []string{"POLICY_APPROVER_GROUPS=approvers"}, check: "jira.groups", condition: sync.Fails, found: "nobody can decide by them", remedy: "Browse users and groups",
+			on: changedJira(
+				cloud,
+				may(
+					jirasim.BrowseProjects,
+					jirasim.CreateIssues,
+					jirasim.EditIssues,
+					jirasim.TransitionIssues,
+					jirasim.AddComments,
+				),
+			),
+			env: []string{
+				"POLICY_APPROVER_GROUPS=approvers",
+			},
+			check:     "jira.groups",
+			condition: sync.Fails,
+			found:     "nobody can decide by them",
+			remedy:    "Browse users and groups",
 		},
 		"a group of approvers does not exist": {
-			env: []string{"POLICY_APPROVER_GROUPS=approvers,aprovers"}, check: "jira.groups", condition: sync.Fails, found: `"aprovers"`, remedy: "POLICY_APPROVER_GROUPS",
+			env: []string{
+				"POLICY_APPROVER_GROUPS=approvers,aprovers",
+			},
+			check:     "jira.groups",
+			condition: sync.Fails,
+			found:     `"aprovers"`,
+			remedy:    "POLICY_APPROVER_GROUPS",
 		},
 		"Jira's clock is wrong": {
-			on:    changedJira(cloud, func(c *jirasim.Config) { c.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) } }),
-			check: "jira.clock", condition: sync.Doubt, found: "-10m0s", remedy: "NTP",
+			on: changedJira(
+				cloud,
+				func(c *jirasim.Config) { c.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) } },
+			),
+			check:     "jira.clock",
+			condition: sync.Doubt,
+			found:     "-10m0s",
+			remedy:    "NTP",
 		},
 		"Jira allows fewer calls than JIRA_MAX_RPS": {
-			on:    changedJira(dataCenter, func(c *jirasim.Config) { c.RateLimit = jirasim.RateLimit{PerSecond: 5, Burst: 100} }),
-			check: "jira.rate_limit", condition: sync.Doubt, found: "JIRA_MAX_RPS is 90", remedy: "JIRA_MAX_RPS to 5",
+			on: changedJira(
+				dataCenter,
+				func(c *jirasim.Config) { c.RateLimit = jirasim.RateLimit{PerSecond: 5, Burst: 100} },
+			),
+			check:     "jira.rate_limit",
+			condition: sync.Doubt,
+			found:     "JIRA_MAX_RPS is 90",
+			remedy:    "JIRA_MAX_RPS to 5",
 		},
 	}
 }
@@ -256,7 +391,10 @@ func brokenProject() map[string]broken {
 		},
 		"two fields have its name": {
 			on: changedJira(cloud, func(c *jirasim.Config) {
-				c.Fields = append(c.Fields, jirasim.Field{ID: "customfield_10043", Name: "teleportAccessRequestId", Type: jirasim.TextField})
+				c.Fields = append(
+					c.Fields,
+					jirasim.Field{ID: "customfield_10043", Name: "teleportAccessRequestId", Type: jirasim.TextField},
+				)
 			}),
 			check: "jira.field", condition: sync.Fails, found: "customfield_10043", remedy: "JIRA_REQUEST_ID_FIELD",
 		},
@@ -273,10 +411,22 @@ func brokenProject() map[string]broken {
 			check: "jira.field.screen", condition: sync.Fails, found: "not offered", remedy: "Screens",
 		},
 		"the project has no such issue type": {
-			env: []string{"JIRA_ISSUE_TYPE=Access"}, check: "jira.statuses", condition: sync.Fails, found: `no issue type "Access"; it has Task, Bug`, remedy: "JIRA_ISSUE_TYPE",
+			env: []string{
+				"JIRA_ISSUE_TYPE=Access",
+			},
+			check:     "jira.statuses",
+			condition: sync.Fails,
+			found:     `no issue type "Access"; it has Task, Bug`,
+			remedy:    "JIRA_ISSUE_TYPE",
 		},
 		"the workflow lacks statuses": {
-			env: []string{"JIRA_STATUS_DENIED=Rejected"}, check: "jira.statuses", condition: sync.Fails, found: `lacks "Rejected"`, remedy: "Workflow",
+			env: []string{
+				"JIRA_STATUS_DENIED=Rejected",
+			},
+			check:     "jira.statuses",
+			condition: sync.Fails,
+			found:     `lacks "Rejected"`,
+			remedy:    "Workflow",
 		},
 		"the workflow does not lead from Pending to Denied": {
 			on: changedJira(cloud, func(c *jirasim.Config) { c.Transitions[2].From = []string{"To Do"} }),
@@ -302,32 +452,54 @@ func brokenProject() map[string]broken {
 			check: "jira.transitions", condition: sync.Fails, found: `"Pending" to "Denied" (Cost centre)`, remedy: "no screen",
 		},
 		"it is not known where the workflow leads": {
-			check: "jira.transitions", condition: sync.Doubt, found: "no issue is there to ask", remedy: "see that the workflow has them",
+			check:     "jira.transitions",
+			condition: sync.Doubt,
+			found:     "no issue is there to ask",
+			remedy:    "see that the workflow has them",
 		},
 		"a required field is not set": {
 			on: changedJira(dataCenter, func(c *jirasim.Config) {
 				c.Fields = append(c.Fields, jirasim.Field{ID: "customfield_10077", Name: "Cost centre", Type: jirasim.TextField})
 				c.Required = []string{"customfield_10077"}
 			}),
-			check: "jira.create", condition: sync.Fails, found: "Cost centre is required", remedy: `JIRA_FIELDS={"customfield_10077"`,
+			check:     "jira.create",
+			condition: sync.Fails,
+			found:     "Cost centre is required",
+			remedy:    `JIRA_FIELDS={"customfield_10077"`,
 		},
 		"JIRA_FIELDS names a field that Jira has not": {
 			env: []string{`JIRA_FIELDS={"customfield_99999":"x"}`},
 			more: func(_ *testing.T, s *system) []string {
 				// Jira answers so before it looks at any value, and so says nothing of the summary.
-				s.jira.Inject(jirasim.Fault{Method: http.MethodPost, Endpoint: "issue", Effect: jirasim.Respond(http.StatusBadRequest,
-					`{"errorMessages":[],"errors":{"customfield_99999":"Field 'customfield_99999' cannot be set. It is not on the appropriate screen, or unknown."}}`)})
+				s.jira.Inject(
+					jirasim.Fault{Method: http.MethodPost, Endpoint: "issue", Effect: jirasim.Respond(
+						http.StatusBadRequest,
+						`{"errorMessages":[],"errors":{"customfield_99999":"Field 'customfield_99999' cannot be set. It is not on the appropriate screen, or unknown."}}`,
+					)},
+				)
 				return nil
 			},
-			check: "jira.create", condition: sync.Fails, found: "Jira would refuse to create issues: customfield_99999", remedy: "correct customfield_99999 in JIRA_FIELDS, or take it out",
+			check:     "jira.create",
+			condition: sync.Fails,
+			found:     "Jira would refuse to create issues: customfield_99999",
+			remedy:    "correct customfield_99999 in JIRA_FIELDS, or take it out",
 		},
 		"names are configured by id": {
-			on:    changedJira(cloud, field(func(f *jirasim.Field) { f.OffScreen = true })),
-			env:   []string{"JIRA_ISSUE_TYPE=10200", "JIRA_REQUEST_ID_FIELD=customfield_10042"},
-			check: "jira.field.screen", condition: sync.Fails, found: "not offered", remedy: `Create Issue of Task → Select Field: "teleportAccessRequestId"`,
+			on:        changedJira(cloud, field(func(f *jirasim.Field) { f.OffScreen = true })),
+			env:       []string{"JIRA_ISSUE_TYPE=10200", "JIRA_REQUEST_ID_FIELD=customfield_10042"},
+			check:     "jira.field.screen",
+			condition: sync.Fails,
+			found:     "not offered",
+			remedy:    `Create Issue of Task → Select Field: "teleportAccessRequestId"`,
 		},
 		"JIRA_FIELDS sets what Jira does not take": {
-			env: []string{`JIRA_FIELDS={"priority":{"name":"Nuclear"}}`}, check: "jira.create", condition: sync.Fails, found: "priority", remedy: "JIRA_FIELDS",
+			env: []string{
+				`JIRA_FIELDS={"priority":{"name":"Nuclear"}}`,
+			},
+			check:     "jira.create",
+			condition: sync.Fails,
+			found:     "priority",
+			remedy:    "JIRA_FIELDS",
 		},
 	}
 }
@@ -357,10 +529,22 @@ func brokenTeleport() map[string]broken {
 			more: living(-time.Minute), check: "teleport.identity", condition: sync.Fails, found: "expired at", remedy: "tbot",
 		},
 		"the identity expires soon": {
-			more: living(5 * time.Minute), check: "teleport.identity", condition: sync.Doubt, found: "expires soon", remedy: "tbot",
+			more: living(
+				5 * time.Minute,
+			),
+			check:     "teleport.identity",
+			condition: sync.Doubt,
+			found:     "expires soon",
+			remedy:    "tbot",
 		},
 		"nothing listens at TELEPORT_ADDR": {
-			env: []string{"TELEPORT_ADDR=127.0.0.1:1"}, check: "teleport.address", condition: sync.Fails, found: "connect to 127.0.0.1:1", remedy: "curl https://127.0.0.1:1/webapi/ping",
+			env: []string{
+				"TELEPORT_ADDR=127.0.0.1:1",
+			},
+			check:     "teleport.address",
+			condition: sync.Fails,
+			found:     "connect to 127.0.0.1:1",
+			remedy:    "curl https://127.0.0.1:1/webapi/ping",
 		},
 		"the identity is of another cluster": {
 			more: identity(func(t *testing.T, _ *system, path string) {
@@ -392,18 +576,44 @@ func brokenTeleport() map[string]broken {
 			check: "teleport.address", condition: sync.Fails, found: "access denied", remedy: "tctl get locks",
 		},
 		"Teleport is too new": {
-			on: version("20.0.0"), check: "teleport.address", condition: sync.Fails, found: "client version is unsupported", remedy: "newer release",
+			on: version(
+				"20.0.0",
+			),
+			check:     "teleport.address",
+			condition: sync.Fails,
+			found:     "client version is unsupported",
+			remedy:    "newer release",
 		},
 		"Teleport is old": {
-			on: version("15.4.0"), check: "teleport.version", condition: sync.Doubt, found: "15.4.0 is older", remedy: "upgrade Teleport",
+			on: version(
+				"15.4.0",
+			),
+			check:     "teleport.version",
+			condition: sync.Doubt,
+			found:     "15.4.0 is older",
+			remedy:    "upgrade Teleport",
 		},
 		"Teleport takes no reviews on behalf of users": {
-			on: version("18.2.0"), env: []string{"TELEPORT_DECISION_MODE=review"}, more: role(teleportsim.PluginRoleWithReview()),
-			check: "teleport.review", condition: sync.Fails, found: "no reviews on behalf", remedy: "18.11.0",
+			on: version(
+				"18.2.0",
+			),
+			env:       []string{"TELEPORT_DECISION_MODE=review"},
+			more:      role(teleportsim.PluginRoleWithReview()),
+			check:     "teleport.review",
+			condition: sync.Fails,
+			found:     "no reviews on behalf",
+			remedy:    "18.11.0",
 		},
 		"no user has the trait": {
-			on: version("18.11.0"), env: []string{"TELEPORT_DECISION_MODE=review"}, more: role(teleportsim.PluginRoleWithReview()),
-			check: "teleport.review", condition: sync.Doubt, found: "jira_account_id", remedy: "tctl edit user",
+			on: version(
+				"18.11.0",
+			),
+			env:       []string{"TELEPORT_DECISION_MODE=review"},
+			more:      role(teleportsim.PluginRoleWithReview()),
+			check:     "teleport.review",
+			condition: sync.Doubt,
+			found:     "jira_account_id",
+			remedy:    "tctl edit user",
 		},
 	}
 }
@@ -439,17 +649,37 @@ func brokenRights() map[string]broken {
 			r.SubmitForUsers = submitFor
 			s.teleport.SetRole("jira-agent", r)
 			for _, name := range []string{"bob", "carol"} {
-				require.NoError(t, s.teleport.SetUser(teleportsim.User{Name: name, Traits: map[string][]string{"jira_account_id": {"712020:" + name}}, Role: of}))
+				require.NoError(
+					t,
+					s.teleport.SetUser(
+						teleportsim.User{Name: name, Traits: map[string][]string{"jira_account_id": {"712020:" + name}}, Role: of},
+					),
+				)
 			}
 			return nil
 		}
 	}
 	return map[string]broken{
 		"requests may not be read": {
-			more: without("access_request", "list"), check: "teleport.watch", condition: sync.Fails, found: "access denied", remedy: "access_request: [list, read]",
+			more: without(
+				"access_request",
+				"list",
+			),
+			check:     "teleport.watch",
+			condition: sync.Fails,
+			found:     "access denied",
+			remedy:    "access_request: [list, read]",
 		},
 		"requests may not be listed": {
-			more: without("access_request", "read", "update"), check: "teleport.plugin_data", condition: sync.Fails, found: "access denied", remedy: "access_request: [list, read]",
+			more: without(
+				"access_request",
+				"read",
+				"update",
+			),
+			check:     "teleport.plugin_data",
+			condition: sync.Fails,
+			found:     "access denied",
+			remedy:    "access_request: [list, read]",
 		},
 		"a list would be empty": {
 			more:  without("access_request", "read", "update"),
@@ -471,21 +701,51 @@ func brokenRights() map[string]broken {
 			check: "teleport.plugin_data", condition: sync.Fails, found: "access denied", remedy: "access_plugin_data: [update]",
 		},
 		"requests may not be decided": {
-			more: without("access_request", "list", "read"), check: "teleport.decide", condition: sync.Fails, found: "access denied", remedy: "access_request: [update]",
+			more: without(
+				"access_request",
+				"list",
+				"read",
+			),
+			check:     "teleport.decide",
+			condition: sync.Fails,
+			found:     "access denied",
+			remedy:    "access_request: [update]",
 		},
 		"users may not be read": {
-			more: without("user"), check: "teleport.users", condition: sync.Doubt, found: "users cannot be read", remedy: "user: [read]",
+			more: without(
+				"user",
+			),
+			check:     "teleport.users",
+			condition: sync.Doubt,
+			found:     "users cannot be read",
+			remedy:    "user: [read]",
 		},
 		"the agent may review for nobody": {
-			on: review, env: []string{"TELEPORT_DECISION_MODE=review"}, more: mapped(reviewer), check: "teleport.review", condition: sync.Fails, found: "for none", remedy: "submit_for_users: [bob, carol]",
+			on:        review,
+			env:       []string{"TELEPORT_DECISION_MODE=review"},
+			more:      mapped(reviewer),
+			check:     "teleport.review",
+			condition: sync.Fails,
+			found:     "for none",
+			remedy:    "submit_for_users: [bob, carol]",
 		},
 		"those with the trait may not review": {
-			on: review, env: []string{"TELEPORT_DECISION_MODE=review"}, more: mapped(requester, "*"), check: "teleport.review", condition: sync.Doubt, found: "none of the users",
-			remedy: "allow.review_requests",
+			on:        review,
+			env:       []string{"TELEPORT_DECISION_MODE=review"},
+			more:      mapped(requester, "*"),
+			check:     "teleport.review",
+			condition: sync.Doubt,
+			found:     "none of the users",
+			remedy:    "allow.review_requests",
 		},
 		"the agent may not review for all": {
-			on: review, env: []string{"TELEPORT_DECISION_MODE=review"}, more: mapped(reviewer, "bob"), check: "teleport.review", condition: sync.Doubt, found: "not review for carol",
-			remedy: "submit_for_users: [carol]",
+			on:        review,
+			env:       []string{"TELEPORT_DECISION_MODE=review"},
+			more:      mapped(reviewer, "bob"),
+			check:     "teleport.review",
+			condition: sync.Doubt,
+			found:     "not review for carol",
+			remedy:    "submit_for_users: [carol]",
 		},
 	}
 }
@@ -506,7 +766,13 @@ func statement(sql string) func(*testing.T, *system) []string {
 func brokenPostgreSQL() map[string]broken {
 	return map[string]broken{
 		"nothing listens at DATABASE_URL": {
-			env: []string{"DATABASE_URL=postgres://agent@127.0.0.1:1/agent"}, check: "postgresql.connect", condition: sync.Fails, found: "connect", remedy: "pg_isready",
+			env: []string{
+				"DATABASE_URL=postgres://agent@127.0.0.1:1/agent",
+			},
+			check:     "postgresql.connect",
+			condition: sync.Fails,
+			found:     "connect",
+			remedy:    "pg_isready",
 		},
 		"there is no such database": {
 			more: func(t *testing.T, s *system) []string {
@@ -526,14 +792,28 @@ func brokenPostgreSQL() map[string]broken {
 				u.User = url.UserPassword(poor, "poor")
 				return []string{"DATABASE_URL=" + u.String()}
 			},
-			check: "postgresql.rights", condition: sync.Fails, found: "may create no tables", remedy: "GRANT USAGE, CREATE ON SCHEMA public",
+			check:     "postgresql.rights",
+			condition: sync.Fails,
+			found:     "may create no tables",
+			remedy:    "GRANT USAGE, CREATE ON SCHEMA public",
 		},
 		"the tables are of a later release": {
-			more: statement(`CREATE TABLE agent_schema_version (version int); INSERT INTO agent_schema_version VALUES (1000)`), check: "postgresql.schema", condition: sync.Fails,
-			found: "1000 is newer", remedy: "later",
+			more: statement(
+				`CREATE TABLE agent_schema_version (version int); INSERT INTO agent_schema_version VALUES (1000)`,
+			),
+			check:     "postgresql.schema",
+			condition: sync.Fails,
+			found:     "1000 is newer",
+			remedy:    "later",
 		},
 		"somebody else's tables have the names": {
-			more: statement(`CREATE TABLE links (url text)`), check: "postgresql.schema", condition: sync.Fails, found: "links", remedy: "of the agent's own",
+			more: statement(
+				`CREATE TABLE links (url text)`,
+			),
+			check:     "postgresql.schema",
+			condition: sync.Fails,
+			found:     "links",
+			remedy:    "of the agent's own",
 		},
 		"the server takes no writes": {
 			more: func(t *testing.T, s *system) []string {
@@ -541,7 +821,10 @@ func brokenPostgreSQL() map[string]broken {
 				require.NoError(t, err)
 				return statement(`ALTER DATABASE `+u.Database+` SET default_transaction_read_only = on`)(t, s)
 			},
-			check: "postgresql.replication", condition: sync.Fails, found: "read-only", remedy: "RESET default_transaction_read_only",
+			check:     "postgresql.replication",
+			condition: sync.Fails,
+			found:     "read-only",
+			remedy:    "RESET default_transaction_read_only",
 		},
 	}
 }

@@ -87,7 +87,8 @@ func newScribe(t *testing.T, d jirasim.Deployment) (*system, *scribe) {
 func (n *scribe) asReplica(s *system, name string) []string {
 	s.t.Helper()
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		read := r.Method == http.MethodGet || strings.Contains(r.URL.Path, "/search") || strings.Contains(r.URL.Path, "/bulkfetch")
+		read := r.Method == http.MethodGet || strings.Contains(r.URL.Path, "/search") ||
+			strings.Contains(r.URL.Path, "/bulkfetch")
 		if !read {
 			n.note(name, r.Method+" "+r.URL.Path, time.Now())
 		}
@@ -128,8 +129,12 @@ func (s *system) waitingToMake(ids []string, before time.Time) int {
 			without = append(without, id)
 		}
 	}
-	return s.number(s.env["DATABASE_URL"],
-		"SELECT count(*) FROM links WHERE request_id = ANY($1) AND begun = 'create' AND begun_at < $2 AND issue_id IS NULL", without, before)
+	return s.number(
+		s.env["DATABASE_URL"],
+		"SELECT count(*) FROM links WHERE request_id = ANY($1) AND begun = 'create' AND begun_at < $2 AND issue_id IS NULL",
+		without,
+		before,
+	)
 }
 
 // eachGetsItsIssue waits until each request has one issue under Pending that Teleport knows of, and
@@ -139,7 +144,8 @@ func (s *system) eachGetsItsIssue(d jirasim.Deployment, ids []string, faultsEnde
 	complete := func(id string) bool {
 		issues := s.issuesOf(id)
 		require.LessOrEqual(s.t, len(issues), 1, "request %s", id)
-		return len(issues) == 1 && issues[0].Status.Name == "Pending" && s.teleport.PluginData(id)["jira"]["issue_id"] == issues[0].ID
+		return len(issues) == 1 && issues[0].Status.Name == "Pending" &&
+			s.teleport.PluginData(id)["jira"]["issue_id"] == issues[0].ID
 	}
 	for {
 		done := count(ids, complete)
@@ -269,7 +275,14 @@ func TestALostDatabaseIsRebuiltAndNothingIsDoneTwice(t *testing.T) {
 		require.Len(t, s.jira.Issues(), issues)
 
 		// All that are still open can be decided.
-		open := []string{told, ids["nothing"], ids["reviewed"], ids["approved in Jira and taken back"], ids["made"], ids["approved in Jira by its requester"]}
+		open := []string{
+			told,
+			ids["nothing"],
+			ids["reviewed"],
+			ids["approved in Jira and taken back"],
+			ids["made"],
+			ids["approved in Jira by its requester"],
+		}
 		s.approveInJira(open)
 		for _, id := range open {
 			s.settled(id, "approved")
@@ -291,7 +304,10 @@ func whatIsLeft() map[string]leftover {
 	settled := func(status string, then ...string) story {
 		return story{
 			Verdicts: byBob(state(status)), // and Teleport no longer has the request
-			Moves:    append([]string{placed, "bob: Pending → " + status}, then...), Marks: []string{"resolution:" + strings.ToLower(status)},
+			Moves: append(
+				[]string{placed, "bob: Pending → " + status},
+				then...),
+			Marks: []string{"resolution:" + strings.ToLower(status)},
 		}
 	}
 	putBack := func(s story) story {
@@ -302,10 +318,14 @@ func whatIsLeft() map[string]leftover {
 		"approved": {status: "Approved", want: settled("Approved")},
 		"denied":   {status: "Denied", want: settled("Denied")},
 		"approved, and moved to Denied": {
-			status: "Approved", then: "Denied", want: putBack(settled("Approved", "bob: Approved → Denied", "agent: Denied → Approved")),
+			status: "Approved",
+			then:   "Denied",
+			want:   putBack(settled("Approved", "bob: Approved → Denied", "agent: Denied → Approved")),
 		},
 		"denied, and moved to Approved": {
-			status: "Denied", then: "Approved", want: putBack(settled("Denied", "bob: Denied → Approved", "agent: Approved → Denied")),
+			status: "Denied",
+			then:   "Approved",
+			want:   putBack(settled("Denied", "bob: Denied → Approved", "agent: Approved → Denied")),
 		},
 	}
 }

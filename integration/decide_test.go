@@ -61,7 +61,8 @@ func (s *system) reviews(id string) []string {
 func (s *system) putBack(id, says string) {
 	s.t.Helper()
 	_, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool {
-		return i.Text(field) == id && i.Status.Name == "Pending" && slices.ContainsFunc(agentComments(i), func(c string) bool { return strings.Contains(c, says) })
+		return i.Text(field) == id && i.Status.Name == "Pending" &&
+			slices.ContainsFunc(agentComments(i), func(c string) bool { return strings.Contains(c, says) })
 	})
 	require.NoError(s.t, err, "%s: %q not among %q", id, says, agentComments(s.issueOf(id)))
 }
@@ -91,7 +92,11 @@ func TestInReviewModeTeleportCountsThePersonsOwnReviews(t *testing.T) {
 		require.NoError(t, s.jira.Move(issue.Key, "mallory", "Approved"))
 		s.settled(id, "approved")
 		s.polls(d, 2)
-		require.Equal(t, []string{"robert by jira-agent: APPROVED, known incident", "malory by jira-agent: APPROVED, "}, s.reviews(id))
+		require.Equal(
+			t,
+			[]string{"robert by jira-agent: APPROVED, known incident", "malory by jira-agent: APPROVED, "},
+			s.reviews(id),
+		)
 		require.Empty(t, s.verdicts(id), "the state was set past the reviews")
 		after := s.issueOf(id)
 		require.Equal(t, "Approved", after.Status.Name)
@@ -120,7 +125,10 @@ func spec(number protowire.Number) []byte {
 func TestWhatReviewModeRefusesIsSaidAndPutBack(t *testing.T) {
 	user := func(name string, ids ...string) func(*testing.T, *system) {
 		return func(t *testing.T, s *system) {
-			require.NoError(t, s.teleport.SetUser(teleportsim.User{Name: name, Traits: map[string][]string{"jira_account_id": ids}}))
+			require.NoError(
+				t,
+				s.teleport.SetUser(teleportsim.User{Name: name, Traits: map[string][]string{"jira_account_id": ids}}),
+			)
 		}
 	}
 	role := func(edit func(*teleportsim.Role)) func(*testing.T, *system) {
@@ -137,17 +145,41 @@ func TestWhatReviewModeRefusesIsSaidAndPutBack(t *testing.T) {
 		says    string
 	}{
 		"a user without the right to review": {mover: "alice", says: "does not let that person's user, trudy, review"},
-		"nobody in Teleport":                 {prepare: func(_ *testing.T, s *system) { s.teleport.DeleteUser("robert") }, mover: "bob", says: "no user in Teleport is known"},
-		"two users":                          {prepare: func(t *testing.T, s *system) { user("bobby", "712020:bob", "JIRAUSER10102")(t, s) }, mover: "bob", says: "more than one user in Teleport"},
-		"their own request":                  {request: by("robert"), mover: "bob", says: "who made the request"},
-		"long-term access":                   {request: func(r *teleportsim.Request) { r.Kind = teleportsim.LongTerm }, mover: "bob", says: "long-term access"},
-		"details that cannot be read":        {request: func(r *teleportsim.Request) { r.Unknown = spec(26) }, mover: "bob", says: "cannot be approved here"},
+		"nobody in Teleport": {
+			prepare: func(_ *testing.T, s *system) { s.teleport.DeleteUser("robert") },
+			mover:   "bob",
+			says:    "no user in Teleport is known",
+		},
+		"two users": {
+			prepare: func(t *testing.T, s *system) { user("bobby", "712020:bob", "JIRAUSER10102")(t, s) },
+			mover:   "bob",
+			says:    "more than one user in Teleport",
+		},
+		"their own request": {request: by("robert"), mover: "bob", says: "who made the request"},
+		"long-term access": {
+			request: func(r *teleportsim.Request) { r.Kind = teleportsim.LongTerm },
+			mover:   "bob",
+			says:    "long-term access",
+		},
+		"details that cannot be read": {
+			request: func(r *teleportsim.Request) { r.Unknown = spec(26) },
+			mover:   "bob",
+			says:    "cannot be approved here",
+		},
 		"an address that names a user, which is not asked for": {prepare: func(t *testing.T, s *system) {
 			s.teleport.DeleteUser("robert")
 			user("bob@example.com")(t, s)
 		}, mover: "bob", says: "no user in Teleport is known"},
-		"an agent that may not review for users": {prepare: role(func(r *teleportsim.Role) { r.SubmitForUsers = nil }), mover: "bob", says: "18.11 or newer and a role that allows it"},
-		"an agent that may not read users":       {prepare: role(func(r *teleportsim.Role) { delete(r.Rules, types.KindUser) }), mover: "bob", says: "may not look up"},
+		"an agent that may not review for users": {
+			prepare: role(func(r *teleportsim.Role) { r.SubmitForUsers = nil }),
+			mover:   "bob",
+			says:    "18.11 or newer and a role that allows it",
+		},
+		"an agent that may not read users": {
+			prepare: role(func(r *teleportsim.Role) { delete(r.Rules, types.KindUser) }),
+			mover:   "bob",
+			says:    "may not look up",
+		},
 	}
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
 		for name, test := range tests {
@@ -175,7 +207,10 @@ func TestWhatReviewModeRefusesIsSaidAndPutBack(t *testing.T) {
 func TestReviewModeOnATeleportWithoutItSaysSoAndNeverSetsAState(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, on{deployment: jirasim.Cloud})
-	require.NoError(t, s.teleport.SetUser(teleportsim.User{Name: "robert", Traits: map[string][]string{"jira_account_id": {"712020:bob"}}}))
+	require.NoError(
+		t,
+		s.teleport.SetUser(teleportsim.User{Name: "robert", Traits: map[string][]string{"jira_account_id": {"712020:bob"}}}),
+	)
 	role := teleportsim.PluginRoleWithReview()
 	s.teleport.SetRole("jira-agent", role)
 	a := s.start("agent", "TELEPORT_DECISION_MODE=review", "SYNC_IDLE_SCHEDULE=@every 1s")
@@ -190,7 +225,10 @@ func TestTheAddressTellsTheTeleportUserWhereTheOperatorAllowsIt(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
 		s := reviewing(t, d, "TELEPORT_USER_EMAIL_FALLBACK=true")
 		s.teleport.DeleteUser("robert")
-		require.NoError(t, s.teleport.SetUser(teleportsim.User{Name: "bob@example.com", Role: &teleportsim.Role{ReviewRoles: []string{"*"}}}))
+		require.NoError(
+			t,
+			s.teleport.SetUser(teleportsim.User{Name: "bob@example.com", Role: &teleportsim.Role{ReviewRoles: []string{"*"}}}),
+		)
 		id := s.request(by("carol@example.com"))
 		require.NoError(t, s.jira.Move(s.issueIn(id, "Pending").Key, "bob", "Approved"))
 		s.settled(id, "approved")
@@ -219,8 +257,16 @@ func TestOnlyApproversDecide(t *testing.T) {
 		"by account": {func(d jirasim.Deployment) string {
 			return "POLICY_APPROVERS=" + jiraID(d, "bob") + ",nobody@example.com"
 		}, []string{"bob"}, []string{"mallory", "alice"}},
-		"by address": {func(jirasim.Deployment) string { return "POLICY_APPROVERS=BOB@example.com" }, []string{"bob"}, []string{"mallory", "alice"}},
-		"by group":   {func(jirasim.Deployment) string { return "POLICY_APPROVER_GROUPS=approvers" }, []string{"bob", "alice"}, []string{"mallory"}},
+		"by address": {
+			func(jirasim.Deployment) string { return "POLICY_APPROVERS=BOB@example.com" },
+			[]string{"bob"},
+			[]string{"mallory", "alice"},
+		},
+		"by group": {
+			func(jirasim.Deployment) string { return "POLICY_APPROVER_GROUPS=approvers" },
+			[]string{"bob", "alice"},
+			[]string{"mallory"},
+		},
 	}
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
 		for name, test := range tests {
@@ -252,7 +298,10 @@ func TestGroupsThatCannotBeSeenAdmitNobody(t *testing.T) {
 		s := running(t, on{deployment: d, jira: func(c *jirasim.Config) {
 			for i := range c.Users {
 				if c.Users[i].Name == "agent" {
-					c.Users[i].Permissions = slices.DeleteFunc(jirasim.AllPermissions(), func(p string) bool { return p == jirasim.BrowseUsers })
+					c.Users[i].Permissions = slices.DeleteFunc(
+						jirasim.AllPermissions(),
+						func(p string) bool { return p == jirasim.BrowseUsers },
+					)
 				}
 			}
 		}}, "POLICY_APPROVER_GROUPS=approvers")
@@ -283,8 +332,18 @@ func TestTheRequestersTraitTellsAnOwnRequest(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
 		role := teleportsim.PluginRoleWithReview()
 		s := running(t, on{deployment: d, teleport: teleportsim.Config{AgentRole: &role}}, "POLICY_SELF_APPROVAL=strict")
-		require.NoError(t, s.teleport.SetUser(teleportsim.User{Name: "white-rabbit", Traits: map[string][]string{"jira_account_id": {jiraID(d, "alice")}}}))
-		require.NoError(t, s.teleport.SetUser(teleportsim.User{Name: "hatter", Traits: map[string][]string{"jira_account_id": {jiraID(d, "mallory")}}}))
+		require.NoError(
+			t,
+			s.teleport.SetUser(
+				teleportsim.User{Name: "white-rabbit", Traits: map[string][]string{"jira_account_id": {jiraID(d, "alice")}}},
+			),
+		)
+		require.NoError(
+			t,
+			s.teleport.SetUser(
+				teleportsim.User{Name: "hatter", Traits: map[string][]string{"jira_account_id": {jiraID(d, "mallory")}}},
+			),
+		)
 		own, others := s.request(by("white-rabbit")), s.request(by("hatter"))
 		require.NoError(t, s.jira.Move(s.issueIn(own, "Pending").Key, "alice", "Approved"))
 		require.NoError(t, s.jira.Move(s.issueIn(others, "Pending").Key, "alice", "Approved"))
@@ -302,7 +361,9 @@ func TestAnUnreadableHistoryDecidesNothing(t *testing.T) {
 				role := teleportsim.PluginRoleWithReview()
 				s := newSystem(t, on{deployment: d, teleport: teleportsim.Config{ServerVersion: "18.11.0", AgentRole: &role}})
 				require.NoError(t, s.teleport.SetUser(teleportsim.User{
-					Name: "robert", Traits: map[string][]string{"jira_account_id": {jiraID(d, "bob")}}, Role: &teleportsim.Role{ReviewRoles: []string{"db-admin"}},
+					Name:   "robert",
+					Traits: map[string][]string{"jira_account_id": {jiraID(d, "bob")}},
+					Role:   &teleportsim.Role{ReviewRoles: []string{"db-admin"}},
 				}))
 				a := s.start("agent", "SYNC_IDLE_SCHEDULE=@every 1s", "TELEPORT_DECISION_MODE="+mode)
 				s.unreadableHistory(d, a, mode)
@@ -324,7 +385,9 @@ func (s *system) unreadableHistory(d jirasim.Deployment, a *replica.Replica, mod
 		jirasim.Respond(http.StatusOK, "<html>Log in</html>", "Content-Type", "text/html"),
 	} {
 		before := len(a.Lines())
-		remove := s.jira.Inject(jirasim.Fault{Method: http.MethodGet, Endpoint: "issue/{issue}", When: history, Effect: effect})
+		remove := s.jira.Inject(
+			jirasim.Fault{Method: http.MethodGet, Endpoint: "issue/{issue}", When: history, Effect: effect},
+		)
 		require.NoError(t, s.jira.Move(issue.Key, "bob", "Approved"))
 		s.logs(a, before, "not done", "action", "judge")
 		s.polls(d, 2)
@@ -348,8 +411,14 @@ func TestAnIssueThatTeleportsPluginDataDoesNotNameDecidesNothing(t *testing.T) {
 	s := running(t, on{deployment: jirasim.Cloud})
 	id := s.request(by("carol@example.com"))
 	issue := s.issueIn(id, "Pending")
-	require.NoError(t, s.teleport.Wait(s.ctx, func(t *teleportsim.Server) bool { return t.PluginData(id)["jira"]["issue_id"] == issue.ID }))
-	require.NoError(t, s.teleport.SetPluginData(id, "jira", map[string]string{"issue_id": "99999", "issue_key": "OPS-99999"}))
+	require.NoError(
+		t,
+		s.teleport.Wait(s.ctx, func(t *teleportsim.Server) bool { return t.PluginData(id)["jira"]["issue_id"] == issue.ID }),
+	)
+	require.NoError(
+		t,
+		s.teleport.SetPluginData(id, "jira", map[string]string{"issue_id": "99999", "issue_key": "OPS-99999"}),
+	)
 	require.NoError(t, s.jira.Move(issue.Key, "bob", "Approved"))
 	s.putBack(id, "names another issue for this request")
 	s.untouched(id)

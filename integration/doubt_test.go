@@ -31,8 +31,13 @@ func (s *system) notReadyFor(r *replica.Replica, words string) {
 	s.t.Helper()
 	answer := s.ready(r)
 	require.False(s.t, answer.Ready)
-	require.True(s.t, slices.ContainsFunc(answer.Reasons, func(reason string) bool { return strings.Contains(reason, words) }),
-		"%q not among %q", words, answer.Reasons)
+	require.True(
+		s.t,
+		slices.ContainsFunc(answer.Reasons, func(reason string) bool { return strings.Contains(reason, words) }),
+		"%q not among %q",
+		words,
+		answer.Reasons,
+	)
 }
 
 func TestAnIssueThatIsNotShownOnceShowsTheOutcomeAllTheSame(t *testing.T) {
@@ -113,7 +118,11 @@ func TestAStatusIsTheSameInAnotherLanguage(t *testing.T) {
 		id := s.request()
 		issue := s.issueIn(id, "Pending")
 		s.jira.TranslateStatus("Approved", "Genehmigt")
-		s.tellsOf(r, "jira statuses", `the approved status "Approved" is no longer in project OPS: it is called "Genehmigt" now`)
+		s.tellsOf(
+			r,
+			"jira statuses",
+			`the approved status "Approved" is no longer in project OPS: it is called "Genehmigt" now`,
+		)
 		s.notReadyFor(r, `"Genehmigt"`)
 		require.NoError(t, s.jira.Move(issue.Key, "bob", "Approved"))
 		s.stateIs(id, types.RequestState_APPROVED)
@@ -147,7 +156,9 @@ func TestAStatusChangeThatNobodyDecidedIsPutBack(t *testing.T) {
 		s, _ := leading(t, on{deployment: d})
 		ids := []string{s.request(), s.request()}
 		migrated, ruled := s.issueIn(ids[0], "Pending"), s.issueIn(ids[1], "Pending")
-		rule := &jirasim.HistoryMetadata{Generator: &jirasim.HistoryParticipant{ID: "rule-7", Type: "rule", DisplayName: "Auto approve"}}
+		rule := &jirasim.HistoryMetadata{
+			Generator: &jirasim.HistoryParticipant{ID: "rule-7", Type: "rule", DisplayName: "Auto approve"},
+		}
 		require.NoError(t, s.jira.ForceStatusWith(ruled.Key, "bob", "Approved", rule))
 		s.putBack(ids[1], "It was moved by Auto approve, an app or an automation rule")
 		require.NoError(t, s.jira.ForceStatusWith(migrated.Key, "bob", "Approved", nil,

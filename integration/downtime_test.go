@@ -67,7 +67,12 @@ func whileDown() map[string]meanwhile {
 
 		"approved in Jira": {
 			happen: move("bob", "Approved"),
-			want:   &story{approved, byBob(approved), []string{placed, "bob: Pending → Approved"}, []string{"resolution:approved"}},
+			want: &story{
+				approved,
+				byBob(approved),
+				[]string{placed, "bob: Pending → Approved"},
+				[]string{"resolution:approved"},
+			},
 		},
 		"denied in Jira": {
 			happen: move("bob", "Denied"),
@@ -78,8 +83,14 @@ func whileDown() map[string]meanwhile {
 			want:   &story{pending, nil, []string{placed, "bob: Pending → Approved", "bob: Approved → Pending"}, nil},
 		},
 		"approved in Jira by its requester": {
-			edit: by("mallory@example.com"), happen: move("mallory", "Approved"),
-			want: &story{pending, nil, []string{placed, "mallory: Pending → Approved", "agent: Approved → Pending"}, []string{"refused"}},
+			edit:   by("mallory@example.com"),
+			happen: move("mallory", "Approved"),
+			want: &story{
+				pending,
+				nil,
+				[]string{placed, "mallory: Pending → Approved", "agent: Approved → Pending"},
+				[]string{"refused"},
+			},
 		},
 
 		"reviewed": {
@@ -95,33 +106,51 @@ func whileDown() map[string]meanwhile {
 			},
 		},
 		"approved in Teleport": {
-			happen: approve, want: &story{approved, nil, []string{placed, "agent: Pending → Approved"}, []string{"resolution:approved"}},
+			happen: approve,
+			want:   &story{approved, nil, []string{placed, "agent: Pending → Approved"}, []string{"resolution:approved"}},
 		},
 		"denied in Teleport": {
 			happen: deny, want: &story{denied, nil, []string{placed, "agent: Pending → Denied"}, []string{"resolution:denied"}},
 		},
 		"promoted in Teleport": {
 			happen: func(s *system, id, _ string) error { return s.teleport.Promote(id, "carol@example.com", "Admins") },
-			want:   &story{promoted, nil, []string{placed, "agent: Pending → Approved"}, []string{"review:carol@example.com", "resolution:promoted"}},
+			want: &story{
+				promoted,
+				nil,
+				[]string{placed, "agent: Pending → Approved"},
+				[]string{"review:carol@example.com", "resolution:promoted"},
+			},
 		},
 		"expired": {
-			happen: expire, want: &story{none, nil, []string{placed, "agent: Pending → Expired"}, []string{"resolution:expired"}},
+			happen: expire,
+			want:   &story{none, nil, []string{placed, "agent: Pending → Expired"}, []string{"resolution:expired"}},
 		},
 		"past its expiry and not yet deleted": {
 			happen: func(s *system, id, _ string) error { return s.teleport.PastExpiry(id) },
 			want:   &story{pending, nil, []string{placed, "agent: Pending → Expired"}, []string{"resolution:expired"}},
 		},
 		"deleted": {
-			happen: remove, want: &story{none, nil, []string{placed, "agent: Pending → Expired"}, []string{"resolution:expired"}},
+			happen: remove,
+			want:   &story{none, nil, []string{placed, "agent: Pending → Expired"}, []string{"resolution:expired"}},
 		},
 
 		"approved in Jira and denied in Teleport": {
 			happen: first(move("bob", "Approved"), deny),
-			want:   &story{denied, nil, []string{placed, "bob: Pending → Approved", "agent: Approved → Denied"}, []string{"resolution:denied"}},
+			want: &story{
+				denied,
+				nil,
+				[]string{placed, "bob: Pending → Approved", "agent: Approved → Denied"},
+				[]string{"resolution:denied"},
+			},
 		},
 		"approved in Jira and expired": {
 			happen: first(move("bob", "Approved"), expire),
-			want:   &story{none, nil, []string{placed, "bob: Pending → Approved", "agent: Approved → Expired"}, []string{"resolution:expired"}},
+			want: &story{
+				none,
+				nil,
+				[]string{placed, "bob: Pending → Approved", "agent: Approved → Expired"},
+				[]string{"resolution:expired"},
+			},
 		},
 	}
 }
@@ -253,28 +282,59 @@ func outages() map[string]outage {
 		}
 	}
 	return map[string]outage{
-		"Jira is stopped": {side: "jira", cause: "connection refused", noticed: failing("jira poll"), begin: func(s *stage) func() {
-			s.stopJira()
-			return func() { _, s.stopJira = s.jira.Start() }
-		}},
+		"Jira is stopped": {
+			side:    "jira",
+			cause:   "connection refused",
+			noticed: failing("jira poll"),
+			begin: func(s *stage) func() {
+				s.stopJira()
+				return func() { _, s.stopJira = s.jira.Start() }
+			},
+		},
 		"Jira is in maintenance": {
 			side: "jira", cause: "HTTP 503", noticed: failing("jira poll"),
 			begin: answers(jirasim.Respond(503, "<html>Back soon</html>", "Content-Type", "text/html", "Retry-After", "1")),
 		},
-		"Jira hangs": {side: "jira", cause: "no answer within 15s", noticed: failing("jira poll"), begin: answers(jirasim.Hang()), sent: true},
-		"Teleport is stopped": {side: "teleport", cause: "connection refused", noticed: failing("teleport watch"), begin: func(s *stage) func() {
-			s.teleport.Stop()
-			return func() { require.NoError(s.t, s.teleport.Start(s.teleport.Addr())) }
-		}},
-		"Teleport's Auth Service is down": {side: "teleport", cause: "is down", noticed: failing("teleport watch"), begin: func(s *stage) func() {
-			s.teleport.SetDown(true)
-			return func() { s.teleport.SetDown(false) }
-		}},
+		"Jira hangs": {
+			side:    "jira",
+			cause:   "no answer within 15s",
+			noticed: failing("jira poll"),
+			begin:   answers(jirasim.Hang()),
+			sent:    true,
+		},
+		"Teleport is stopped": {
+			side:    "teleport",
+			cause:   "connection refused",
+			noticed: failing("teleport watch"),
+			begin: func(s *stage) func() {
+				s.teleport.Stop()
+				return func() { require.NoError(s.t, s.teleport.Start(s.teleport.Addr())) }
+			},
+		},
+		"Teleport's Auth Service is down": {
+			side:    "teleport",
+			cause:   "is down",
+			noticed: failing("teleport watch"),
+			begin: func(s *stage) func() {
+				s.teleport.SetDown(true)
+				return func() { s.teleport.SetDown(false) }
+			},
+		},
 		"Teleport hangs": {side: "teleport", cause: "deadline", noticed: []string{"not done"}, begin: func(s *stage) func() {
 			return s.teleport.Inject(teleportsim.Fault{Kind: teleportsim.FaultHang}).Remove
 		}},
-		"PostgreSQL is stopped":  {side: "postgresql", cause: "connection refused", noticed: noElection, begin: stopPostgres(pgtest.Fast)},
-		"PostgreSQL has crashed": {side: "postgresql", cause: "connection refused", noticed: noElection, begin: stopPostgres(pgtest.Immediate)},
+		"PostgreSQL is stopped": {
+			side:    "postgresql",
+			cause:   "connection refused",
+			noticed: noElection,
+			begin:   stopPostgres(pgtest.Fast),
+		},
+		"PostgreSQL has crashed": {
+			side:    "postgresql",
+			cause:   "connection refused",
+			noticed: noElection,
+			begin:   stopPostgres(pgtest.Immediate),
+		},
 		"PostgreSQL hangs": {side: "postgresql", cause: "timeout", noticed: noElection, begin: func(s *stage) func() {
 			require.NoError(s.t, s.postgres.Pause(s.ctx))
 			return func() { require.NoError(s.t, s.postgres.Resume()) }
@@ -288,7 +348,11 @@ func TestAnAgentWaitsAtItsStartForWhatIsOutOfReach(t *testing.T) {
 	for name, o := range outages() {
 		cases[name] = []outage{o}
 	}
-	cases["all three are stopped"] = []outage{outages()["Jira is stopped"], outages()["PostgreSQL is stopped"], outages()["Teleport is stopped"]}
+	cases["all three are stopped"] = []outage{
+		outages()["Jira is stopped"],
+		outages()["PostgreSQL is stopped"],
+		outages()["Teleport is stopped"],
+	}
 	for name, out := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -392,7 +456,9 @@ func TestWhatHappensWhileASideIsOutOfReachIsSettledOnceWhenItIsBack(t *testing.T
 				Moves: []string{placed, "bob: Pending → Approved"}, Marks: []string{"resolution:approved"},
 			}, s.story(approved))
 			require.Equal(t, story{
-				State: types.RequestState_DENIED, Moves: []string{placed, "agent: Pending → Denied"}, Marks: []string{"resolution:denied"},
+				State: types.RequestState_DENIED,
+				Moves: []string{placed, "agent: Pending → Denied"},
+				Marks: []string{"resolution:denied"},
 			}, s.story(denied))
 			if made != "" {
 				require.Equal(t, story{State: types.RequestState_PENDING, Moves: []string{placed}}, s.story(made))

@@ -220,8 +220,10 @@ func TestAnIssueThatJiraRefusesHoldsUpNobody(t *testing.T) {
 				poisoned := s.request(twice)
 				issue := s.issueIn(poisoned, "Pending")
 				cure := s.jira.Inject(jirasim.Fault{
-					Method: http.MethodPost, Endpoint: "issue/{issue}/" + endpoint, Effect: jirasim.Respond(400, `{"errorMessages":["No."]}`),
-					When: func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/issue/"+issue.ID+"/") },
+					Method:   http.MethodPost,
+					Endpoint: "issue/{issue}/" + endpoint,
+					Effect:   jirasim.Respond(400, `{"errorMessages":["No."]}`),
+					When:     func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/issue/"+issue.ID+"/") },
 				})
 				s.review(poisoned)
 				require.NoError(t, s.teleport.Deny(poisoned, "dave@example.com", ""))

@@ -24,8 +24,12 @@ func (s *system) befall(rpc string, kind teleportsim.FaultKind) {
 	fault := s.teleport.Inject(teleportsim.Fault{RPC: rpc, Times: 1, Kind: kind})
 	if rpc == "WatchEvents" { // one is open: only the next meets the fault
 		s.teleport.BreakWatches()
-		if kind == teleportsim.FaultLoseAnswer || kind == teleportsim.FaultHangAnswer { // which strikes when the next one ends
-			require.NoError(s.t, s.teleport.Wait(s.ctx, func(t *teleportsim.Server) bool { return fault.Struck() == 1 && t.Watches() == 1 }))
+		if kind == teleportsim.FaultLoseAnswer ||
+			kind == teleportsim.FaultHangAnswer { // which strikes when the next one ends
+			require.NoError(
+				s.t,
+				s.teleport.Wait(s.ctx, func(t *teleportsim.Server) bool { return fault.Struck() == 1 && t.Watches() == 1 }),
+			)
 			s.teleport.BreakWatches()
 		}
 	}

@@ -71,13 +71,15 @@ func (s *system) strike(c jiraCall, effect jirasim.Effect) (struck <-chan struct
 	came := make(chan struct{})
 	come := sync.OnceFunc(func() { close(came) })
 	method, endpoint, _ := strings.Cut(c.route, " ")
-	s.jira.Inject(jirasim.Fault{Method: method, Endpoint: endpoint, Times: 1, Effect: effect, When: func(r *http.Request) bool {
-		if c.when != nil && !c.when(r) {
-			return false
-		}
-		come()
-		return true
-	}})
+	s.jira.Inject(
+		jirasim.Fault{Method: method, Endpoint: endpoint, Times: 1, Effect: effect, When: func(r *http.Request) bool {
+			if c.when != nil && !c.when(r) {
+				return false
+			}
+			come()
+			return true
+		}},
+	)
 	return came
 }
 
@@ -95,8 +97,12 @@ type jiraCall struct {
 func jiraCalls(d jirasim.Deployment) map[string]jiraCall {
 	history := func(r *http.Request) bool { return r.URL.Query().Get("expand") == "changelog" }
 	calls := map[string]jiraCall{
-		"create an issue":    {route: "POST issue", create: true, early: true},
-		"read an issue":      {route: "GET issue/{issue}", when: func(r *http.Request) bool { return !history(r) }, early: true},
+		"create an issue": {route: "POST issue", create: true, early: true},
+		"read an issue": {
+			route: "GET issue/{issue}",
+			when:  func(r *http.Request) bool { return !history(r) },
+			early: true,
+		},
 		"read who moved":     {route: "GET issue/{issue}", when: history},
 		"ask for the ways":   {route: "GET issue/{issue}/transitions", early: true},
 		"move an issue":      {route: "POST issue/{issue}/transitions", early: true},

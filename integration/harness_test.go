@@ -196,7 +196,10 @@ func (s *system) request(edits ...func(*teleportsim.Request)) (id string) {
 // issueIn waits until the request's issue is in a status, and returns it.
 func (s *system) issueIn(id, status string) jirasim.Issue {
 	s.t.Helper()
-	issue, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool { return i.Text(field) == id && i.Status.Name == status })
+	issue, err := s.jira.WaitIssue(
+		s.ctx,
+		func(i jirasim.Issue) bool { return i.Text(field) == id && i.Status.Name == status },
+	)
 	require.NoError(s.t, err)
 	return issue
 }
@@ -204,7 +207,10 @@ func (s *system) issueIn(id, status string) jirasim.Issue {
 // issueWith waits until the request's issue carries so many comments by the agent, and returns it.
 func (s *system) issueWith(id string, comments int) jirasim.Issue {
 	s.t.Helper()
-	issue, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool { return i.Text(field) == id && len(agentComments(i)) == comments })
+	issue, err := s.jira.WaitIssue(
+		s.ctx,
+		func(i jirasim.Issue) bool { return i.Text(field) == id && len(agentComments(i)) == comments },
+	)
 	require.NoError(s.t, err)
 	return issue
 }
@@ -236,7 +242,10 @@ func (s *system) stateIs(id string, state types.RequestState) {
 // left to do then.
 func (s *system) settled(id, resolution string) {
 	s.t.Helper()
-	err := s.teleport.Wait(s.ctx, func(t *teleportsim.Server) bool { return t.PluginData(id)["jira"]["resolution"] == resolution })
+	err := s.teleport.Wait(
+		s.ctx,
+		func(t *teleportsim.Server) bool { return t.PluginData(id)["jira"]["resolution"] == resolution },
+	)
 	require.NoError(s.t, err)
 }
 

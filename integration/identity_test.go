@@ -179,7 +179,12 @@ func TestTheEndOfTheIdentityIsToldInAdvanceAndWhileItLasts(t *testing.T) {
 	for role, r := range replicas {
 		_, err := r.WaitLog(s.ctx, "the Teleport identity nears its end; renew it (is tbot running?)", "level", "warn")
 		require.NoError(t, err, role)
-		_, err = r.WaitLog(s.ctx, "the Teleport identity expired; this replica is not ready until it is renewed (tbot, or tctl auth sign)", "level", "error")
+		_, err = r.WaitLog(
+			s.ctx,
+			"the Teleport identity expired; this replica is not ready until it is renewed (tbot, or tctl auth sign)",
+			"level",
+			"error",
+		)
 		require.NoError(t, err)
 		end := time.Unix(int64(s.metrics(r)[identityExpiry]), 0).UTC().Format(time.RFC3339)
 		want := fine[role]

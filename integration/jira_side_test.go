@@ -29,7 +29,12 @@ func TestAPersonsMoveDecidesInTeleport(t *testing.T) {
 		}{
 			{s.request(), "bob", "Approved", verdict{types.RequestState_APPROVED, "jira:bob@example.com", "known incident"}},
 			{s.request(), "bob", "Denied", verdict{types.RequestState_DENIED, "jira:bob@example.com", "known incident"}},
-			{s.request(by("carol@example.com")), "alice", "Approved", verdict{types.RequestState_APPROVED, alice, "known incident"}},
+			{
+				s.request(by("carol@example.com")),
+				"alice",
+				"Approved",
+				verdict{types.RequestState_APPROVED, alice, "known incident"},
+			},
 			{s.request(by("carol@example.com")), "alice", "Denied", verdict{types.RequestState_DENIED, alice, "known incident"}},
 		}
 		for _, c := range cases {
@@ -60,13 +65,25 @@ func TestTheReasonIsTheMoversOwn(t *testing.T) {
 		comments []comment
 		want     string
 	}{
-		"on the line":                {[]comment{{"bob", "Reason: known incident"}}, "known incident"},
-		"below the line":             {[]comment{{"bob", "Please note\r\nReason:\r\nknown incident\r\nsee the log"}}, "known incident\nsee the log"},
-		"called a resolution":        {[]comment{{"bob", "resolution: known incident"}}, "known incident"},
-		"below a resolution":         {[]comment{{"bob", "Resolution:\n\nknown incident"}}, "known incident"},
-		"of the newest comment":      {[]comment{{"bob", "Reason: first thought"}, {"bob", "Resolution: second thought"}}, "second thought"},
-		"newer ones do not match":    {[]comment{{"bob", "Reason: known incident"}, {"bob", "no reason given"}}, "known incident"},
-		"someone else's are newer":   {[]comment{{"bob", "Reason: known incident"}, {"mallory", "Reason: forged"}}, "known incident"},
+		"on the line": {[]comment{{"bob", "Reason: known incident"}}, "known incident"},
+		"below the line": {
+			[]comment{{"bob", "Please note\r\nReason:\r\nknown incident\r\nsee the log"}},
+			"known incident\nsee the log",
+		},
+		"called a resolution": {[]comment{{"bob", "resolution: known incident"}}, "known incident"},
+		"below a resolution":  {[]comment{{"bob", "Resolution:\n\nknown incident"}}, "known incident"},
+		"of the newest comment": {
+			[]comment{{"bob", "Reason: first thought"}, {"bob", "Resolution: second thought"}},
+			"second thought",
+		},
+		"newer ones do not match": {
+			[]comment{{"bob", "Reason: known incident"}, {"bob", "no reason given"}},
+			"known incident",
+		},
+		"someone else's are newer": {
+			[]comment{{"bob", "Reason: known incident"}, {"mallory", "Reason: forged"}},
+			"known incident",
+		},
 		"only someone else gave one": {[]comment{{"mallory", "Reason: forged"}, {"alice", "Resolution:\nforged"}}, ""},
 		"nobody gave one":            {nil, ""},
 	}
@@ -86,7 +103,12 @@ func TestTheReasonIsTheMoversOwn(t *testing.T) {
 		}
 		for name, test := range tests {
 			s.stateIs(ids[name], types.RequestState_APPROVED)
-			require.Equal(t, []verdict{{types.RequestState_APPROVED, "jira:bob@example.com", test.want}}, s.verdicts(ids[name]), name)
+			require.Equal(
+				t,
+				[]verdict{{types.RequestState_APPROVED, "jira:bob@example.com", test.want}},
+				s.verdicts(ids[name]),
+				name,
+			)
 		}
 	})
 }
@@ -102,19 +124,61 @@ type refusal struct {
 }
 
 var refusals = map[string]refusal{
-	"by the requester":          {requester: "bob@example.com", author: "bob", to: "Approved", why: "Bob Cratchit, who made the request"},
-	"a denial by the requester": {requester: "bob@example.com", author: "bob", to: "Denied", why: "Bob Cratchit, who made the request"},
-	"by nobody":                 {requester: "carol@example.com", to: "Approved", force: true, why: "does not say who moved this issue"},
-	"by the agent":              {requester: "carol@example.com", author: "agent", to: "Approved", why: "account of this agent never decides"},
-	"by an inactive account":    {requester: "carol@example.com", author: "gone", to: "Approved", force: true, why: "account is not active"},
-	"to Expired":                {requester: "carol@example.com", author: "bob", to: "Expired", why: "still pending in Teleport"},
+	"by the requester": {
+		requester: "bob@example.com",
+		author:    "bob",
+		to:        "Approved",
+		why:       "Bob Cratchit, who made the request",
+	},
+	"a denial by the requester": {
+		requester: "bob@example.com",
+		author:    "bob",
+		to:        "Denied",
+		why:       "Bob Cratchit, who made the request",
+	},
+	"by nobody": {
+		requester: "carol@example.com",
+		to:        "Approved",
+		force:     true,
+		why:       "does not say who moved this issue",
+	},
+	"by the agent": {
+		requester: "carol@example.com",
+		author:    "agent",
+		to:        "Approved",
+		why:       "account of this agent never decides",
+	},
+	"by an inactive account": {
+		requester: "carol@example.com",
+		author:    "gone",
+		to:        "Approved",
+		force:     true,
+		why:       "account is not active",
+	},
+	"to Expired": {
+		requester: "carol@example.com",
+		author:    "bob",
+		to:        "Expired",
+		why:       "still pending in Teleport",
+	},
 }
 
 // onCloud are the moves that only Cloud can tell from those of people: Data Center's accounts have
 // no type.
 var onCloud = map[string]refusal{
-	"by an app":     {requester: "carol@example.com", author: "automation", to: "Approved", why: "by an app or an automation rule"},
-	"past workflow": {requester: "carol@example.com", author: "automation", to: "Denied", force: true, why: "by an app or an automation rule"},
+	"by an app": {
+		requester: "carol@example.com",
+		author:    "automation",
+		to:        "Approved",
+		why:       "by an app or an automation rule",
+	},
+	"past workflow": {
+		requester: "carol@example.com",
+		author:    "automation",
+		to:        "Denied",
+		force:     true,
+		why:       "by an app or an automation rule",
+	},
 }
 
 func TestAMoveThatDoesNotCountIsPutBackOnceWithTheReason(t *testing.T) {
@@ -148,8 +212,16 @@ func TestAMoveThatDoesNotCountIsPutBackOnceWithTheReason(t *testing.T) {
 			require.Equal(t, types.RequestState_PENDING, s.teleport.State(id), r.why)
 			require.Empty(t, s.verdicts(id), r.why)
 			issue := s.issueOf(id)
-			require.Equal(t,
-				[]string{"agent: To Do → Pending", r.author + ": Pending → " + r.to, "agent: " + r.to + " → Pending"}, moves(issue), r.why)
+			require.Equal(
+				t,
+				[]string{
+					"agent: To Do → Pending",
+					r.author + ": Pending → " + r.to,
+					"agent: " + r.to + " → Pending",
+				},
+				moves(issue),
+				r.why,
+			)
 			require.Equal(t, []string{"refused"}, marks(t, issue), r.why)
 			require.Contains(t, agentComments(issue)[0], r.why)
 			require.NoError(t, s.jira.Move(issue.Key, "mallory", "Approved"))
@@ -191,12 +263,18 @@ func TestOnlyTheIssueThatTheMappingNamesDecides(t *testing.T) {
 		// The mapping knows whose issue it is, whatever the field holds; the field is put back.
 		s.settled(other, "approved")
 		require.Equal(t, []verdict{{types.RequestState_APPROVED, "jira:mallory@example.com", ""}}, s.verdicts(other))
-		back, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool { return i.Key == renamed.Key && i.Text(field) == other })
+		back, err := s.jira.WaitIssue(
+			s.ctx,
+			func(i jirasim.Issue) bool { return i.Key == renamed.Key && i.Text(field) == other },
+		)
 		require.NoError(t, err)
 		require.Equal(t, []string{"resolution:approved"}, marks(t, back))
 
 		// The forged issue decides nothing, and is told so once.
-		told, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool { return i.Key == forged.Key && len(agentComments(i)) > 0 })
+		told, err := s.jira.WaitIssue(
+			s.ctx,
+			func(i jirasim.Issue) bool { return i.Key == forged.Key && len(agentComments(i)) > 0 },
+		)
 		require.NoError(t, err)
 		require.Contains(t, agentComments(told)[0], issue.Key)
 		require.NoError(t, s.jira.Move(forged.Key, "mallory", "Denied"))
@@ -256,7 +334,11 @@ func TestARequestPastItsExpiryIsNeverApprovedFromJira(t *testing.T) {
 		s.polls(d, 2)
 		require.Empty(t, s.verdicts(id))
 		require.Equal(t, types.RequestState_PENDING, s.teleport.State(id))
-		require.Equal(t, []string{"agent: To Do → Pending", "bob: Pending → Approved", "agent: Approved → Expired"}, moves(s.issueOf(id)))
+		require.Equal(
+			t,
+			[]string{"agent: To Do → Pending", "bob: Pending → Approved", "agent: Approved → Expired"},
+			moves(s.issueOf(id)),
+		)
 		require.Equal(t, []string{"resolution:expired"}, marks(t, s.issueOf(id)))
 	})
 }
@@ -306,7 +388,10 @@ func TestAProjectWithRulesOfItsOwnGetsWhatItAsksFor(t *testing.T) {
 			`JIRA_FIELDS={"labels":["access"],"priority":{"name":"High"},"`+team+`":{"value":"Platform"}}`,
 			"JIRA_ISSUE_TYPE=10201", "JIRA_REQUEST_ID_FIELD="+number)
 		id := s.request()
-		issue, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool { return i.Text(number) == id && i.Status.Name == "Pending" })
+		issue, err := s.jira.WaitIssue(
+			s.ctx,
+			func(i jirasim.Issue) bool { return i.Text(number) == id && i.Status.Name == "Pending" },
+		)
 		require.NoError(t, err)
 		require.Empty(t, issue.Text(field))
 		require.Equal(t, "Bug", issue.Type)

@@ -273,7 +273,11 @@ func (c *contest) requireDoneOnce(ids []string) {
 		issue := c.issueOf(id)
 		require.Equal(c.t, []string{placed, "bob: Pending → Approved"}, moves(issue))
 		require.Equal(c.t, []string{"resolution:approved"}, marks(c.t, issue))
-		require.Equal(c.t, 1, count(c.teleport.Audit(id), func(e teleportsim.AuditEvent) bool { return e.Type == teleportsim.AuditUpdate }))
+		require.Equal(
+			c.t,
+			1,
+			count(c.teleport.Audit(id), func(e teleportsim.AuditEvent) bool { return e.Type == teleportsim.AuditUpdate }),
+		)
 		require.Equal(c.t, types.RequestState_APPROVED, c.teleport.State(id))
 	}
 	c.requireOneActedAtATime()
@@ -313,7 +317,11 @@ func endsOfReigns() map[string]endOfReign {
 		}
 	}
 	return map[string]endOfReign{
-		"SIGTERM": {handsOver: true, gone: true, begin: func(c *contest) func() { c.stops(c.a, syscall.SIGTERM); return nothing }},
+		"SIGTERM": {
+			handsOver: true,
+			gone:      true,
+			begin:     func(c *contest) func() { c.stops(c.a, syscall.SIGTERM); return nothing },
+		},
 		"SIGKILL": {bound: standby + settling, gone: true, begin: func(c *contest) func() { c.a.Kill(); return nothing }},
 		"frozen": {bound: lockTime + standby + settling, begin: func(c *contest) func() {
 			require.NoError(c.t, c.a.Signal(syscall.SIGSTOP))
@@ -322,14 +330,20 @@ func endsOfReigns() map[string]endOfReign {
 		"cut off from PostgreSQL": {bound: lockTime + heartbeat + standby + settling, begin: cut(toServer, toReplica)},
 		"cut off, one way":        {bound: lockTime + heartbeat + standby + settling, begin: cut(toServer)},
 		"cut off, the other way":  {bound: lockTime + heartbeat + standby + settling, begin: cut(toReplica)},
-		"session terminated":      {bound: standby + settling, begin: func(c *contest) func() { c.terminate(); return nothing }},
+		"session terminated": {
+			bound: standby + settling,
+			begin: func(c *contest) func() { c.terminate(); return nothing },
+		},
 		// The next term waits for the open transactions of this one, which PostgreSQL ends as it
 		// does silent sessions.
-		"cut off, then its session terminated": {bound: lockTime + heartbeat + standby + settling, begin: func(c *contest) func() {
-			heal := c.gate.cut(toServer, toReplica)
-			c.terminate()
-			return heal
-		}},
+		"cut off, then its session terminated": {
+			bound: lockTime + heartbeat + standby + settling,
+			begin: func(c *contest) func() {
+				heal := c.gate.cut(toServer, toReplica)
+				c.terminate()
+				return heal
+			},
+		},
 		"PostgreSQL restarted": {bound: standby + settling, ownPostgres: true, begin: restart(pgtest.Fast)},
 		"PostgreSQL crashed":   {bound: standby + settling, ownPostgres: true, begin: restart(pgtest.Immediate)},
 		"PostgreSQL frozen": {bound: standby + settling, ownPostgres: true, begin: func(c *contest) func() {
@@ -391,7 +405,8 @@ func (c *contest) takesPart(r *replica.Replica, after int) {
 	seen := 0
 	_, err := r.WaitLine(c.ctx, func(l replica.Line) bool {
 		seen++
-		return seen > after && (l.Is("standing by") || l.Is("leading") || l.Is("lock won; waiting until the lease of the leader before has ended"))
+		return seen > after &&
+			(l.Is("standing by") || l.Is("leading") || l.Is("lock won; waiting until the lease of the leader before has ended"))
 	})
 	require.NoError(c.t, err, tail(r.Log(), 50))
 }
@@ -519,7 +534,9 @@ func TestALeaderFrozenBeforeItsWritesMakesNoneWhenItWakes(t *testing.T) {
 	c.requireOneActedAtATime()
 	for _, id := range ids {
 		require.Equal(t, story{
-			State: types.RequestState_DENIED, Moves: []string{placed, "agent: Pending → Denied"}, Marks: []string{"resolution:denied"},
+			State: types.RequestState_DENIED,
+			Moves: []string{placed, "agent: Pending → Denied"},
+			Marks: []string{"resolution:denied"},
 		}, c.story(id))
 	}
 }
@@ -542,10 +559,16 @@ func TestALeaderThatIsToldToStopHandsOverOnlyWhenItsLastCallHasEnded(t *testing.
 	require.GreaterOrEqual(t, slow, 0)
 	call := c.jira.Calls()[slow]
 	// The log has milliseconds.
-	require.False(t, loggedAt(t, line).Before(call.Began.Add(call.Took).Truncate(time.Millisecond)), "it may still have had its effect then")
+	require.False(
+		t,
+		loggedAt(t, line).Before(call.Began.Add(call.Took).Truncate(time.Millisecond)),
+		"it may still have had its effect then",
+	)
 	c.requireOneActedAtATime()
 	require.Equal(t, story{
-		State: types.RequestState_DENIED, Moves: []string{placed, "agent: Pending → Denied"}, Marks: []string{"resolution:denied"},
+		State: types.RequestState_DENIED,
+		Moves: []string{placed, "agent: Pending → Denied"},
+		Marks: []string{"resolution:denied"},
 	}, c.story(id))
 }
 

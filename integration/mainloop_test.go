@@ -150,9 +150,21 @@ func TestAPendingRequestGetsOneIssueWithEverythingAnApproverNeeds(t *testing.T) 
 // hostile are lines that Jira's wiki renderer would give a meaning to: markup, links, mentions,
 // macros, entities. https://jira.atlassian.com/secure/WikiRendererHelpAction.jspa
 var hostile = []string{
-	"*bold* _slanted_ -struck- {color:red}red{color} {noformat}", "[~accountid:712020:bob] [~bob] @bob", "see OPS-1",
-	"[harmless|https://evil.example/] https://evil.example/ www.evil.example", "!https://evil.example/x.png!", "h1. Approved", "bq. quote",
-	"* item", "# item", "|a|b|", "----", "{{mono}}", `a\\b`, "&lt;b&gt; &#91; <script>", ":) (!) (/)",
+	"*bold* _slanted_ -struck- {color:red}red{color} {noformat}",
+	"[~accountid:712020:bob] [~bob] @bob",
+	"see OPS-1",
+	"[harmless|https://evil.example/] https://evil.example/ www.evil.example",
+	"!https://evil.example/x.png!",
+	"h1. Approved",
+	"bq. quote",
+	"* item",
+	"# item",
+	"|a|b|",
+	"----",
+	"{{mono}}",
+	`a\\b`,
+	"&lt;b&gt; &#91; <script>",
+	":) (!) (/)",
 }
 
 var (
@@ -192,7 +204,10 @@ func TestTextOfPeopleIsShownAsText(t *testing.T) {
 		issue := s.issueIn(id, "Pending")
 		require.Equal(t, "eve "+name+" requested db-admin", issue.Text("summary"), "a summary is no markup, and one line")
 		for label, lines := range map[string][]string{"*User:* ": {"eve " + name}, "*Reason:* ": hostile} {
-			found := slices.DeleteFunc(strings.Split(issue.Text("description"), "\n"), func(line string) bool { return !strings.HasPrefix(line, label) })
+			found := slices.DeleteFunc(
+				strings.Split(issue.Text("description"), "\n"),
+				func(line string) bool { return !strings.HasPrefix(line, label) },
+			)
 			require.Len(t, found, 1)
 			requireShown(t, lines, strings.TrimPrefix(found[0], label))
 		}
@@ -296,8 +311,15 @@ func TestASearchIndexThatLagsDelaysAndRepeatsNothing(t *testing.T) {
 		require.Equal(t, []string{"agent: To Do → Pending", "bob: Pending → Approved"}, moves(s.issueOf(decided)))
 		require.Equal(t, []string{"resolution:approved"}, marks(t, s.issueOf(decided)))
 		require.Empty(t, s.verdicts(refused))
-		require.Equal(t,
-			[]string{"agent: To Do → Pending", "mallory: Pending → Approved", "agent: Approved → Pending"}, moves(s.issueOf(refused)))
+		require.Equal(
+			t,
+			[]string{
+				"agent: To Do → Pending",
+				"mallory: Pending → Approved",
+				"agent: Approved → Pending",
+			},
+			moves(s.issueOf(refused)),
+		)
 		require.Equal(t, []string{"refused"}, marks(t, s.issueOf(refused)))
 	})
 }
@@ -365,7 +387,11 @@ func TestStatusesMayHaveAnyNames(t *testing.T) {
 			id := s.request()
 			s.issueIn(id, pending)
 			require.NoError(t, act(id))
-			require.Equal(t, []string{"agent: Backlog → " + pending, "agent: " + pending + " → " + status}, moves(s.issueIn(id, status)))
+			require.Equal(
+				t,
+				[]string{"agent: Backlog → " + pending, "agent: " + pending + " → " + status},
+				moves(s.issueIn(id, status)),
+			)
 		}
 
 		inJira := map[string]string{"Granted": "approved", "Granted for a day": "approved", "Rejected": "denied"}
@@ -391,7 +417,10 @@ func TestStatusesMayHaveAnyNames(t *testing.T) {
 		for status, id := range ids {
 			require.Equal(t, []verdict{{state(inJira[status]), "jira:bob@example.com", ""}}, s.verdicts(id))
 			require.Equal(t, []string{
-				"agent: Backlog → " + pending, "bob: " + pending + " → On hold", "bob: On hold → Under review", "bob: Under review → " + status,
+				"agent: Backlog → " + pending,
+				"bob: " + pending + " → On hold",
+				"bob: On hold → Under review",
+				"bob: Under review → " + status,
 			}, moves(s.issueOf(id)))
 			require.Equal(t, []string{"resolution:" + inJira[status]}, marks(t, s.issueOf(id)))
 		}

@@ -73,9 +73,17 @@ func (s *system) answers(args ...string) map[string]any {
 // that and how to mend it.
 func (s *system) parkedBy(r *replica.Replica, message string) (id string, mend func()) {
 	s.t.Helper()
-	refusal, err := json.Marshal(map[string]any{"errorMessages": []string{}, "errors": map[string]string{"customfield_10077": message}})
+	refusal, err := json.Marshal(
+		map[string]any{"errorMessages": []string{}, "errors": map[string]string{"customfield_10077": message}},
+	)
 	require.NoError(s.t, err)
-	mend = s.jira.Inject(jirasim.Fault{Method: http.MethodPost, Endpoint: "issue", Effect: jirasim.Respond(http.StatusBadRequest, string(refusal), "Content-Type", "application/json")})
+	mend = s.jira.Inject(
+		jirasim.Fault{
+			Method:   http.MethodPost,
+			Endpoint: "issue",
+			Effect:   jirasim.Respond(http.StatusBadRequest, string(refusal), "Content-Type", "application/json"),
+		},
+	)
 	id = s.request()
 	_, err = r.WaitLog(s.ctx, "parked: repeating cannot help until something changes", "request_id", id)
 	require.NoError(s.t, err)
@@ -130,13 +138,24 @@ func TestASettledRequestWhoseIssueCannotBePutBackIsStuckToo(t *testing.T) {
 	_, err := leader.WaitLog(s.ctx, "done", "action", "settle", "request_id", id)
 	require.NoError(t, err)
 	mend := s.jira.Inject(jirasim.Fault{
-		Method: http.MethodPost, Endpoint: "issue/{issue}/transitions",
-		Effect: jirasim.Respond(http.StatusBadRequest, `{"errorMessages":["A field is required."],"errors":{}}`, "Content-Type", "application/json"),
+		Method:   http.MethodPost,
+		Endpoint: "issue/{issue}/transitions",
+		Effect: jirasim.Respond(
+			http.StatusBadRequest,
+			`{"errorMessages":["A field is required."],"errors":{}}`,
+			"Content-Type",
+			"application/json",
+		),
 	})
 	require.NoError(t, s.jira.Move(key, "bob", "Denied"))
 	_, err = leader.WaitLog(s.ctx, "parked: repeating cannot help until something changes", "request_id", id)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return strings.Contains(s.succeeds("status"), "1 parked") }, 20*time.Second, 100*time.Millisecond)
+	require.Eventually(
+		t,
+		func() bool { return strings.Contains(s.succeeds("status"), "1 parked") },
+		20*time.Second,
+		100*time.Millisecond,
+	)
 	require.Contains(t, s.succeeds("status"), "A field is required.")
 	require.Contains(t, s.succeeds("queue", "list"), key)
 	require.Contains(t, s.succeeds("explain", id), "parked after 1 attempts")
@@ -271,7 +290,8 @@ func TestADroppedRequestIsLeftAloneUntilItIsTakenUpAgain(t *testing.T) {
 	require.NoError(t, err)
 	s.succeeds("queue", "retry", id)
 	_, err = leader.WaitLine(s.ctx, func(l replica.Line) bool {
-		return l.Is("done", "action", "settle", "request_id", id) && l.Fields["cause"] == "the request ended before it had an issue"
+		return l.Is("done", "action", "settle", "request_id", id) &&
+			l.Fields["cause"] == "the request ended before it had an issue"
 	})
 	require.NoError(t, err)
 }
@@ -283,7 +303,11 @@ func TestReconcileListsWhatDisagreesAndHasTheLeaderMendIt(t *testing.T) {
 		decided, moved := s.request(), s.request()
 		one, two := s.issueIn(decided, "Pending"), s.issueIn(moved, "Pending")
 		s.polls(d, 2)
-		require.Contains(t, s.succeeds("reconcile", "--dry-run"), "Both sides agree: 2 requests in Teleport, 2 rows compared.")
+		require.Contains(
+			t,
+			s.succeeds("reconcile", "--dry-run"),
+			"Both sides agree: 2 requests in Teleport, 2 rows compared.",
+		)
 
 		_, err := leader.Stop(s.ctx)
 		require.NoError(t, err)
@@ -297,10 +321,14 @@ func TestReconcileListsWhatDisagreesAndHasTheLeaderMendIt(t *testing.T) {
 		require.Regexp(t, made+` +pending +no issue +create: `, text)
 		require.Contains(t, text, "Nothing was done (--dry-run)")
 		healHistory := s.jira.Inject(jirasim.Fault{
-			Method: http.MethodGet, Endpoint: "issue/{issue}/changelog", Effect: jirasim.Respond(http.StatusForbidden, `{"errorMessages":["No."]}`, "Content-Type", "application/json"),
+			Method:   http.MethodGet,
+			Endpoint: "issue/{issue}/changelog",
+			Effect:   jirasim.Respond(http.StatusForbidden, `{"errorMessages":["No."]}`, "Content-Type", "application/json"),
 		})
 		healIssue := s.jira.Inject(jirasim.Fault{
-			Method: http.MethodGet, Endpoint: "issue/{issue}", Effect: jirasim.Respond(http.StatusForbidden, `{"errorMessages":["No."]}`, "Content-Type", "application/json"),
+			Method:   http.MethodGet,
+			Endpoint: "issue/{issue}",
+			Effect:   jirasim.Respond(http.StatusForbidden, `{"errorMessages":["No."]}`, "Content-Type", "application/json"),
 		})
 		text = s.succeeds("reconcile", "--dry-run")
 		require.Contains(t, text, "It could not be told: jira: ")
@@ -310,7 +338,12 @@ func TestReconcileListsWhatDisagreesAndHasTheLeaderMendIt(t *testing.T) {
 		require.Contains(t, s.succeeds("reconcile"), "Note: nobody leads at the moment")
 
 		// A leader to whom nothing is told by itself for an hour.
-		slow := []string{"SYNC_POLL_SCHEDULE=@every 1h", "SYNC_IDLE_SCHEDULE=@every 1h", "SYNC_SWEEP_SCHEDULE=@every 1h", "SYNC_LOOKBACK=3h"}
+		slow := []string{
+			"SYNC_POLL_SCHEDULE=@every 1h",
+			"SYNC_IDLE_SCHEDULE=@every 1h",
+			"SYNC_SWEEP_SCHEDULE=@every 1h",
+			"SYNC_LOOKBACK=3h",
+		}
 		s.start("slow", slow...)
 		s.issueIn(decided, "Approved")
 		s.stateIs(moved, types.RequestState_DENIED)
@@ -334,12 +367,22 @@ func TestStatusTellsForHowLongJiraHasNotBeenRead(t *testing.T) {
 	_, err := leader.WaitLog(s.ctx, "failing; trying again until it works", "loop", "jira poll")
 	require.NoError(t, err)
 	// What is told is in the database a moment later than in the log.
-	require.Eventually(t, func() bool { return strings.Contains(s.succeeds("status"), "Jira has not been read for ") }, 20*time.Second, 100*time.Millisecond)
+	require.Eventually(
+		t,
+		func() bool { return strings.Contains(s.succeeds("status"), "Jira has not been read for ") },
+		20*time.Second,
+		100*time.Millisecond,
+	)
 	status := s.answers("status")
 	require.Positive(t, status["cursor"].(map[string]any)["lag_seconds"])
 	require.Contains(t, fmt.Sprint(status["errors"]), "jira poll")
 	s.jira.SetDown(false)
-	require.Eventually(t, func() bool { return strings.Contains(s.succeeds("status"), "Jira is read up to now") }, 20*time.Second, 100*time.Millisecond)
+	require.Eventually(
+		t,
+		func() bool { return strings.Contains(s.succeeds("status"), "Jira is read up to now") },
+		20*time.Second,
+		100*time.Millisecond,
+	)
 }
 
 func TestReconcileInADryRunPromisesNothing(t *testing.T) {
@@ -383,5 +426,9 @@ func TestEachClusterOfAProjectIsToldOfAlone(t *testing.T) {
 	require.Contains(t, second.succeeds("status"), "1 open")
 	r = second.commandWith([]string{"TELEPORT_IDENTITY_FILE=/etc/passwd"}, "status")
 	require.Equal(t, 1, r.code)
-	require.Contains(t, r.errors, "project OPS is used with the Teleport clusters example.teleport.sh, second.teleport.sh, and which is meant is not known")
+	require.Contains(
+		t,
+		r.errors,
+		"project OPS is used with the Teleport clusters example.teleport.sh, second.teleport.sh, and which is meant is not known",
+	)
 }

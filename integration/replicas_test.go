@@ -241,13 +241,18 @@ func TestOnASignalTheLeaderStopsCleanlyAndHandsOver(t *testing.T) {
 	jira := func(method, endpoint string) hang {
 		return func(s *system, arrived func()) {
 			s.jira.Inject(jirasim.Fault{
-				Method: method, Endpoint: endpoint, Effect: jirasim.Hang(), When: func(*http.Request) bool { arrived(); return true },
+				Method:   method,
+				Endpoint: endpoint,
+				Effect:   jirasim.Hang(),
+				When:     func(*http.Request) bool { arrived(); return true },
 			})
 		}
 	}
 	teleport := func(rpc string) hang {
 		return func(s *system, arrived func()) {
-			s.teleport.Inject(teleportsim.Fault{RPC: rpc, Kind: teleportsim.FaultHang, Match: func(any) bool { arrived(); return true }})
+			s.teleport.Inject(
+				teleportsim.Fault{RPC: rpc, Kind: teleportsim.FaultHang, Match: func(any) bool { arrived(); return true }},
+			)
 		}
 	}
 	for name, c := range map[string]struct {

@@ -79,9 +79,17 @@ func (d *denials) any() bool {
 func withRole(t *testing.T, mode string, role teleportsim.Role) (s *system, id string, denied *denials) {
 	t.Helper()
 	denied = new(denials)
-	s = newSystem(t, on{deployment: jirasim.Cloud, teleport: teleportsim.Config{ServerVersion: "18.11.0", AgentRole: &role, OnCall: denied.note}})
+	s = newSystem(
+		t,
+		on{
+			deployment: jirasim.Cloud,
+			teleport:   teleportsim.Config{ServerVersion: "18.11.0", AgentRole: &role, OnCall: denied.note},
+		},
+	)
 	require.NoError(t, s.teleport.SetUser(teleportsim.User{
-		Name: "bob", Traits: map[string][]string{"jira_account_id": {jiraID(jirasim.Cloud, "bob")}}, Role: &teleportsim.Role{ReviewRoles: []string{"*"}},
+		Name:   "bob",
+		Traits: map[string][]string{"jira_account_id": {jiraID(jirasim.Cloud, "bob")}},
+		Role:   &teleportsim.Role{ReviewRoles: []string{"*"}},
 	}))
 	r := s.launch("agent", "TELEPORT_DECISION_MODE="+mode)
 	verbs := role.Rules[types.KindAccessRequest]
@@ -97,7 +105,10 @@ func withRole(t *testing.T, mode string, role teleportsim.Role) (s *system, id s
 
 // decidedBy lets bob approve the request's issue, and in notify mode an administrator the request.
 func (s *system) decidedBy(mode, id string) error {
-	issue, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool { return i.Text(field) == id && i.Status.Name == "Pending" })
+	issue, err := s.jira.WaitIssue(
+		s.ctx,
+		func(i jirasim.Issue) bool { return i.Text(field) == id && i.Status.Name == "Pending" },
+	)
 	if err != nil {
 		return err
 	}

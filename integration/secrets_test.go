@@ -59,11 +59,15 @@ func (s *system) distinct() secrets {
 	require.NoError(s.t, err)
 	basic := base64.StdEncoding.EncodeToString([]byte(jirasim.AgentUsername + ":" + distinctToken))
 	return secrets{
-		"token": distinctToken, "token in a query": url.QueryEscape(distinctToken), "token in a path": url.PathEscape(distinctToken),
-		"authorization": strings.TrimRight(basic, "="), "start of the authorization": basic[:20],
-		"password": distinctPassword, "password in a query": url.QueryEscape(distinctPassword),
-		"password in a URL": strings.TrimPrefix(url.UserPassword("", distinctPassword).String(), ":"),
-		"private key":       secondLineOfKey(s.t, identity)[:40],
+		"token":                      distinctToken,
+		"token in a query":           url.QueryEscape(distinctToken),
+		"token in a path":            url.PathEscape(distinctToken),
+		"authorization":              strings.TrimRight(basic, "="),
+		"start of the authorization": basic[:20],
+		"password":                   distinctPassword,
+		"password in a query":        url.QueryEscape(distinctPassword),
+		"password in a URL":          strings.TrimPrefix(url.UserPassword("", distinctPassword).String(), ":"),
+		"private key":                secondLineOfKey(s.t, identity)[:40],
 	}
 }
 
@@ -278,7 +282,11 @@ func TestAnExpiredIdentityAtTheStartIsToldAndWaitedFor(t *testing.T) {
 	a := s.launch("a")
 	line, err := a.WaitLog(s.ctx, "waiting; this replica is not ready", "for", "teleport")
 	require.NoError(t, err)
-	require.Regexp(t, `the certificate in identity file `+s.identity+` expired at \d{4}-\S+Z: renew it`, line.Fields["error"])
+	require.Regexp(
+		t,
+		`the certificate in identity file `+s.identity+` expired at \d{4}-\S+Z: renew it`,
+		line.Fields["error"],
+	)
 	_, err = a.WaitLog(s.ctx, "connected", "to", "postgresql")
 	require.NoError(t, err)
 	_, err = a.WaitLog(s.ctx, "connected", "to", "jira")

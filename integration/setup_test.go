@@ -62,7 +62,9 @@ func (s *system) byHand(what string) {
 	case strings.HasPrefix(verb, "add to the workflow of issue type"):
 		for n, name := range names {
 			s.jira.AddStatus(jirasim.Status{ID: fmt.Sprint(10400 + n), Name: name[1], Category: "indeterminate"})
-			s.jira.AddTransition(jirasim.Transition{ID: fmt.Sprint(101 + n), Name: "To " + name[1], To: name[1]}) // from any status
+			s.jira.AddTransition(
+				jirasim.Transition{ID: fmt.Sprint(101 + n), Name: "To " + name[1], To: name[1]},
+			) // from any status
 		}
 	case strings.HasPrefix(what, "create the custom field "):
 		s.jira.AddField(jirasim.Field{Name: inQuotes.FindStringSubmatch(what)[1], Type: jirasim.TextField})
@@ -121,7 +123,10 @@ func TestAFreshProjectIsBroughtToWorkByWhatCheckAndSetupPrint(t *testing.T) {
 				require.NotContains(t, s.succeeds("check"), "✗")
 				s.start("leader")
 				id := s.request()
-				issue, err := s.jira.WaitIssue(s.ctx, func(i jirasim.Issue) bool { return i.Status.Name == "Pending" }) // the field has another id here
+				issue, err := s.jira.WaitIssue(
+					s.ctx,
+					func(i jirasim.Issue) bool { return i.Status.Name == "Pending" },
+				) // the field has another id here
 				require.NoError(t, err)
 				require.NoError(t, s.jira.Move(issue.Key, "bob", "Approved"))
 				s.stateIs(id, types.RequestState_APPROVED)
@@ -155,7 +160,16 @@ func TestSetupPrintsTheRoleOfTheConfiguredMode(t *testing.T) {
 func TestSetupThatBreaksOffSaysWhatIsLeftAndGoesOn(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, fresh(jirasim.Cloud, true))
-	mend := s.jira.Inject(jirasim.Fault{Method: http.MethodPost, Endpoint: "screens/{screen}/tabs/{tab}/fields", Effect: jirasim.Respond(http.StatusForbidden, `{"errorMessages":["Only Jira administrators can do this."],"errors":{}}`)})
+	mend := s.jira.Inject(
+		jirasim.Fault{
+			Method:   http.MethodPost,
+			Endpoint: "screens/{screen}/tabs/{tab}/fields",
+			Effect: jirasim.Respond(
+				http.StatusForbidden,
+				`{"errorMessages":["Only Jira administrators can do this."],"errors":{}}`,
+			),
+		},
+	)
 	r := s.command("setup", "--apply")
 	require.Equal(t, 1, r.code)
 	require.Contains(t, r.out, `✓ done: create the custom field "teleportAccessRequestId"`)

@@ -71,7 +71,11 @@ func TestEveryMissingVariableIsNamedAtOnce(t *testing.T) {
 	code, stdout, stderr := command(t, nil, "start")
 	require.Equal(t, 2, code)
 	require.Empty(t, stdout)
-	require.Equal(t, []string{"TELEPORT_ADDR", "TELEPORT_IDENTITY_FILE", "JIRA_URL", "JIRA_API_TOKEN", "JIRA_PROJECT", "DATABASE_URL"}, named(t, stderr))
+	require.Equal(
+		t,
+		[]string{"TELEPORT_ADDR", "TELEPORT_IDENTITY_FILE", "JIRA_URL", "JIRA_API_TOKEN", "JIRA_PROJECT", "DATABASE_URL"},
+		named(t, stderr),
+	)
 }
 
 func TestEveryMalformedVariableIsNamedAtOnce(t *testing.T) {
@@ -133,7 +137,11 @@ func TestEveryMalformedVariableIsNamedAtOnce(t *testing.T) {
 	require.Empty(t, stdout)
 	// Every text is right for an issue type, which Jira alone knows, and for a webhook's secret.
 	right := []string{"JIRA_ISSUE_TYPE", "WEBHOOK_SECRET"}
-	require.Equal(t, slices.DeleteFunc(variables, func(name string) bool { return slices.Contains(right, name) }), named(t, stderr))
+	require.Equal(
+		t,
+		slices.DeleteFunc(variables, func(name string) bool { return slices.Contains(right, name) }),
+		named(t, stderr),
+	)
 	require.NotContains(t, stderr, "hunter")
 }
 
@@ -186,7 +194,14 @@ func TestTheSampleConfigurationWithItsGapsFilledStartsTheAgent(t *testing.T) {
 		}
 	}
 	require.Contains(t, defaults, "JIRA_ISSUE_TYPE=Task")
-	require.Subset(t, variables, slices.DeleteFunc(slices.Collect(maps.Keys(s.env)), func(name string) bool { return name == "HOME" || name == "PATH" }))
+	require.Subset(
+		t,
+		variables,
+		slices.DeleteFunc(
+			slices.Collect(maps.Keys(s.env)),
+			func(name string) bool { return name == "HOME" || name == "PATH" },
+		),
+	)
 	a := s.start("a", defaults...)
 	require.Equal(t, readyz{Code: 200, Role: "leader", Ready: true, Epoch: 1}, s.ready(a))
 	require.NotContains(t, a.Log(), `"level":"warn"`)
@@ -238,7 +253,14 @@ func (s *system) file(name, content string) string {
 func TestAFileOfTeleportsOwnPluginWorksAndTheEnvironmentWinsOverIt(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
 		s := newSystem(t, on{deployment: d})
-		inFile := []string{"TELEPORT_ADDR", "TELEPORT_IDENTITY_FILE", "JIRA_URL", "JIRA_USERNAME", "JIRA_API_TOKEN", "LOG_SEVERITY"}
+		inFile := []string{
+			"TELEPORT_ADDR",
+			"TELEPORT_IDENTITY_FILE",
+			"JIRA_URL",
+			"JIRA_USERNAME",
+			"JIRA_API_TOKEN",
+			"LOG_SEVERITY",
+		}
 		a := s.run("a", s.environ(append(inFile, "JIRA_PROJECT=OPS")...), "start", "--config", s.officialFile())
 		s.leads(a)
 		id := s.request()
@@ -252,7 +274,12 @@ func TestAFileOfTeleportsOwnPluginWorksAndTheEnvironmentWinsOverIt(t *testing.T)
 		require.Contains(t, a.Log(), "is ignored: the webhook is off")
 		admin, err := a.AdminURL(s.ctx)
 		require.NoError(t, err)
-		require.Equal(t, []string{strings.TrimPrefix(admin, "http://")}, listening(t, a.PID()), "[http] alone opens no webhook")
+		require.Equal(
+			t,
+			[]string{strings.TrimPrefix(admin, "http://")},
+			listening(t, a.PID()),
+			"[http] alone opens no webhook",
+		)
 	})
 }
 
@@ -344,7 +371,10 @@ func TestWhatOnlyAnOperatorCanMendEndsTheStartAndNamesTheRemedy(t *testing.T) {
 
 func TestWithoutTheRightToReadRequestsAReplicaIsNotReadyUntilItIsGranted(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, on{deployment: jirasim.Cloud, teleport: teleportsim.Config{AgentUser: "bot-jira", AgentRole: &teleportsim.Role{}}})
+	s := newSystem(
+		t,
+		on{deployment: jirasim.Cloud, teleport: teleportsim.Config{AgentUser: "bot-jira", AgentRole: &teleportsim.Role{}}},
+	)
 	a := s.launch("a")
 	line, err := a.WaitLog(s.ctx, "failing; trying again until it works", "loop", "teleport watch")
 	require.NoError(t, err)

@@ -54,7 +54,8 @@ output = "stderr"
 severity = "DEBUG"
 `, f.teleport.Addr(), f.identity, f.jiraURL, jirasim.AgentUsername, jirasim.AgentToken), 0o600))
 	for name := range f.env {
-		if strings.HasPrefix(name, "TELEPORT_") || strings.HasPrefix(name, "JIRA_") && name != "JIRA_MAX_RPS" || strings.HasPrefix(name, "LOG_") {
+		if strings.HasPrefix(name, "TELEPORT_") || strings.HasPrefix(name, "JIRA_") && name != "JIRA_MAX_RPS" ||
+			strings.HasPrefix(name, "LOG_") {
 			delete(f.env, name)
 		}
 	}
@@ -82,7 +83,10 @@ func (f *former) starts(changes ...string) *replica.Replica {
 func (f *former) claims(id string) {
 	f.t.Helper()
 	require.NoError(f.t, f.teleport.SetPluginData(id, "jira", map[string]string{
-		"user": "alice@example.com", "roles": "db-admin", "created": fmt.Sprint(time.Now().Unix()), "request_reason": "on call this week",
+		"user":           "alice@example.com",
+		"roles":          "db-admin",
+		"created":        fmt.Sprint(time.Now().Unix()),
+		"request_reason": "on call this week",
 	}))
 }
 
@@ -234,7 +238,10 @@ func TestTheAgentTakesOverFromTeleportsOwnPlugin(t *testing.T) {
 // linkedTo waits until plugin data names an issue.
 func (f *former) linkedTo(id string, issue jirasim.Issue) {
 	f.t.Helper()
-	err := f.teleport.Wait(f.ctx, func(t *teleportsim.Server) bool { return t.PluginData(id)["jira"]["issue_id"] == issue.ID })
+	err := f.teleport.Wait(
+		f.ctx,
+		func(t *teleportsim.Server) bool { return t.PluginData(id)["jira"]["issue_id"] == issue.ID },
+	)
 	require.NoError(f.t, err)
 }
 
@@ -252,7 +259,10 @@ func TestADryRunBesideTeleportsOwnPluginWritesNothing(t *testing.T) {
 		}
 		would(l.unknown, "claim request "+l.unknown+", and create its issue")
 		would(l.open, "write "+l.open+" into the field of issue "+f.own(l.open).ID)
-		would(l.approvedInJira, fmt.Sprintf("set request %s to approved, delegator jira:bob@example.com, reason \"\"", l.approvedInJira))
+		would(
+			l.approvedInJira,
+			fmt.Sprintf("set request %s to approved, delegator jira:bob@example.com, reason \"\"", l.approvedInJira),
+		)
 		would(l.unmoved, "move issue "+f.own(l.unmoved).Key+" from Pending to Approved")
 		would(l.expired, "move issue "+f.own(l.expired).Key+" from Pending to Expired")
 

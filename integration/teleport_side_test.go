@@ -39,10 +39,22 @@ func TestEachReviewIsOneComment(t *testing.T) {
 		s.polls(d, 2)
 		for id, outcome := range map[string]string{approved: "approved", denied: "denied"} {
 			issue := s.issueOf(id)
-			require.Equal(t, []string{"review:bob@example.com", "review:carol@example.com", "resolution:" + outcome}, marks(t, issue))
+			require.Equal(
+				t,
+				[]string{"review:bob@example.com", "review:carol@example.com", "resolution:" + outcome},
+				marks(t, issue),
+			)
 			comments := agentComments(issue)
-			require.Equal(t, "*bob@example.com* reviewed the request in Teleport: *"+outcome+"*.\n\nReason given: first opinion", comments[0])
-			require.Equal(t, "*carol@example.com* reviewed the request in Teleport: *"+outcome+"*.\n\nReason given: second opinion", comments[1])
+			require.Equal(
+				t,
+				"*bob@example.com* reviewed the request in Teleport: *"+outcome+"*.\n\nReason given: first opinion",
+				comments[0],
+			)
+			require.Equal(
+				t,
+				"*carol@example.com* reviewed the request in Teleport: *"+outcome+"*.\n\nReason given: second opinion",
+				comments[1],
+			)
 			require.Equal(t, "The Access Request is *"+outcome+"*.\n\nReason given: second opinion", comments[2])
 			require.Len(t, moves(issue), 2)
 			require.Empty(t, s.verdicts(id), "the agent itself decides nothing")
@@ -62,19 +74,35 @@ func TestWhatEndsARequestInTeleportMovesAndClosesItsIssue(t *testing.T) {
 			closing string // what the closing comment says
 		}{
 			"approved": {
-				act:    func(id string) error { return s.teleport.Approve(id, "admin", "as agreed") },
-				status: "Approved", marks: []string{"resolution:approved"}, closing: "The Access Request is *approved*.\n\nReason given: as agreed",
+				act:     func(id string) error { return s.teleport.Approve(id, "admin", "as agreed") },
+				status:  "Approved",
+				marks:   []string{"resolution:approved"},
+				closing: "The Access Request is *approved*.\n\nReason given: as agreed",
 			},
 			"denied": {
-				act:    func(id string) error { return s.teleport.Deny(id, "admin", "not today") },
-				status: "Denied", marks: []string{"resolution:denied"}, closing: "The Access Request is *denied*.\n\nReason given: not today",
+				act:     func(id string) error { return s.teleport.Deny(id, "admin", "not today") },
+				status:  "Denied",
+				marks:   []string{"resolution:denied"},
+				closing: "The Access Request is *denied*.\n\nReason given: not today",
 			},
 			"promoted": {
-				act:    func(id string) error { return s.teleport.Promote(id, "carol@example.com", "Database admins") },
-				status: "Approved", marks: []string{"review:carol@example.com", "resolution:promoted"}, closing: "access list: Database admins",
+				act:     func(id string) error { return s.teleport.Promote(id, "carol@example.com", "Database admins") },
+				status:  "Approved",
+				marks:   []string{"review:carol@example.com", "resolution:promoted"},
+				closing: "access list: Database admins",
 			},
-			"expired": {act: s.teleport.Expire, status: "Expired", marks: []string{"resolution:expired"}, closing: "*expired* or was deleted"},
-			"deleted": {act: s.teleport.Delete, status: "Expired", marks: []string{"resolution:expired"}, closing: "*expired* or was deleted"},
+			"expired": {
+				act:     s.teleport.Expire,
+				status:  "Expired",
+				marks:   []string{"resolution:expired"},
+				closing: "*expired* or was deleted",
+			},
+			"deleted": {
+				act:     s.teleport.Delete,
+				status:  "Expired",
+				marks:   []string{"resolution:expired"},
+				closing: "*expired* or was deleted",
+			},
 			"left until its time has passed": {
 				request: func(r *teleportsim.Request) { r.TTL = 10 * time.Second }, act: func(string) error { return nil },
 				status: "Expired", marks: []string{"resolution:expired"}, closing: "*expired* or was deleted",
@@ -139,7 +167,11 @@ func TestADenialInTeleportOverridesAnApproval(t *testing.T) {
 		s.settled(id, "denied")
 		s.polls(d, 2)
 		issue := s.issueOf(id)
-		require.Equal(t, []string{"agent: To Do → Pending", "bob: Pending → Approved", "agent: Approved → Denied"}, moves(issue))
+		require.Equal(
+			t,
+			[]string{"agent: To Do → Pending", "bob: Pending → Approved", "agent: Approved → Denied"},
+			moves(issue),
+		)
 		require.Equal(t, []string{"resolution:approved", "resolution:denied"}, marks(t, issue))
 		require.Len(t, s.verdicts(id), 1)
 	})
@@ -171,7 +203,11 @@ func TestTeleportsFinalStateWinsOverAMoveMadeAtTheSameTime(t *testing.T) {
 		require.Empty(t, s.verdicts(id))
 		require.Equal(t, types.RequestState_APPROVED, s.teleport.State(id))
 		issue = s.issueOf(id)
-		require.Equal(t, []string{"agent: To Do → Pending", "bob: Pending → Denied", "agent: Denied → Approved"}, moves(issue))
+		require.Equal(
+			t,
+			[]string{"agent: To Do → Pending", "bob: Pending → Denied", "agent: Denied → Approved"},
+			moves(issue),
+		)
 		require.Equal(t, []string{"resolution:approved"}, marks(t, issue))
 	})
 }

@@ -66,7 +66,8 @@ func (s *system) parked(r *replica.Replica, n int, id, words string) (reason str
 	_, err := r.WaitLine(s.ctx, func(l replica.Line) bool {
 		seen++
 		reason, _ = l.Fields["error"].(string)
-		return seen > n && l.Is("parked: repeating cannot help until something changes", "request_id", id) && strings.Contains(reason, words)
+		return seen > n && l.Is("parked: repeating cannot help until something changes", "request_id", id) &&
+			strings.Contains(reason, words)
 	})
 	require.NoError(s.t, err, words)
 	return reason
@@ -101,7 +102,11 @@ func TestAnArchivedIssueIsToldAndGoneOnWithWhenItIsRestored(t *testing.T) {
 		s.parked(r, n, denied, archivedWhenDenied)
 		s.tells(denied, "read: jira: work on issue "+issues[denied].Key+": "+archivedWhenDenied)
 		require.Equal(t, types.RequestState_PENDING, s.teleport.State(approved))
-		require.Equal(t, writes, s.jira.CallCount("POST issue/{issue}/comment")+s.jira.CallCount("POST issue/{issue}/transitions"))
+		require.Equal(
+			t,
+			writes,
+			s.jira.CallCount("POST issue/{issue}/comment")+s.jira.CallCount("POST issue/{issue}/transitions"),
+		)
 		neighbour := s.lives(nil)
 
 		for id, issue := range issues {
@@ -248,7 +253,8 @@ func TestAnIssueWhoseTypeLacksTheStatusIsToldAndMovedWhenItHasIt(t *testing.T) {
 					from = change.status
 				}
 				require.Equal(t, story{
-					State: types.RequestState_DENIED, Moves: append(append([]string{placed}, change.moves...), "agent: "+from+" → Denied"),
+					State: types.RequestState_DENIED,
+					Moves: append(append([]string{placed}, change.moves...), "agent: "+from+" → Denied"),
 					Marks: []string{"resolution:denied"},
 				}, s.story(id))
 				require.Equal(t, wholeLife(), s.story(neighbour))

@@ -32,7 +32,12 @@ type hook struct {
 func (s *system) webhook() *hook {
 	s.t.Helper()
 	dir := s.t.TempDir()
-	h := &hook{system: s, secret: "s3cret/of+the=webhook", cert: filepath.Join(dir, "tls.crt"), key: filepath.Join(dir, "tls.key")}
+	h := &hook{
+		system: s,
+		secret: "s3cret/of+the=webhook",
+		cert:   filepath.Join(dir, "tls.crt"),
+		key:    filepath.Join(dir, "tls.key"),
+	}
 	h.client = &http.Client{Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: h.certify("first")}, ForceAttemptHTTP2: true,
 	}}
@@ -97,14 +102,30 @@ func (h *hook) sign(body []byte) string { return jirasim.Webhook{Secret: h.secre
 func (h *hook) claim(issue jirasim.Issue, updated time.Time) []byte {
 	h.t.Helper()
 	body, err := json.Marshal(map[string]any{
-		"timestamp": updated.UnixMilli(), "webhookEvent": "jira:issue_updated", "issue_event_type_name": "issue_generic",
-		"user": map[string]any{"accountId": "712020:bob", "name": "bob", "displayName": "Bob Cratchit", "emailAddress": "bob@example.com"},
+		"timestamp":             updated.UnixMilli(),
+		"webhookEvent":          "jira:issue_updated",
+		"issue_event_type_name": "issue_generic",
+		"user": map[string]any{
+			"accountId":    "712020:bob",
+			"name":         "bob",
+			"displayName":  "Bob Cratchit",
+			"emailAddress": "bob@example.com",
+		},
 		"issue": map[string]any{"id": issue.ID, "key": issue.Key, "fields": map[string]any{
-			"updated": updated.UTC().Format("2006-01-02T15:04:05.000-0700"), "status": map[string]any{"id": "10302", "name": "Approved"},
+			"updated": updated.UTC().
+				Format("2006-01-02T15:04:05.000-0700"),
+			"status": map[string]any{"id": "10302", "name": "Approved"},
 		}},
-		"changelog": map[string]any{"id": "99999", "items": []any{map[string]any{
-			"field": "status", "fieldId": "status", "from": "10301", "fromString": "Pending", "to": "10302", "toString": "Approved",
-		}}},
+		"changelog": map[string]any{"id": "99999", "items": []any{
+			map[string]any{
+				"field":      "status",
+				"fieldId":    "status",
+				"from":       "10301",
+				"fromString": "Pending",
+				"to":         "10302",
+				"toString":   "Approved",
+			},
+		}},
 	})
 	require.NoError(h.t, err)
 	return body

@@ -69,7 +69,10 @@ func TestTheAgentsOwnChangesAreNoNewsToIt(t *testing.T) {
 		require.NoError(t, s.teleport.Deny(id, "carol@example.com", "no"))
 		s.settled(id, "denied")
 		for _, own := range []string{`"issue_commented"`, `"issue_generic"`} {
-			_, err := s.jira.WaitDelivery(s.ctx, func(d jirasim.Delivery) bool { return d.Status == 200 && strings.Contains(string(d.Body), own) })
+			_, err := s.jira.WaitDelivery(
+				s.ctx,
+				func(d jirasim.Delivery) bool { return d.Status == 200 && strings.Contains(string(d.Body), own) },
+			)
 			require.NoError(t, err)
 		}
 		require.Zero(t, s.number(s.env["DATABASE_URL"], "SELECT count(*) FROM hints"))
@@ -97,7 +100,8 @@ func TestNoWebhookDecidesAnything(t *testing.T) {
 		require.NoError(t, s.jira.Move(first.Key, "bob", "Approved"))
 		s.settled(decided, "approved")
 		old, err := s.jira.WaitDelivery(s.ctx, func(d jirasim.Delivery) bool {
-			return d.Status == 200 && strings.Contains(string(d.Body), `"issue_generic"`) && strings.Contains(string(d.Body), first.Key)
+			return d.Status == 200 && strings.Contains(string(d.Body), `"issue_generic"`) &&
+				strings.Contains(string(d.Body), first.Key)
 		})
 		require.NoError(t, err)
 		s.jira.SetWebhook(nil)
@@ -122,7 +126,11 @@ func TestNoWebhookDecidesAnything(t *testing.T) {
 			replay()
 		}
 		s.heeded(first.ID)
-		require.Zero(t, s.jira.CallCount("GET issue/{issue}")+s.jira.CallCount("POST issue/bulkfetch"), "the row knows of something later than the old webhook tells")
+		require.Zero(
+			t,
+			s.jira.CallCount("GET issue/{issue}")+s.jira.CallCount("POST issue/bulkfetch"),
+			"the row knows of something later than the old webhook tells",
+		)
 
 		code, _ := h.posts(a, forged, h.sign(forged))
 		require.Equal(t, 200, code)
@@ -254,7 +262,11 @@ func TestTheWebhooksCertificateIsRenewedWhileTheAgentWorks(t *testing.T) {
 	a := s.start("a")
 	addr := strings.TrimSuffix(strings.TrimPrefix(h.url(a), "https://"), "/")
 	shown := func() (name, protocol string) {
-		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}}).DialContext(s.ctx, "tcp", addr)
+		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}}).DialContext(
+			s.ctx,
+			"tcp",
+			addr,
+		)
 		require.NoError(t, err)
 		defer conn.Close()
 		state := conn.(*tls.Conn).ConnectionState()

@@ -42,11 +42,21 @@ func (p Policy) Admit(l Link, v Verdict, k Known) Verdict {
 		return v.refused(reason, text)
 	}
 	if decision.State == StateApproved && l.Request.OnlyInTeleport != "" {
-		return v.refused(refusedTeleport, "This request cannot be approved here: "+plain(l.Request.OnlyInTeleport)+". Please decide it in Teleport"+pageOf(l.Request)+".")
+		return v.refused(
+			refusedTeleport,
+			"This request cannot be approved here: "+plain(
+				l.Request.OnlyInTeleport,
+			)+". Please decide it in Teleport"+pageOf(
+				l.Request,
+			)+".",
+		)
 	}
 	if p.Mode == ModeReview {
 		if text := unmapped(v.Move.Author, k); text != "" {
-			return v.refused(refusedUnmapped, text+" Somebody else has to decide it, or it is decided in Teleport"+pageOf(l.Request)+".")
+			return v.refused(
+				refusedUnmapped,
+				text+" Somebody else has to decide it, or it is decided in Teleport"+pageOf(l.Request)+".",
+			)
 		}
 		decision.Author = k.Users[0].Name
 	}
@@ -60,10 +70,12 @@ func (p Policy) unfit(l Link, author Person, k Known) (reason, text string) {
 	if !p.approves(author, k.Groups) {
 		switch {
 		case len(p.ApproverGroups) > 0 && k.GroupsHidden:
-			return refusedUnchecked, moved + ", and this agent's account may not see whether that is one of those who may decide here. " +
+			return refusedUnchecked, moved + ", and this agent's account may not see whether that is one of those who may " +
+				"decide here. " +
 				"Whoever runs the agent has to grant it that; until then please decide the request in Teleport."
 		case author.Email == "" && slices.ContainsFunc(p.Approvers, isAddress):
-			return refusedApprover, moved + ", who is not known as one of those who may decide here; Jira does not show this account's e-mail address. " +
+			return refusedApprover, moved + ", who is not known as one of those who may decide here; Jira does not show this " +
+				"account's e-mail address. " +
 				"Somebody else has to decide it."
 		}
 		return refusedApprover, moved + ", who is not one of those who may decide here. Somebody else has to decide it."

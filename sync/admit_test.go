@@ -47,8 +47,16 @@ func TestAVerdictIsRefusedForTheFirstOfItsObjections(t *testing.T) {
 	}
 	none := func(*judged) {}
 	history := [][]f{
-		{{"pending", none, ""}, {"denied", func(j *judged) { j.link.Request.State = StateDenied }, "resolved"}, {"gone", func(j *judged) { j.link.Gone = true }, "resolved"}},
-		{{"state", none, ""}, {"review", func(j *judged) { j.policy.Mode = ModeReview }, ""}, {"notify", func(j *judged) { j.policy.Mode = ModeNotify }, "notify"}},
+		{
+			{"pending", none, ""},
+			{"denied", func(j *judged) { j.link.Request.State = StateDenied }, "resolved"},
+			{"gone", func(j *judged) { j.link.Gone = true }, "resolved"},
+		},
+		{
+			{"state", none, ""},
+			{"review", func(j *judged) { j.policy.Mode = ModeReview }, ""},
+			{"notify", func(j *judged) { j.policy.Mode = ModeNotify }, "notify"},
+		},
 		{{"to Approved", none, ""}, {"to Denied", moved(deniedStatus), ""}, {"to Expired", moved(expiredStatus), "status"}},
 		{{"project", none, ""}, {"other project", func(j *judged) { j.detail.Issue.Project = "PLAY" }, "project"}},
 		{
@@ -97,7 +105,10 @@ func TestAVerdictIsRefusedForTheFirstOfItsObjections(t *testing.T) {
 			}, ""},
 			{"allowed", func(j *judged) { j.link.Request.User, j.policy.SelfApproval = "bob@example.com", SelfAllow }, ""},
 		},
-		{{"plain request", none, ""}, {"long-term", func(j *judged) { j.link.Request.OnlyInTeleport = "it asks for long-term access" }, "teleport"}},
+		{
+			{"plain request", none, ""},
+			{"long-term", func(j *judged) { j.link.Request.OnlyInTeleport = "it asks for long-term access" }, "teleport"},
+		},
 		{
 			{"state", none, ""},
 			{"one user", func(j *judged) { j.policy.Mode = ModeReview; users("robert")(j) }, ""},
@@ -175,23 +186,59 @@ func TestSelfApproval(t *testing.T) {
 		// refused under each rule
 		deny, strict bool
 	}{
-		"same e-mail address":                     {"bob@example.com", bob, Known{}, true, true},
-		"other e-mail address":                    {"alice@example.com", bob, Known{}, false, false},
-		"user name is the local part":             {"bob", bob, Known{}, true, true},
-		"user name is another":                    {"alice", bob, Known{}, false, true},
-		"hidden e-mail, nothing alike":            {"alice@example.com", onCloud, Known{}, false, true},
-		"hidden e-mail, own account by trait":     {"alice@example.com", onCloud, withTrait("x"), true, true},
-		"hidden e-mail, another by trait":         {"alice@example.com", onCloud, withTrait("y"), false, false},
-		"same e-mail address, another by trait":   {"bob@example.com", bob, withTrait("y"), true, true},
-		"other e-mail address, own by trait":      {"alice@example.com", bob, withTrait("acc-bob"), true, true},
-		"reviewing as another user":               {"alice", onCloud, Known{Users: []User{{Name: "xaver"}}}, false, false},
-		"reviewing as the requester":              {"alice", onCloud, Known{Users: []User{{Name: "alice"}}}, true, true},
-		"Data Center: same name, hidden e-mail":   {"alice@example.com", Person{Key: "JIRAUSER1", Name: "alice", Active: true}, Known{}, true, true},
-		"Data Center: same name":                  {"Alice", Person{Key: "JIRAUSER1", Name: "alice", Email: "a.smith@example.com", Active: true}, Known{}, true, true},
-		"Data Center: other name, hidden e-mail":  {"alice@example.com", Person{Key: "JIRAUSER2", Name: "bob", Active: true}, Known{}, false, true},
-		"Data Center: name is the e-mail address": {"alice@example.com", Person{Key: "JIRAUSER1", Name: "alice@example.com", Active: true}, Known{}, true, true},
-		"Data Center: own key by trait":           {"alice", Person{Key: "JIRAUSER2", Name: "bob", Active: true}, withTrait("JIRAUSER2"), true, true},
-		"Data Center: own name by trait":          {"alice", Person{Key: "JIRAUSER2", Name: "bob", Active: true}, withTrait("BOB"), true, true},
+		"same e-mail address":                   {"bob@example.com", bob, Known{}, true, true},
+		"other e-mail address":                  {"alice@example.com", bob, Known{}, false, false},
+		"user name is the local part":           {"bob", bob, Known{}, true, true},
+		"user name is another":                  {"alice", bob, Known{}, false, true},
+		"hidden e-mail, nothing alike":          {"alice@example.com", onCloud, Known{}, false, true},
+		"hidden e-mail, own account by trait":   {"alice@example.com", onCloud, withTrait("x"), true, true},
+		"hidden e-mail, another by trait":       {"alice@example.com", onCloud, withTrait("y"), false, false},
+		"same e-mail address, another by trait": {"bob@example.com", bob, withTrait("y"), true, true},
+		"other e-mail address, own by trait":    {"alice@example.com", bob, withTrait("acc-bob"), true, true},
+		"reviewing as another user":             {"alice", onCloud, Known{Users: []User{{Name: "xaver"}}}, false, false},
+		"reviewing as the requester":            {"alice", onCloud, Known{Users: []User{{Name: "alice"}}}, true, true},
+		"Data Center: same name, hidden e-mail": {
+			"alice@example.com",
+			Person{Key: "JIRAUSER1", Name: "alice", Active: true},
+			Known{},
+			true,
+			true,
+		},
+		"Data Center: same name": {
+			"Alice",
+			Person{Key: "JIRAUSER1", Name: "alice", Email: "a.smith@example.com", Active: true},
+			Known{},
+			true,
+			true,
+		},
+		"Data Center: other name, hidden e-mail": {
+			"alice@example.com",
+			Person{Key: "JIRAUSER2", Name: "bob", Active: true},
+			Known{},
+			false,
+			true,
+		},
+		"Data Center: name is the e-mail address": {
+			"alice@example.com",
+			Person{Key: "JIRAUSER1", Name: "alice@example.com", Active: true},
+			Known{},
+			true,
+			true,
+		},
+		"Data Center: own key by trait": {
+			"alice",
+			Person{Key: "JIRAUSER2", Name: "bob", Active: true},
+			withTrait("JIRAUSER2"),
+			true,
+			true,
+		},
+		"Data Center: own name by trait": {
+			"alice",
+			Person{Key: "JIRAUSER2", Name: "bob", Active: true},
+			withTrait("BOB"),
+			true,
+			true,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

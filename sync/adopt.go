@@ -94,7 +94,8 @@ func (w *worker) mayStillCome(data PluginData, looked look, sure bool) time.Dura
 	if !sure {
 		grace = searchGrace
 	}
-	if own := data.Mark == w.link.Mark; looked.troubled || own && now.Sub(from) > lostTime { // Jira may have been down since, and be finishing it now
+	if own := data.Mark == w.link.Mark; looked.troubled ||
+		own && now.Sub(from) > lostTime { // Jira may have been down since, and be finishing it now
 		from = looked.answered
 	}
 	waited := now.Sub(from)
@@ -240,7 +241,10 @@ func (w *worker) adopt(ctx context.Context, data PluginData) error {
 	case detail.Issue.Project != w.Policy.Project:
 		return w.leaveTo(detail.Issue)
 	case w.link.Gone && !w.madeFor(detail.Issue):
-		w.log.Info("issue left alone: somebody else made it, and Teleport no longer has its request", zap.String("issue_key", detail.Issue.Key))
+		w.log.Info(
+			"issue left alone: somebody else made it, and Teleport no longer has its request",
+			zap.String("issue_key", detail.Issue.Key),
+		)
 		w.link.Begun = ""
 		return nil
 	case detail.Issue.Property != w.link.RequestID && detail.Issue.RequestID != w.link.RequestID:
@@ -347,16 +351,28 @@ func (w *worker) revertEarlyMove(ctx context.Context, d Detail, data PluginData)
 	if v.Decision == nil {
 		return false, nil // it is refused in any case
 	}
-	v = v.refused(refusedUnlinked, "Teleport did not know this issue yet as that of the request "+plain(w.link.RequestID)+", and it may have been moved as that of another. "+
-		"Please look at the request in Teleport"+pageOf(w.link.Request)+", and move this issue again.")
+	v = v.refused(
+		refusedUnlinked,
+		"Teleport did not know this issue yet as that of the request "+plain(
+			w.link.RequestID,
+		)+", and it may have been moved as that of another. "+
+			"Please look at the request in Teleport"+pageOf(
+			w.link.Request,
+		)+", and move this issue again.",
+	)
 	told := func(c Comment) bool { return c.Author.Agent && c.Key == v.refusalKey() }
 	if body := refusalText(v); !slices.ContainsFunc(d.Comments, told) && !carries(d.Comments, v.refusalKey(), body) {
 		if err := w.Tracker.Comment(ctx, d.Issue.ID, v.refusalKey(), body, w.checked); err != nil {
 			return false, err
 		}
 		w.Observer.Refused(v.Reason)
-		w.log.Warn("move refused", zap.String("issue_key", d.Issue.Key), zap.String("status", v.Status.Name), zap.String("reason", v.Reason),
-			zap.String("by", v.Move.Author.ID()))
+		w.log.Warn(
+			"move refused",
+			zap.String("issue_key", d.Issue.Key),
+			zap.String("status", v.Status.Name),
+			zap.String("reason", v.Reason),
+			zap.String("by", v.Move.Author.ID()),
+		)
 		if err := w.record(ctx, w.activity("refuse", v.Reason, v.moved()+": "+v.Refusal)); err != nil {
 			return false, err
 		}
@@ -390,7 +406,10 @@ func (w *worker) bind(ctx context.Context, detail Detail, data PluginData) error
 // is given it first.
 func (w *worker) recall(ctx context.Context, detail Detail, data PluginData) error {
 	told, resolution := toldOutcome(detail.Comments), data.Resolution
-	if state := RequestState(cmp.Or(told, resolution)); w.link.Gone && isDecision(state) && !w.link.Request.State.Resolved() {
+	if state := RequestState(
+		cmp.Or(told, resolution),
+	); w.link.Gone && isDecision(state) &&
+		!w.link.Request.State.Resolved() {
 		decided := w.link.Request
 		decided.State = state
 		if err := w.observeRequest(ctx, decided); err != nil {
@@ -415,7 +434,11 @@ func (w *worker) recall(ctx context.Context, detail Detail, data PluginData) err
 		return nil
 	}
 	w.link.SettledAt = time.Now()
-	w.log.Info("settled before the row was lost", zap.String("issue_key", detail.Issue.Key), zap.String("outcome", string(outcome)))
+	w.log.Info(
+		"settled before the row was lost",
+		zap.String("issue_key", detail.Issue.Key),
+		zap.String("outcome", string(outcome)),
+	)
 	return nil
 }
 

@@ -19,7 +19,8 @@ func planArchived(l Link, p Policy, target Outcome) []Action {
 	shown, known := p.Meaning(l.Issue.Status)
 	switch {
 	case target != OutcomePending && l.Resolved != target:
-		return []Action{say, {Kind: ActResolve, To: target, Cause: "Teleport's plugin data does not say " + string(target) + " yet"}}
+		return []Action{say, {Kind: ActResolve, To: target, Cause: "Teleport's plugin data does not say " + string(target) +
+			" yet"}}
 	case !l.SettledAt.IsZero() && (!known || p.Shows(l.Issue.Status, target)):
 		return nil
 	case target != OutcomePending:
@@ -27,7 +28,8 @@ func planArchived(l Link, p Policy, target Outcome) []Action {
 	}
 	var plan []Action
 	if known && shown != OutcomePending {
-		plan = append(plan, Action{Kind: ActJudge, Cause: "the issue is in status " + l.Issue.Status.Name + " and the request is pending"})
+		plan = append(plan, Action{Kind: ActJudge, Cause: "the issue is in status " + l.Issue.Status.Name +
+			" and the request is pending"})
 	}
 	if !l.Linked {
 		plan = append(plan, Action{Kind: ActLink, Cause: "Teleport's plugin data does not name the issue yet"})
@@ -50,7 +52,12 @@ func (w *worker) read(ctx context.Context) error {
 		remedy = "it cannot show that the request is " + string(o) + "; restore it if it should"
 		w.link.SettledAt = time.Time{} // if it was settled, it no longer agrees; sweeps look at open rows only
 	}
-	return &Error{Side: "jira", Op: "work on issue " + w.link.Bound.Key, Permanent: true, Err: fmt.Errorf("%w: %s", errArchived, remedy)}
+	return &Error{
+		Side:      "jira",
+		Op:        "work on issue " + w.link.Bound.Key,
+		Permanent: true,
+		Err:       fmt.Errorf("%w: %s", errArchived, remedy),
+	}
 }
 
 // suspectArchive finds out, when Jira has refused a change of the issue, whether that is because it
@@ -59,7 +66,8 @@ func (w *worker) read(ctx context.Context) error {
 func (w *worker) suspectArchive(ctx context.Context, k Kind, refused error) error {
 	e := asError(refused)
 	mayBe := e.Side == "jira" && e.Scope == ScopeRequest && (e.Permanent || errors.Is(refused, ErrNotFound))
-	if !mayBe || !slices.Contains([]Kind{ActComment, ActMove, ActRestore, ActJudge}, k) || w.link.Issue.Archived == Archived {
+	if !mayBe || !slices.Contains([]Kind{ActComment, ActMove, ActRestore, ActJudge}, k) ||
+		w.link.Issue.Archived == Archived {
 		return refused
 	}
 	issues, err := w.Tracker.Issues(ctx, []string{w.link.Bound.ID})

@@ -76,7 +76,10 @@ func (w *world) parkedFor(id, reason string) {
 	require.Contains(w.t, row.LastError, reason)
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()
-	said := slices.DeleteFunc(slices.Clone(w.store.activity[id]), func(a Activity) bool { return a.Outcome != row.LastError })
+	said := slices.DeleteFunc(
+		slices.Clone(w.store.activity[id]),
+		func(a Activity) bool { return a.Outcome != row.LastError },
+	)
 	require.Len(w.t, said, 1)
 }
 
@@ -88,7 +91,10 @@ func TestAnArchivedIssueOfAPendingRequestIsToldAndWaitedFor(t *testing.T) {
 		id := w.issue("req-1").Issue.ID
 		w.tracker.archive(id, true)
 		w.after(11 * time.Minute) // a sweep sees it
-		w.parkedFor("req-1", "the issue is archived: nobody can move it; no other is made: restore it, or decide the request in Teleport")
+		w.parkedFor(
+			"req-1",
+			"the issue is archived: nobody can move it; no other is made: restore it, or decide the request in Teleport",
+		)
 		w.after(11 * time.Minute)
 		w.parkedFor("req-1", "the issue is archived")
 

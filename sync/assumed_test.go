@@ -72,7 +72,12 @@ func TestAnIssueThatWentAstrayIsBroughtToWhereItBelongs(t *testing.T) {
 		w.tracker.memory.astray = func() bool { return true }
 		w.deny("req-1")
 		w.after(time.Second)
-		require.Equal(t, todoStatus, w.issue("req-1").Issue.Status, "a status that means nothing, where people may leave a settled issue")
+		require.Equal(
+			t,
+			todoStatus,
+			w.issue("req-1").Issue.Status,
+			"a status that means nothing, where people may leave a settled issue",
+		)
 		w.after(time.Minute)
 		require.Equal(t, deniedStatus, w.issue("req-1").Issue.Status)
 		require.False(t, w.store.row("req-1").SettledAt.IsZero())

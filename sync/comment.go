@@ -91,7 +91,8 @@ func officialReview(c Comment, reviews []Review) string {
 // properties.
 func carries(comments []Comment, key, body string) bool {
 	for _, c := range comments {
-		if c.Author.Agent && (c.Key == "" || c.Key == key) && strings.Join(strings.Fields(c.Body), " ") == strings.Join(strings.Fields(body), " ") {
+		if c.Author.Agent && (c.Key == "" || c.Key == key) &&
+			strings.Join(strings.Fields(c.Body), " ") == strings.Join(strings.Fields(body), " ") {
 			return true
 		}
 	}
@@ -128,7 +129,11 @@ func (w *worker) answer(ctx context.Context, id string) error {
 // tellStray comments on another issue and closes it where the agent made it.
 func (w *worker) tellStray(ctx context.Context, stray Detail) error {
 	duplicate := w.madeFor(stray.Issue)
-	w.log.Warn("another issue holds the request's ID", zap.String("issue_key", stray.Issue.Key), zap.Bool("made_by_agent", duplicate))
+	w.log.Warn(
+		"another issue holds the request's ID",
+		zap.String("issue_key", stray.Issue.Key),
+		zap.Bool("made_by_agent", duplicate),
+	)
 	key, body := strayPrefix+w.link.Bound.Key, strayText(w.link.Bound.Key, duplicate)
 	told := slices.ContainsFunc(stray.Comments, func(c Comment) bool { return c.Key == key && c.Author.Agent })
 	if !told && !carries(stray.Comments, key, body) {

@@ -79,8 +79,11 @@ func (w *worker) decide(ctx context.Context, v Verdict) error {
 		return err
 	}
 	if named.ID != w.link.Bound.ID {
-		return w.refuse(ctx, v.refused(refusedPluginData, "Teleport's own record names another issue for this request, "+name(named.Key)+
-			". Please decide it there or in Teleport, and tell whoever runs this agent."))
+		return w.refuse(
+			ctx,
+			v.refused(refusedPluginData, "Teleport's own record names another issue for this request, "+name(named.Key)+
+				". Please decide it there or in Teleport, and tell whoever runs this agent."),
+		)
 	}
 	ok, err := w.readRequest(ctx)
 	if err != nil || !ok {
@@ -90,7 +93,8 @@ func (w *worker) decide(ctx context.Context, v Verdict) error {
 		return nil // Teleport's state wins; the new plan says what follows for the issue
 	}
 	if w.link.Request.State != StatePending {
-		return &Error{Side: "teleport", Op: "decide request " + w.link.RequestID, Permanent: true, Err: errors.New("its state is one that this release does not know")}
+		return &Error{Side: "teleport", Op: "decide request " +
+			w.link.RequestID, Permanent: true, Err: errors.New("its state is one that this release does not know")}
 	}
 	if err := w.Lease.Check(); err != nil {
 		return err
@@ -120,7 +124,8 @@ func (w *worker) setState(ctx context.Context, v Verdict) error {
 		return w.suspectRequest()
 	case err != nil && asError(err).Permanent: // a board that says otherwise than Teleport would mislead everybody
 		w.log.Error("Teleport refused the decision", zap.String("state", string(d.State)), zap.Error(err))
-		return w.refuse(ctx, v.refused(refusedByTeleport, "Teleport did not take this decision from the agent. Please decide the request in Teleport"+
+		return w.refuse(ctx, v.refused(refusedByTeleport, "Teleport did not take this decision from the agent. Please "+
+			"decide the request in Teleport"+
 			pageOf(w.link.Request)+", and tell whoever runs this agent."))
 	case err != nil:
 		return err
@@ -141,7 +146,11 @@ func (w *worker) review(ctx context.Context, v Verdict) error {
 	if earlier, ok := w.link.Request.reviewBy(d.Author); ok {
 		return w.reviewed(ctx, v, earlier)
 	}
-	after, err := w.Cluster.Review(ctx, w.link.RequestID, Review{Author: d.Author, Verdict: d.State, Reason: d.Reason, Created: time.Now()})
+	after, err := w.Cluster.Review(
+		ctx,
+		w.link.RequestID,
+		Review{Author: d.Author, Verdict: d.State, Reason: d.Reason, Created: time.Now()},
+	)
 	if text := notReviewed(err, v, w.link.Request); text != "" {
 		w.log.Warn("Teleport refused the review", zap.String("author", d.Author), zap.Error(err))
 		return w.refuse(ctx, v.refused(refusedReview, text))
@@ -170,11 +179,13 @@ func (w *worker) reviewed(ctx context.Context, v Verdict, r Review) error {
 	case OutcomeOf(w.link) != OutcomePending:
 		return nil
 	case r.Verdict != v.Decision.State:
-		return w.refuse(ctx, v.refused(refusedReview, "The user "+name(r.Author)+" has already reviewed this request in Teleport ("+string(r.Verdict)+
+		return w.refuse(ctx, v.refused(refusedReview, "The user "+name(r.Author)+" has already reviewed this request in "+
+			"Teleport ("+string(r.Verdict)+
 			"), which takes one review of each. Somebody else has to decide it."))
 	}
 	return w.putBack(ctx, "counted:"+v.MoveID, progressText(w.link.Request, *v.Decision), v.Status, func() Activity {
-		return w.activity("count", string(r.Verdict), v.moved()+": the review by "+r.Author+" counts, and the request is still pending")
+		return w.activity("count", string(r.Verdict), v.moved()+": the review by "+r.Author+" counts, and the request is "+
+			"still pending")
 	})
 }
 
@@ -182,12 +193,15 @@ func (w *worker) reviewed(ctx context.Context, v Verdict, r Review) error {
 func notReviewed(err error, v Verdict, r Request) string {
 	switch {
 	case errors.Is(err, ErrReviewUnsupported):
-		return "This Teleport does not take reviews from the agent on behalf of users: that needs Teleport 18.11 or newer and a role that allows it. " +
+		return "This Teleport does not take reviews from the agent on behalf of users: that needs Teleport 18.11 or newer " +
+			"and a role that allows it. " +
 			"Please decide it in Teleport" + pageOf(r) + ", and tell whoever runs this agent."
 	case errors.Is(err, ErrForbidden):
-		return "Teleport does not let this agent submit reviews. Please decide it in Teleport" + pageOf(r) + ", and tell whoever runs this agent."
+		return "Teleport does not let this agent submit reviews. Please decide it in Teleport" + pageOf(r) +
+			", and tell whoever runs this agent."
 	case errors.Is(err, ErrReviewDenied):
-		return "It was moved by " + called(v.Move.Author) + ", and Teleport does not let that person's user, " + name(v.Decision.Author) +
+		return "It was moved by " + called(v.Move.Author) + ", and Teleport does not let that person's user, " +
+			name(v.Decision.Author) +
 			", review this request. Somebody who may has to decide it."
 	}
 	return ""
@@ -197,7 +211,11 @@ func notReviewed(err error, v Verdict, r Request) string {
 func (w *worker) decided(ctx context.Context, v Verdict) error {
 	d := *v.Decision
 	w.Observer.Decided(d.State, time.Since(v.Move.At))
-	fields := []zap.Field{zap.String("issue_key", w.link.Bound.Key), zap.String("state", string(d.State)), zap.String("delegator", d.Delegator)}
+	fields := []zap.Field{
+		zap.String("issue_key", w.link.Bound.Key),
+		zap.String("state", string(d.State)),
+		zap.String("delegator", d.Delegator),
+	}
 	if d.Author != "" {
 		fields = append(fields, zap.String("author", d.Author))
 	}
@@ -209,8 +227,13 @@ func (w *worker) decided(ctx context.Context, v Verdict) error {
 func (w *worker) refuse(ctx context.Context, v Verdict) error {
 	return w.putBack(ctx, v.refusalKey(), refusalText(v), v.Status, func() Activity {
 		w.Observer.Refused(v.Reason)
-		w.log.Warn("move refused", zap.String("issue_key", w.link.Bound.Key), zap.String("status", v.Status.Name), zap.String("reason", v.Reason),
-			zap.String("by", v.Move.Author.ID()))
+		w.log.Warn(
+			"move refused",
+			zap.String("issue_key", w.link.Bound.Key),
+			zap.String("status", v.Status.Name),
+			zap.String("reason", v.Reason),
+			zap.String("by", v.Move.Author.ID()),
+		)
 		return w.activity("refuse", v.Reason, v.moved()+": "+v.Refusal)
 	})
 }

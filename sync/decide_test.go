@@ -17,7 +17,12 @@ func inReviewMode(t *testing.T, prepare func(w *world), test func(t *testing.T, 
 		w.policy.Mode = ModeReview
 		w.cluster.onBehalf = true
 		w.cluster.users = []User{
-			{Name: "robert", JiraIDs: []string{"acc-bob"}}, {Name: "eva", JiraIDs: []string{"acc-eve"}}, {Name: "alice@example.com"},
+			{
+				Name:    "robert",
+				JiraIDs: []string{"acc-bob"},
+			},
+			{Name: "eva", JiraIDs: []string{"acc-eve"}},
+			{Name: "alice@example.com"},
 		}
 		prepare(w)
 	}, test)
@@ -111,7 +116,11 @@ func TestWhatTeleportRefusesOfAReviewIsSaidAndPutBack(t *testing.T) {
 		says    string
 	}{
 		"a server without the feature": {func(w *world) { w.cluster.onBehalf = false }, bob, "needs Teleport 18.11"},
-		"nobody in Teleport":           {func(*world) {}, Person{AccountID: "acc-zoe", DisplayName: "Zoe", Active: true}, "no user in Teleport"},
+		"nobody in Teleport": {
+			func(*world) {},
+			Person{AccountID: "acc-zoe", DisplayName: "Zoe", Active: true},
+			"no user in Teleport",
+		},
 		"two users": {func(w *world) {
 			w.cluster.users = append(w.cluster.users, User{Name: "bobby", JiraIDs: []string{"acc-bob"}})
 		}, bob, "more than one user"},
@@ -187,7 +196,11 @@ func TestTheActivityTellsOfEachDecisionAndRefusalOnce(t *testing.T) {
 			}
 		}
 		require.Len(t, told, 2)
-		require.Contains(t, told[0], "refuse self: moved to Denied by alice@example.com: It was moved by Alice, who made the request")
+		require.Contains(
+			t,
+			told[0],
+			"refuse self: moved to Denied by alice@example.com: It was moved by Alice, who made the request",
+		)
 		require.Equal(t, "decide approved: moved to Approved by bob@example.com, on behalf of jira:bob@example.com", told[1])
 	})
 }
@@ -196,7 +209,10 @@ func TestADecisionThatTeleportRefusesIsPutBack(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {
 		w.requestOf("req-1", 1)
-		w.cluster.set(once("decide", &Error{Side: "teleport", Op: "decide", Permanent: true, Err: errors.New("access denied")}), nil)
+		w.cluster.set(
+			once("decide", &Error{Side: "teleport", Op: "decide", Permanent: true, Err: errors.New("access denied")}),
+			nil,
+		)
 		w.moves("req-1", bob, approvedStatus)
 		require.Empty(t, w.cluster.decided)
 		require.Equal(t, pendingStatus, w.issue("req-1").Issue.Status)

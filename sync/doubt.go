@@ -79,7 +79,8 @@ func (q requestWord) conclude() (c conclusion, why string) {
 	case q.overdue:
 		return concludeEnded, ""
 	}
-	return concludeUnproven, "Teleport does not show the request, and does not tell whether this identity may list all requests; " +
+	return concludeUnproven, "Teleport does not show the request, and does not tell whether this identity may list all " +
+		"requests; " +
 		"see `teleport-jira-agent check`"
 }
 
@@ -99,7 +100,8 @@ func (q issueWord) conclude() (c conclusion, why string) {
 	case q.shown:
 		return concludeUnproven, "Jira shows it among others, and not by itself"
 	case !q.project:
-		return concludeUnproven, "this account does not see the project at the moment; it needs the permission Browse projects"
+		return concludeUnproven, "this account does not see the project at the moment; it needs the permission Browse " +
+			"projects"
 	}
 	return concludeEnded, ""
 }

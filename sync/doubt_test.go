@@ -149,7 +149,15 @@ func TestTheClockOfTeleportSaysWhenARequestEnds(t *testing.T) {
 			inWorldWith(t, func(w *world) { w.cluster.offset = offset }, func(t *testing.T, w *world) {
 				there := time.Now().Add(offset).UTC()
 				for _, id := range []string{"req-1", "req-2"} {
-					w.cluster.add(Request{ID: id, State: StatePending, User: "alice@example.com", Created: there, Expires: there.Add(63 * time.Minute)})
+					w.cluster.add(
+						Request{
+							ID:      id,
+							State:   StatePending,
+							User:    "alice@example.com",
+							Created: there,
+							Expires: there.Add(63 * time.Minute),
+						},
+					)
 				}
 				w.after(40 * time.Minute)
 				w.tracker.person(w.issue("req-1").Issue.ID, bob, approvedStatus)

@@ -80,7 +80,13 @@ func (dryTracker) Create(_ context.Context, d Draft, _ func(context.Context) err
 	return Issue{}, notDone("jira", "create an issue for request %s: %q", d.RequestID, d.Summary)
 }
 
-func (t dryTracker) Move(ctx context.Context, id string, from Status, way Way, _ func(context.Context, Status) error) (Issue, error) {
+func (t dryTracker) Move(
+	ctx context.Context,
+	id string,
+	from Status,
+	way Way,
+	_ func(context.Context, Status) error,
+) (Issue, error) {
 	issues, err := t.Latest(ctx, []string{id})
 	switch {
 	case err != nil:
@@ -95,7 +101,12 @@ func (t dryTracker) Move(ctx context.Context, id string, from Status, way Way, _
 	return Issue{}, notDone("jira", "move issue %s from %s to %s", issues[0].Key, issues[0].Status.Name, way.To[0])
 }
 
-func (t dryTracker) Drive(ctx context.Context, seen Issue, way Way, commit func(context.Context, Status) error) (Issue, error) {
+func (t dryTracker) Drive(
+	ctx context.Context,
+	seen Issue,
+	way Way,
+	commit func(context.Context, Status) error,
+) (Issue, error) {
 	return t.Move(ctx, seen.ID, Status{}, way, commit)
 }
 

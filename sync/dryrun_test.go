@@ -179,7 +179,10 @@ func TestADryRunCountsWhatIsAlreadySo(t *testing.T) {
 	require.ErrorIs(t, teleport.Link(ctx, "req-2", IssueRef{ID: "10002"}), ErrDryRun)
 	require.NoError(t, teleport.Resolve(ctx, "req-1", IssueRef{ID: "10001"}, "approved", "", 0))
 	require.ErrorIs(t, teleport.Resolve(ctx, "req-1", IssueRef{ID: "10001"}, "denied", "", 0), ErrDryRun)
-	require.NoError(t, teleport.Resolve(ctx, "req-2", IssueRef{ID: "10001"}, "denied", "", 0)) // no plugin data: nothing would be written
+	require.NoError(
+		t,
+		teleport.Resolve(ctx, "req-2", IssueRef{ID: "10001"}, "denied", "", 0),
+	) // no plugin data: nothing would be written
 	_, mine, err := teleport.Claim(ctx, Request{ID: "req-2"}, "mark", "")
 	require.ErrorIs(t, err, ErrDryRun)
 	require.False(t, mine)

@@ -286,7 +286,10 @@ func TestACreateThatNeverHappenedIsRepeatedAfterTheIndexHadItsTime(t *testing.T)
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {
 		w.tracker.untraced = true // too many keys were given out since
-		w.tracker.set(once("create", &Error{Side: "jira", Op: "create", Scope: ScopeSide, Uncertain: true, Err: errLost}), nil)
+		w.tracker.set(
+			once("create", &Error{Side: "jira", Op: "create", Scope: ScopeSide, Uncertain: true, Err: errLost}),
+			nil,
+		)
 		w.request("req-1")
 		w.after(searchGrace - time.Second)
 		require.Empty(t, w.tracker.of("req-1"))
@@ -298,7 +301,13 @@ func TestACreateThatNeverHappenedIsRepeatedAfterTheIndexHadItsTime(t *testing.T)
 func TestARefusedCreateIsRepeatedWithoutWaitingForTheIndex(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {
-		w.tracker.set(once("create", &Error{Side: "jira", Op: "create", Scope: ScopeSide, RetryAfter: 7 * time.Second, Err: errors.New("429")}), nil)
+		w.tracker.set(
+			once(
+				"create",
+				&Error{Side: "jira", Op: "create", Scope: ScopeSide, RetryAfter: 7 * time.Second, Err: errors.New("429")},
+			),
+			nil,
+		)
 		w.request("req-1")
 		w.after(6 * time.Second)
 		require.Equal(t, 1, w.tracker.count("create"), "no call before Retry-After is over")
@@ -405,9 +414,20 @@ func TestAnOldTermEndsWhenTheStoreKnowsANewOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, cluster: newMemCluster(), tracker: newMemTracker(), store: newMemStore()}
 		engine := &Engine{
-			Settings: Settings{Policy: testPolicy, Poll: cron.Every(5 * time.Second), Idle: cron.Every(time.Minute), Sweep: cron.Every(time.Hour), Concurrency: 1},
-			Store:    w.store.term(), Cluster: w.cluster, Tracker: w.tracker, Lease: &memLease{},
-			Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(),
+			Settings: Settings{
+				Policy:      testPolicy,
+				Poll:        cron.Every(5 * time.Second),
+				Idle:        cron.Every(time.Minute),
+				Sweep:       cron.Every(time.Hour),
+				Concurrency: 1,
+			},
+			Store:    w.store.term(),
+			Cluster:  w.cluster,
+			Tracker:  w.tracker,
+			Lease:    &memLease{},
+			Health:   NewHealth(),
+			Observer: nopObserver{},
+			Log:      zap.NewNop(),
 		}
 		w.store.term()
 		require.ErrorIs(t, engine.Run(t.Context()), ErrNotLeader)

@@ -122,7 +122,14 @@ func clumsyRequest(one, two, three, four string, at, until int64, how uint8) Req
 	chosen := func(bit int) bool { return how>>bit&1 == 1 }
 	// Adapters replace what is no UTF-8 before a request comes here, since no record holds it.
 	one, two, three, four = valid(one), valid(two), valid(three), valid(four)
-	r := Request{ID: one, User: two, Reason: three, Roles: []string{four}, Created: time.Unix(at%1e9, until).UTC(), Expires: time.Unix(until%1e9, at).UTC()}
+	r := Request{
+		ID:      one,
+		User:    two,
+		Reason:  three,
+		Roles:   []string{four},
+		Created: time.Unix(at%1e9, until).UTC(),
+		Expires: time.Unix(until%1e9, at).UTC(),
+	}
 	if chosen(0) {
 		r.Resources = []string{}
 	}

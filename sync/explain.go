@@ -18,7 +18,8 @@ func Assess(ctx context.Context, p Policy, c Cluster, t Tracker, l Link, d Detai
 	case target != OutcomePending && p.Shows(status, target):
 		return "The issue shows what Teleport says: " + string(target) + ".", nil
 	case target != OutcomePending && !known:
-		return fmt.Sprintf("Teleport says %s. The status %q is configured for nothing: the issue stays there if it has shown the outcome before.", target, status.Name), nil
+		return fmt.Sprintf("Teleport says %s. The status %q is configured for nothing: the issue stays there if it has "+
+			"shown the outcome before.", target, status.Name), nil
 	case target == OutcomePending && !known:
 		return fmt.Sprintf("The status %q decides nothing. %s", status.Name, p.whoDecides()), nil
 	case shown == target:
@@ -26,7 +27,8 @@ func Assess(ctx context.Context, p Policy, c Cluster, t Tracker, l Link, d Detai
 	}
 	v, err := p.Judge(l, d)
 	if errors.Is(err, ErrUndecided) {
-		return fmt.Sprintf("Jira's history does not show yet who moved the issue to %q; until it does, nothing is concluded.", status.Name), nil
+		return fmt.Sprintf("Jira's history does not show yet who moved the issue to %q; until it does, nothing is "+
+			"concluded.", status.Name), nil
 	}
 	if err != nil {
 		return "", err
@@ -45,7 +47,13 @@ func Assess(ctx context.Context, p Policy, c Cluster, t Tracker, l Link, d Detai
 	if p.Mode == ModeReview {
 		what = "that is a review by " + v.Decision.Author + ": " + string(v.Decision.State)
 	}
-	return fmt.Sprintf("Admitted, %s: %s, on behalf of %s, reason %q.", v.moved(), what, v.Decision.Delegator, v.Decision.Reason), nil
+	return fmt.Sprintf(
+		"Admitted, %s: %s, on behalf of %s, reason %q.",
+		v.moved(),
+		what,
+		v.Decision.Delegator,
+		v.Decision.Reason,
+	), nil
 }
 
 // whoDecides says whose move of an issue counts.
@@ -74,7 +82,8 @@ func (p Policy) whoDecides() string {
 	if p.Mode == ModeReview {
 		who += "; it counts as the review of the person's own user in Teleport"
 	}
-	return who + ". A move to " + quotedNames(p.Statuses[OutcomeApproved]) + " approves, to " + quotedNames(p.Statuses[OutcomeDenied]) + " denies."
+	return who + ". A move to " + quotedNames(p.Statuses[OutcomeApproved]) + " approves, to " +
+		quotedNames(p.Statuses[OutcomeDenied]) + " denies."
 }
 
 func quotedNames(names []string) string {
@@ -103,14 +112,21 @@ func Expect(l Link, p Policy, now time.Time, retention time.Duration) Outlook {
 	case l.Dropped:
 		o.Text = "Nothing more is done: an operator gave up on the request. `queue retry " + l.RequestID + "` takes it up again."
 	case !l.SettledAt.IsZero() && len(o.Steps) == 0:
-		o.Text = "Nothing is left to do: both sides agreed at " + stamp(l.SettledAt) + ". The row is kept until " + stamp(l.SettledAt.Add(retention)) + "."
+		o.Text = "Nothing is left to do: both sides agreed at " + stamp(l.SettledAt) + ". The row is kept until " +
+			stamp(l.SettledAt.Add(retention)) + "."
 	case l.Parked:
-		o.Text = "Parked: repeating cannot help until something changes, in Jira, in Teleport or in the configuration. Then `queue retry " + l.RequestID +
-			"`; by itself it is tried again at " + stamp(l.Due) + "."
+		o.Text = "Parked: repeating cannot help until something changes, in Jira, in Teleport or in the " +
+			"configuration. Then `queue retry " + l.RequestID + "`; by itself it is tried again at " +
+			stamp(l.Due) + "."
 	case IsDryRun(l):
 		o.Text = "A dry run writes nothing, and looks again at " + stamp(l.Due) + "."
 	case l.LastError != "" && l.Due.After(now):
-		o.Text = fmt.Sprintf("Attempt %d comes at %s; `queue retry %s` makes it come now.", l.Attempts+1, stamp(l.Due), l.RequestID)
+		o.Text = fmt.Sprintf(
+			"Attempt %d comes at %s; `queue retry %s` makes it come now.",
+			l.Attempts+1,
+			stamp(l.Due),
+			l.RequestID,
+		)
 	case len(o.Steps) > 0 && (l.Due.IsZero() || l.Due.After(now)):
 		o.Text = "Looked at again at " + cmp.Or(stamp(l.Due), "the next change") + "."
 	case len(o.Steps) > 0:
@@ -118,7 +134,8 @@ func Expect(l Link, p Policy, now time.Time, retention time.Duration) Outlook {
 	case OutcomeOf(l) == OutcomePending:
 		o.Text = "It waits for a decision, in Jira or in Teleport, until it expires at " + stamp(l.Request.Expires) + "."
 	case !l.Issue.Assumed.IsZero():
-		o.Text = fmt.Sprintf("The agent moved the issue to %q. A poll that shows it there settles the request; otherwise it is read at %s.", l.Issue.Status.Name, stamp(l.Due))
+		o.Text = fmt.Sprintf("The agent moved the issue to %q. A poll that shows it there settles the request; otherwise "+
+			"it is read at %s.", l.Issue.Status.Name, stamp(l.Due))
 	default:
 		o.Text = "It is due: the leader looks at it next."
 	}

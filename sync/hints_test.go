@@ -189,7 +189,11 @@ func TestHintsThatNobodyToldAreFoundAllTheSame(t *testing.T) {
 func TestAHintOfTheSameMomentAsWhatIsKnownIsLookedAt(t *testing.T) {
 	t.Parallel()
 	now := noon.Add(time.Minute)
-	require.False(t, Hint{Claimed: noon, Recorded: noon}.answered(now), "where Jira keeps seconds, two changes may have one time")
+	require.False(
+		t,
+		Hint{Claimed: noon, Recorded: noon}.answered(now),
+		"where Jira keeps seconds, two changes may have one time",
+	)
 	require.True(t, Hint{Claimed: noon, Recorded: noon.Add(time.Second)}.answered(now))
 	require.False(t, Hint{Recorded: noon}.answered(now))
 	require.False(t, Hint{Claimed: noon, Recorded: noon.Add(time.Hour)}.answered(now), "Jira's clock ran ahead")
@@ -278,7 +282,10 @@ func TestAHintAboutAnIssueThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 func TestHintsWaitWhileJiraIsPausedForAnotherReason(t *testing.T) {
 	t.Parallel()
 	withRarePolls(t, func(t *testing.T, w *world, id string) {
-		w.tracker.set(once("comment", &Error{Side: "jira", Op: "comment", Scope: ScopeSide, RetryAfter: 20 * time.Second, Err: errLost}), nil)
+		w.tracker.set(
+			once("comment", &Error{Side: "jira", Op: "comment", Scope: ScopeSide, RetryAfter: 20 * time.Second, Err: errLost}),
+			nil,
+		)
 		w.cluster.change("req-1", func(r *Request) { r.Reviews = []Review{{Author: "carol", Verdict: StateDenied}} })
 		w.after(time.Second)
 		w.tracker.person(id, bob, approvedStatus)

@@ -298,7 +298,11 @@ func TestAnApprovalOfAnotherRequestOfTheSameTimeCountsForNone(t *testing.T) {
 					ID: "req-2", State: StateApproved, User: "alice@example.com",
 					Created: time.Now().Add(-30 * time.Minute).UTC(), Expires: time.Now().Add(time.Hour).UTC(),
 				})
-				w.cluster.plugin["req-2"] = map[string]string{"issue_id": other, "issue_key": "ACCESS-" + other, "resolution": "approved"}
+				w.cluster.plugin["req-2"] = map[string]string{
+					"issue_id":   other,
+					"issue_key":  "ACCESS-" + other,
+					"resolution": "approved",
+				}
 				w.tracker.person(other, bob, approvedStatus)
 				w.tracker.edit(other, func(i *memIssue) { i.Issue.Property, i.Issue.ByAgent = officialID, true })
 			}, func(t *testing.T, w *world) {

@@ -75,7 +75,8 @@ func (p Policy) Judge(l Link, d Detail) (Verdict, error) {
 	then, _ := p.Statuses.Outcome(v.Move.To)
 	if !sure { // it had another name before, which the history confirms or not
 		if shown = then; then == "" {
-			return Verdict{}, fmt.Errorf("%w: status %q had another name before, and the issue's history does not show that one; "+
+			return Verdict{}, fmt.Errorf("%w: status %q had another name before, and the issue's history does not show that "+
+				"one; "+
 				"configure the present name, or the status's id %s", ErrUnconfirmed, d.Issue.Status.Name, d.Issue.Status.ID)
 		}
 	}
@@ -105,25 +106,31 @@ func (p Policy) objection(l Link, d Detail, v Verdict, shown, then Outcome) (rea
 	case p.Mode == ModeNotify:
 		return refusedMode, "Requests are only shown here. Please decide it in Teleport" + pageOf(l.Request) + "."
 	case shown != OutcomeApproved && shown != OutcomeDenied:
-		return refusedStatus, "The request is still pending in Teleport. Only a move to an approved or denied status decides it."
+		return refusedStatus, "The request is still pending in Teleport. Only a move to an approved or denied status " +
+			"decides it."
 	case d.Issue.Project != p.Project:
-		return refusedProject, "This issue was moved out of the project " + p.Project + ", and only people of that project decide. " +
+		return refusedProject, "This issue was moved out of the project " + p.Project +
+			", and only people of that project decide. " +
 			"Please move it back, or decide the request in Teleport."
 	case author.ID() == "":
-		return refusedUnattributed, "Jira's history does not say who moved this issue. A person has to move it from " + plain(pending) + "."
+		return refusedUnattributed, "Jira's history does not say who moved this issue. A person has to move it from " +
+			plain(pending) + "."
 	case author.Agent:
 		return refusedAgent, "The account of this agent never decides. A person has to move the issue."
 	case v.Move.Generator != "":
-		return refusedApp, "It was moved by " + name(v.Move.Generator) + ", an app or an automation rule, and not by a person. A person has to move it."
+		return refusedApp, "It was moved by " + name(v.Move.Generator) +
+			", an app or an automation rule, and not by a person. A person has to move it."
 	case movedAlong(v.Move) != "":
-		return refusedBulk, "It was not moved to this status by itself: the same change was of its " + plain(movedAlong(v.Move)) +
+		return refusedBulk, "It was not moved to this status by itself: the same change was of its " +
+			plain(movedAlong(v.Move)) +
 			". A person has to move it again from " + plain(pending) + "."
 	case author.App:
 		return refusedApp, "It was moved by an app or an automation rule, not by a person. A person has to move it."
 	case !author.Active:
 		return refusedInactive, "It was moved by " + called(author) + ", whose account is not active."
 	case then != shown:
-		return refusedRenamed, "When " + called(author) + " moved it, this status was called " + name(v.Move.To.Name) + ", which decides nothing. " +
+		return refusedRenamed, "When " + called(author) + " moved it, this status was called " + name(v.Move.To.Name) +
+			", which decides nothing. " +
 			"A person has to move it again from " + plain(pending) + "."
 	}
 	return "", ""

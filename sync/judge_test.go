@@ -114,17 +114,29 @@ func TestReasonIsTheMoversOwnNewest(t *testing.T) {
 		newestFirst []Comment
 		want        string
 	}{
-		"none":                            {nil, ""},
-		"in the line":                     {[]Comment{comment(bob, "Reason: on call")}, "on call"},
-		"Resolution, any case, spaces":    {[]Comment{comment(bob, "ok\r\n  rEsOlution :  fine by me \r\nbye")}, "fine by me"},
-		"below the line":                  {[]Comment{comment(bob, "Reason:\r\n\r\nfirst\r\nsecond\r\n")}, "first\nsecond"},
-		"somebody else's does not count":  {[]Comment{comment(eve, "Reason: because I say so")}, ""},
-		"own older one beside another's":  {[]Comment{comment(eve, "Reason: no"), comment(bob, "hello"), comment(bob, "Reason: yes")}, "yes"},
-		"the newest of two":               {[]Comment{comment(bob, "Reason: new"), comment(bob, "Reason: old")}, "new"},
-		"an empty one does not count":     {[]Comment{comment(bob, "Reason:  \n"), comment(bob, "Reason: old")}, "old"},
-		"a word within a line":            {[]Comment{comment(bob, "The reason: none")}, ""},
-		"one that somebody else edited":   {[]Comment{{Author: bob, Edited: true, Body: "Reason: forged"}, comment(bob, "Reason: mine")}, "mine"},
-		"one that not all may see":        {[]Comment{{Author: bob, Restricted: true, Body: "Reason: secret"}, comment(bob, "Reason: open")}, "open"},
+		"none":        {nil, ""},
+		"in the line": {[]Comment{comment(bob, "Reason: on call")}, "on call"},
+		"Resolution, any case, spaces": {
+			[]Comment{comment(bob, "ok\r\n  rEsOlution :  fine by me \r\nbye")},
+			"fine by me",
+		},
+		"below the line":                 {[]Comment{comment(bob, "Reason:\r\n\r\nfirst\r\nsecond\r\n")}, "first\nsecond"},
+		"somebody else's does not count": {[]Comment{comment(eve, "Reason: because I say so")}, ""},
+		"own older one beside another's": {
+			[]Comment{comment(eve, "Reason: no"), comment(bob, "hello"), comment(bob, "Reason: yes")},
+			"yes",
+		},
+		"the newest of two":           {[]Comment{comment(bob, "Reason: new"), comment(bob, "Reason: old")}, "new"},
+		"an empty one does not count": {[]Comment{comment(bob, "Reason:  \n"), comment(bob, "Reason: old")}, "old"},
+		"a word within a line":        {[]Comment{comment(bob, "The reason: none")}, ""},
+		"one that somebody else edited": {
+			[]Comment{{Author: bob, Edited: true, Body: "Reason: forged"}, comment(bob, "Reason: mine")},
+			"mine",
+		},
+		"one that not all may see": {
+			[]Comment{{Author: bob, Restricted: true, Body: "Reason: secret"}, comment(bob, "Reason: open")},
+			"open",
+		},
 		"the agent's comment":             {[]Comment{{Author: bob, Key: "resolution:approved", Body: "Reason: x"}}, ""},
 		"nobody's comment, nobody's move": {[]Comment{comment(Person{}, "Reason: x")}, ""},
 	}
@@ -153,7 +165,11 @@ func TestInNotifyModeJudgeRefusesEveryVerdict(t *testing.T) {
 func TestJudgeTakesAStatusThatIsConfiguredByItsIDWhateverItsName(t *testing.T) {
 	t.Parallel()
 	p := testPolicy
-	p.Statuses = Statuses{OutcomePending: {"Pending"}, OutcomeApproved: {approvedStatus.ID}, OutcomeDenied: {deniedStatus.ID}}
+	p.Statuses = Statuses{
+		OutcomePending:  {"Pending"},
+		OutcomeApproved: {approvedStatus.ID},
+		OutcomeDenied:   {deniedStatus.ID},
+	}
 	d := movedBy(bob, approvedStatus)
 	d.Moves[0].To.Name = "Genehmigt"
 	v, err := p.Judge(pendingLink(), d)

@@ -16,11 +16,21 @@ func TestMergeRequest(t *testing.T) {
 		want      Request
 		changed   bool
 	}{
-		"nothing new":                           {pending, pending, pending, false},
-		"approved":                              {pending, with(state(StateApproved)), with(state(StateApproved)), true},
-		"an old pending one":                    {with(state(StateApproved)), pending, with(state(StateApproved)), false},
-		"a denial overwrites an approval":       {with(state(StateApproved)), with(state(StateDenied)), with(state(StateDenied)), true},
-		"nothing overwrites a denial":           {with(state(StateDenied)), with(state(StateApproved)), with(state(StateDenied)), false},
+		"nothing new":        {pending, pending, pending, false},
+		"approved":           {pending, with(state(StateApproved)), with(state(StateApproved)), true},
+		"an old pending one": {with(state(StateApproved)), pending, with(state(StateApproved)), false},
+		"a denial overwrites an approval": {
+			with(state(StateApproved)),
+			with(state(StateDenied)),
+			with(state(StateDenied)),
+			true,
+		},
+		"nothing overwrites a denial": {
+			with(state(StateDenied)),
+			with(state(StateApproved)),
+			with(state(StateDenied)),
+			false,
+		},
 		"a review":                              {pending, with(reviewed("bob")), with(reviewed("bob")), true},
 		"an older one with fewer reviews":       {with(reviewed("bob")), pending, with(reviewed("bob")), false},
 		"the same in another zone is not a new": {pending, inZone(pending), pending, false},
@@ -80,7 +90,11 @@ func TestDescribeIssueSaysWhatPeopleChanged(t *testing.T) {
 	old.Type = "Task"
 	now := old
 	now.Key, now.Project, now.Type, now.RequestID, now.Status = "PLAY-7", "PLAY", "Bug", "", deniedStatus
-	require.Equal(t, `key "PLAY-7", was "ACCESS-1"; project "PLAY", was "ACCESS"; type "Bug", was "Task"; request ID "", was "req-1"; `+
-		`status "Denied", was "Pending"`, DescribeIssue(old, now))
+	require.Equal(
+		t,
+		`key "PLAY-7", was "ACCESS-1"; project "PLAY", was "ACCESS"; type "Bug", was "Task"; request ID "", was "req-1"; `+
+			`status "Denied", was "Pending"`,
+		DescribeIssue(old, now),
+	)
 	require.Empty(t, DescribeIssue(old, old))
 }

@@ -26,7 +26,11 @@ type memCluster struct {
 }
 
 func newMemCluster() *memCluster {
-	return &memCluster{requests: make(map[string]*Request), plugin: make(map[string]map[string]string), right: ListRightGranted}
+	return &memCluster{
+		requests: make(map[string]*Request),
+		plugin:   make(map[string]map[string]string),
+		right:    ListRightGranted,
+	}
 }
 
 // change is what people do in Teleport.
@@ -302,8 +306,11 @@ func (c *memCluster) Linked(ctx context.Context, id string) (PluginData, error) 
 	defer c.mu.Unlock()
 	data := c.plugin[id]
 	return PluginData{
-		Claimed: data != nil, Issue: IssueRef{ID: data["issue_id"], Key: data["issue_key"]}, Resolution: Outcome(data["resolution"]),
-		Mark: data["claim"], After: data["after"],
+		Claimed:    data != nil,
+		Issue:      IssueRef{ID: data["issue_id"], Key: data["issue_key"]},
+		Resolution: Outcome(data["resolution"]),
+		Mark:       data["claim"],
+		After:      data["after"],
 	}, nil
 }
 

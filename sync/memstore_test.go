@@ -367,12 +367,19 @@ func (s termStore) Cursor(ctx context.Context) (time.Time, error) {
 	return s.cursor, nil
 }
 
-func (s termStore) Due(ctx context.Context, now time.Time, limit int, skip []string) (due []Link, next time.Time, err error) {
+func (s termStore) Due(
+	ctx context.Context,
+	now time.Time,
+	limit int,
+	skip []string,
+) (due []Link, next time.Time, err error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, time.Time{}, err
 	}
 	defer s.mu.Unlock()
-	due = s.where(func(l *Link) bool { return !l.Due.IsZero() && !l.Due.After(now) && !slices.Contains(skip, l.RequestID) })
+	due = s.where(
+		func(l *Link) bool { return !l.Due.IsZero() && !l.Due.After(now) && !slices.Contains(skip, l.RequestID) },
+	)
 	slices.SortStableFunc(due, func(a, b Link) int {
 		switch {
 		case a.Urgent == b.Urgent:
@@ -385,7 +392,11 @@ func (s termStore) Due(ctx context.Context, now time.Time, limit int, skip []str
 	if len(due) >= limit {
 		return due[:limit], time.Time{}, nil
 	}
-	if waiting := s.where(func(l *Link) bool { return l.Due.After(now) && !slices.Contains(skip, l.RequestID) }); len(waiting) > 0 {
+	if waiting := s.where(
+		func(l *Link) bool { return l.Due.After(now) && !slices.Contains(skip, l.RequestID) },
+	); len(
+		waiting,
+	) > 0 {
 		next = waiting[0].Due
 	}
 	return due, next, nil

@@ -225,7 +225,14 @@ func (t *memTracker) forge(requestID string, p Person, to Status) (id string) {
 	t.lastID++
 	id = strconv.Itoa(t.lastID)
 	i := t.born()
-	i.Issue = Issue{ID: id, Key: "ACCESS-" + id, Project: "ACCESS", Status: t.initial, RequestID: requestID, Updated: t.clock()}
+	i.Issue = Issue{
+		ID:        id,
+		Key:       "ACCESS-" + id,
+		Project:   "ACCESS",
+		Status:    t.initial,
+		RequestID: requestID,
+		Updated:   t.clock(),
+	}
 	t.issues[id] = i
 	t.transition(i, p, to)
 	return id
@@ -342,7 +349,11 @@ func (t *memTracker) Search(ctx context.Context, q Query, page func([]Issue) err
 	t.mu.Lock()
 	var found []Issue
 	t.each(func(id string, i *memIssue) {
-		if shown, ok := t.indexed(i, !t.dataCenter && slices.Contains(q.Reconcile, id)); ok && shown.RequestID != "" && !shown.Updated.Before(q.Since) {
+		if shown, ok := t.indexed(
+			i,
+			!t.dataCenter && slices.Contains(q.Reconcile, id),
+		); ok && shown.RequestID != "" &&
+			!shown.Updated.Before(q.Since) {
 			shown.Archived = NotArchived
 			found = append(found, t.tells(shown))
 		}
@@ -480,7 +491,8 @@ func (t *memTracker) Inherited(ctx context.Context, requestID string, statuses [
 	var found []Issue
 	t.each(func(_ string, i *memIssue) {
 		shown, ok := t.indexed(i, false)
-		wanted := requestID != "" && shown.Property == requestID || requestID == "" && slices.ContainsFunc(statuses, shown.Status.Is)
+		wanted := requestID != "" && shown.Property == requestID ||
+			requestID == "" && slices.ContainsFunc(statuses, shown.Status.Is)
 		if ok && wanted && shown.RequestID == "" && shown.Property != "" && shown.ByAgent {
 			found = append(found, t.tells(shown))
 		}
@@ -509,7 +521,14 @@ func (t *memTracker) Create(ctx context.Context, d Draft, commit func(context.Co
 			return Issue{}, &Error{Side: "jira", Op: "create", Uncertain: true, Err: errors.New("HTTP 502")}
 		}
 	}
-	told := Issue{ID: i.Issue.ID, Key: i.Issue.Key, Project: i.Issue.Project, RequestID: d.RequestID, Property: d.RequestID, ByAgent: true}
+	told := Issue{
+		ID:        i.Issue.ID,
+		Key:       i.Issue.Key,
+		Project:   i.Issue.Project,
+		RequestID: d.RequestID,
+		Property:  d.RequestID,
+		ByAgent:   true,
+	}
 	if t.memory != nil && t.memory.initial != (Status{}) {
 		told.Status, told.Assumed = t.memory.initial, time.Now()
 	}
@@ -529,7 +548,13 @@ func (t *memTracker) made(requestID string) *memIssue {
 	return i
 }
 
-func (t *memTracker) Move(ctx context.Context, id string, from Status, way Way, commit func(context.Context, Status) error) (Issue, error) {
+func (t *memTracker) Move(
+	ctx context.Context,
+	id string,
+	from Status,
+	way Way,
+	commit func(context.Context, Status) error,
+) (Issue, error) {
 	if err := t.enter(ctx, "jira", "move"); err != nil {
 		return Issue{}, err
 	}
@@ -567,7 +592,12 @@ func (t *memTracker) Move(ctx context.Context, id string, from Status, way Way, 
 // Drive sends a transition that is remembered where the issue was seen. Jira refuses it if the
 // issue is in its status already, and otherwise carries it out wherever the issue is: it may be a
 // global one.
-func (t *memTracker) Drive(ctx context.Context, seen Issue, way Way, commit func(context.Context, Status) error) (Issue, error) {
+func (t *memTracker) Drive(
+	ctx context.Context,
+	seen Issue,
+	way Way,
+	commit func(context.Context, Status) error,
+) (Issue, error) {
 	t.mu.Lock()
 	known := t.memory != nil && t.memory.known[seen.Status.ID]
 	s, ok := way.Next(seen.Status, t.flow(seen.Status))
@@ -648,6 +678,9 @@ func (t *memTracker) storable(op, text string) error {
 }
 
 func (t *memTracker) say(i *memIssue, author Person, key, body string) {
-	i.Comments = append(i.Comments, Comment{ID: strconv.Itoa(len(i.Comments)), Author: author, Key: key, Body: body, Created: t.clock()})
+	i.Comments = append(
+		i.Comments,
+		Comment{ID: strconv.Itoa(len(i.Comments)), Author: author, Key: key, Body: body, Created: t.clock()},
+	)
 	t.touch(i, func() {})
 }

@@ -65,7 +65,10 @@ func (p Policy) Shows(s Status, o Outcome) bool {
 	if _, ok := p.Statuses.Outcome(s); ok {
 		return p.Statuses.Shows(s, o)
 	}
-	return slices.ContainsFunc(p.Names.of(s.ID), func(n StatusName) bool { return p.Statuses.Shows(Status{Name: n.Name}, o) })
+	return slices.ContainsFunc(
+		p.Names.of(s.ID),
+		func(n StatusName) bool { return p.Statuses.Shows(Status{Name: n.Name}, o) },
+	)
 }
 
 // named are the names and ids of the statuses of an outcome: those that are configured, each

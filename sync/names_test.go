@@ -18,7 +18,12 @@ func TestAStatusIsTheSameUnderAnotherName(t *testing.T) {
 	t.Parallel()
 	configured := func(name string) Policy {
 		p := testPolicy
-		p.Statuses = Statuses{OutcomePending: {"Pending"}, OutcomeApproved: {name}, OutcomeDenied: {"Denied"}, OutcomeExpired: {"Expired"}}
+		p.Statuses = Statuses{
+			OutcomePending:  {"Pending"},
+			OutcomeApproved: {name},
+			OutcomeDenied:   {"Denied"},
+			OutcomeExpired:  {"Expired"},
+		}
 		return p
 	}
 	for name, test := range map[string]struct {
@@ -68,12 +73,18 @@ func TestAStatusIsTheSameUnderAnotherName(t *testing.T) {
 func TestAnIssueIsBroughtToAStatusThatHasAnotherNameNow(t *testing.T) {
 	t.Parallel()
 	p := testPolicy
-	p.Names = StatusNames{calledSince(deniedStatus, time.Hour), calledSince(Status{ID: "3", Name: "Abgelehnt"}, time.Minute)}
+	p.Names = StatusNames{
+		calledSince(deniedStatus, time.Hour),
+		calledSince(Status{ID: "3", Name: "Abgelehnt"}, time.Minute),
+	}
 	require.Equal(t, []string{"Denied", "3"}, p.Way(OutcomeDenied, false).To)
 	require.True(t, p.Shows(Status{ID: "3", Name: "Abgelehnt"}, OutcomeDenied))
 	require.False(t, p.Shows(Status{ID: "3", Name: "Abgelehnt"}, OutcomeApproved))
 
-	swapped := StatusNames{calledSince(deniedStatus, time.Hour), calledSince(Status{ID: "3", Name: "Approved"}, time.Minute)}
+	swapped := StatusNames{
+		calledSince(deniedStatus, time.Hour),
+		calledSince(Status{ID: "3", Name: "Approved"}, time.Minute),
+	}
 	p.Names = swapped
 	require.Equal(t, []string{"Denied"}, p.Way(OutcomeDenied, false).To, "it has the name of another outcome now")
 }
@@ -81,13 +92,22 @@ func TestAnIssueIsBroughtToAStatusThatHasAnotherNameNow(t *testing.T) {
 func TestAConfiguredStatusThatIsNoLongerThereIsNamed(t *testing.T) {
 	t.Parallel()
 	p := testPolicy
-	p.Names = StatusNames{calledSince(pendingStatus, time.Hour), calledSince(approvedStatus, time.Hour), calledSince(deniedStatus, time.Hour), calledSince(german, time.Minute)}
+	p.Names = StatusNames{
+		calledSince(pendingStatus, time.Hour),
+		calledSince(approvedStatus, time.Hour),
+		calledSince(deniedStatus, time.Hour),
+		calledSince(german, time.Minute),
+	}
 	present := []Status{pendingStatus, german}
 	require.Equal(t, []string{
 		`the approved status "Approved" is no longer in project ACCESS: it is called "Genehmigt" now; configure that name, or its id 2`,
 		`the denied status "Denied" is no longer in project ACCESS`,
 	}, p.Missing(present)[:2])
-	require.Empty(t, p.Missing([]Status{pendingStatus, approvedStatus, deniedStatus}), "what never was there is for check to tell")
+	require.Empty(
+		t,
+		p.Missing([]Status{pendingStatus, approvedStatus, deniedStatus}),
+		"what never was there is for check to tell",
+	)
 }
 
 func TestAStatusChangeThatNobodyDecidedIsNoVerdict(t *testing.T) {

@@ -57,7 +57,10 @@ func TestTheObserverIsToldThatAWatchCannotBeOpened(t *testing.T) {
 	seen := &notes{}
 	inWorldWith(t, func(w *world) {
 		w.observer = seen
-		w.cluster.set(once("watch", &Error{Side: "teleport", Op: "watch", Scope: ScopeSide, Err: errors.New("unavailable")}), nil)
+		w.cluster.set(
+			once("watch", &Error{Side: "teleport", Op: "watch", Scope: ScopeSide, Err: errors.New("unavailable")}),
+			nil,
+		)
 	}, func(t *testing.T, w *world) {
 		w.after(time.Minute)
 		require.Equal(t, []string{"failed", "open"}, seen.watches)
@@ -76,7 +79,13 @@ func TestTheLagOfAnIssueIsThatOfRequestsOfThisTerm(t *testing.T) {
 		w.issue("old")
 		require.Empty(t, seen.lags, "how long nobody led is not the agent's lag")
 
-		w.tracker.set(once("create", &Error{Side: "jira", Op: "create", Scope: ScopeSide, RetryAfter: 7 * time.Second, Err: errors.New("429")}), nil)
+		w.tracker.set(
+			once(
+				"create",
+				&Error{Side: "jira", Op: "create", Scope: ScopeSide, RetryAfter: 7 * time.Second, Err: errors.New("429")},
+			),
+			nil,
+		)
 		w.request("new")
 		w.after(time.Minute)
 		w.issue("new")

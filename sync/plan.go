@@ -29,7 +29,20 @@ const (
 )
 
 // kinds are all of them.
-var kinds = []Kind{ActCheck, ActFind, ActCreate, ActRead, ActRestore, ActAnswer, ActLink, ActComment, ActMove, ActJudge, ActResolve, ActSettle}
+var kinds = []Kind{
+	ActCheck,
+	ActFind,
+	ActCreate,
+	ActRead,
+	ActRestore,
+	ActAnswer,
+	ActLink,
+	ActComment,
+	ActMove,
+	ActJudge,
+	ActResolve,
+	ActSettle,
+}
 
 // Action is one step that brings the two sides closer.
 type Action struct {
@@ -117,18 +130,22 @@ func planIssue(l Link, target Outcome) []Action {
 func planPending(l Link, p Policy) []Action {
 	var plan []Action
 	if key := retractionKey(l); l.Retracted > 0 && !l.HasComment(key) {
-		plan = append(plan, Action{Kind: ActComment, Key: key, Body: retractionText, Cause: "Teleport has the request after all"})
+		plan = append(plan, Action{Kind: ActComment, Key: key, Body: retractionText, Cause: "Teleport has the request " +
+			"after all"})
 	}
 	shown, known := p.Meaning(l.Issue.Status)
 	switch {
 	case known && shown == OutcomeExpired && l.Walking == OutcomePending:
 		plan = append(plan, Action{Kind: ActMove, To: OutcomePending, Cause: "Teleport has the request after all"})
 	case known && shown != OutcomePending:
-		plan = append(plan, Action{Kind: ActJudge, Cause: "the issue is in status " + l.Issue.Status.Name + " and the request is pending"})
+		plan = append(plan, Action{Kind: ActJudge, Cause: "the issue is in status " + l.Issue.Status.Name +
+			" and the request is pending"})
 	case !known && l.Walking == OutcomePending:
-		plan = append(plan, Action{Kind: ActMove, To: OutcomePending, Cause: "the issue is on its way, in status " + l.Issue.Status.Name})
+		plan = append(plan, Action{Kind: ActMove, To: OutcomePending, Cause: "the issue is on its way, in status " +
+			l.Issue.Status.Name})
 	case !known && !l.Placed:
-		plan = append(plan, Action{Kind: ActMove, To: OutcomePending, Cause: "the workflow starts in status " + l.Issue.Status.Name})
+		plan = append(plan, Action{Kind: ActMove, To: OutcomePending, Cause: "the workflow starts in status " +
+			l.Issue.Status.Name})
 	}
 	if !l.Linked {
 		plan = append(plan, Action{Kind: ActLink, Cause: "Teleport's plugin data does not name the issue yet"})
@@ -142,7 +159,8 @@ func planPending(l Link, p Policy) []Action {
 func planResolved(l Link, p Policy, target Outcome) []Action {
 	plan := planReviews(l)
 	if key := resolutionKey(l, target); !l.HasComment(key) {
-		plan = append(plan, Action{Kind: ActComment, Key: key, Body: resolutionText(l, target), Cause: "the request is " + string(target)})
+		plan = append(plan, Action{Kind: ActComment, Key: key, Body: resolutionText(l, target), Cause: "the request is " +
+			string(target)})
 	}
 	shows := p.Shows(l.Issue.Status, target)
 	_, known := p.Meaning(l.Issue.Status)
@@ -151,10 +169,12 @@ func planResolved(l Link, p Policy, target Outcome) []Action {
 	case !settledAs(l, target), !known && l.Walking == target:
 		plan = append(plan, Action{Kind: ActMove, To: target, Cause: "the request is " + string(target)})
 	case known:
-		plan = append(plan, Action{Kind: ActJudge, Cause: "the issue was moved to " + l.Issue.Status.Name + " after the request was " + string(target)})
+		plan = append(plan, Action{Kind: ActJudge, Cause: "the issue was moved to " + l.Issue.Status.Name +
+			" after the request was " + string(target)})
 	}
 	if l.Resolved != target {
-		plan = append(plan, Action{Kind: ActResolve, To: target, Cause: "Teleport's plugin data does not say " + string(target) + " yet"})
+		plan = append(plan, Action{Kind: ActResolve, To: target, Cause: "Teleport's plugin data does not say " +
+			string(target) + " yet"})
 	}
 	return plan
 }
@@ -183,7 +203,8 @@ func planReviews(l Link) []Action {
 	var plan []Action
 	for _, r := range l.Request.Reviews {
 		if key := reviewKey(r); !l.HasComment(key) {
-			plan = append(plan, Action{Kind: ActComment, Key: key, Body: reviewText(r), Cause: r.Author + " reviewed the request"})
+			plan = append(plan, Action{Kind: ActComment, Key: key, Body: reviewText(r), Cause: r.Author +
+				" reviewed the request"})
 		}
 	}
 	return plan

@@ -110,7 +110,10 @@ func BenchmarkMergeIssue(b *testing.B) {
 func ordinaryRequest() Request {
 	r := edit(pendingLink(), reviewed("bob@example.com")).Request
 	r.ID = "01a2124c-7c29-7197-badb-464bafdf8646"
-	r.Resources = []string{"/example.teleport.sh/node/3f2a7f6e-4f6f-4d0e-9a3a-0a7c0a1f2b3c", "/example.teleport.sh/db/orders"}
+	r.Resources = []string{
+		"/example.teleport.sh/node/3f2a7f6e-4f6f-4d0e-9a3a-0a7c0a1f2b3c",
+		"/example.teleport.sh/db/orders",
+	}
 	r.Reason = "on call this week: the orders database is slow (incident #42)"
 	r.SuggestedReviewers = []string{"bob@example.com", "carol@example.com"}
 	r.AccessExpires = noon.Add(8 * time.Hour)

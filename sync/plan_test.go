@@ -40,8 +40,15 @@ func pendingLink() Link {
 			ID: "req-1", State: StatePending, User: "alice@example.com", Roles: []string{"db-admin"},
 			Created: noon.Add(-time.Hour), Expires: noon.Add(time.Hour),
 		},
-		Issue: Issue{ID: "10001", Key: "ACCESS-1", Project: "ACCESS", Status: pendingStatus, RequestID: "req-1", Updated: noon.Add(-time.Minute)},
-		Work:  Work{Bound: IssueRef{ID: "10001", Key: "ACCESS-1"}, Linked: true, Placed: true},
+		Issue: Issue{
+			ID:        "10001",
+			Key:       "ACCESS-1",
+			Project:   "ACCESS",
+			Status:    pendingStatus,
+			RequestID: "req-1",
+			Updated:   noon.Add(-time.Minute),
+		},
+		Work: Work{Bound: IssueRef{ID: "10001", Key: "ACCESS-1"}, Linked: true, Placed: true},
 	}
 }
 
@@ -72,8 +79,11 @@ func TestPlan(t *testing.T) {
 		},
 		"resolved without issue and settled": {edit(settledLink(), noIssue), nil},
 		"status not known yet":               {edit(pendingLink(), inStatus(Status{})), []string{"read"}},
-		"issue may be gone":                  {edit(pendingLink(), func(l *Link) { l.SuspectIssue = true }), []string{"read"}},
-		"issue is gone while pending":        {edit(pendingLink(), func(l *Link) { l.IssueGone = true }), []string{"read"}},
+		"issue may be gone": {
+			edit(pendingLink(), func(l *Link) { l.SuspectIssue = true }),
+			[]string{"read"},
+		},
+		"issue is gone while pending": {edit(pendingLink(), func(l *Link) { l.IssueGone = true }), []string{"read"}},
 		"issue is gone and the request resolved": {
 			edit(pendingLink(), state(StateDenied), func(l *Link) { l.IssueGone = true }), []string{"settle denied"},
 		},
@@ -89,8 +99,14 @@ func TestPlan(t *testing.T) {
 			edit(pendingLink(), strays("666"), func(l *Link) { l.Answered = []string{"666"} }), nil,
 		},
 		"the issue itself was a stray before it was adopted": {edit(pendingLink(), strays("10001")), nil},
-		"request may be gone":                                {edit(pendingLink(), func(l *Link) { l.SuspectRequest = true }), []string{"check"}},
-		"request is past its expiry":                         {edit(pendingLink(), func(l *Link) { l.Request.Expires = noon }), []string{"check"}},
+		"request may be gone": {
+			edit(pendingLink(), func(l *Link) { l.SuspectRequest = true }),
+			[]string{"check"},
+		},
+		"request is past its expiry": {
+			edit(pendingLink(), func(l *Link) { l.Request.Expires = noon }),
+			[]string{"check"},
+		},
 		"a request without expiry": {
 			edit(pendingLink(), func(l *Link) { l.Request.Expires = time.Time{} }), nil,
 		},
@@ -99,22 +115,55 @@ func TestPlan(t *testing.T) {
 			edit(pendingLink(), inStatus(todoStatus), func(l *Link) { l.Placed = false }), []string{"move pending"},
 		},
 		"a person moved it to a status that means nothing here": {edit(pendingLink(), inStatus(todoStatus)), nil},
-		"a person moved it to Approved":                         {edit(pendingLink(), inStatus(approvedStatus)), []string{"judge"}},
+		"a person moved it to Approved": {
+			edit(pendingLink(), inStatus(approvedStatus)),
+			[]string{"judge"},
+		},
 		"a person moved it to another Approved status": {
 			edit(pendingLink(), inStatus(Status{ID: "7", Name: "granted"})), []string{"judge"},
 		},
-		"a person moved it to Denied":                   {edit(pendingLink(), inStatus(deniedStatus)), []string{"judge"}},
-		"a person moved it to Expired":                  {edit(pendingLink(), inStatus(expiredStatus)), []string{"judge"}},
-		"it was moved to Approved before it was placed": {edit(pendingLink(), inStatus(approvedStatus), func(l *Link) { l.Placed = false }), []string{"judge"}},
-		"a review":                                        {edit(pendingLink(), reviewed("bob")), []string{"comment review:bob"}},
-		"a review that the issue shows":                   {edit(pendingLink(), reviewed("bob"), commented("review:bob")), nil},
-		"two reviews, one new":                            {edit(pendingLink(), reviewed("bob", "carol"), commented("review:bob")), []string{"comment review:carol"}},
-		"approved in Teleport":                            {edit(pendingLink(), state(StateApproved)), []string{"comment resolution:approved", "move approved", "resolve approved"}},
-		"approved by review in Teleport":                  {edit(pendingLink(), state(StateApproved), reviewed("bob")), []string{"comment review:bob", "comment resolution:approved", "move approved", "resolve approved"}},
-		"approved by a move in Jira":                      {edit(pendingLink(), state(StateApproved), inStatus(approvedStatus)), []string{"comment resolution:approved", "resolve approved"}},
-		"denied in Teleport, approved in Jira":            {edit(pendingLink(), state(StateDenied), inStatus(approvedStatus)), []string{"comment resolution:denied", "move denied", "resolve denied"}},
-		"denied in Teleport, in a status without meaning": {edit(pendingLink(), state(StateDenied), inStatus(todoStatus)), []string{"comment resolution:denied", "move denied", "resolve denied"}},
-		"promoted": {edit(pendingLink(), state(StatePromoted)), []string{"comment resolution:promoted", "move promoted", "resolve promoted"}},
+		"a person moved it to Denied":  {edit(pendingLink(), inStatus(deniedStatus)), []string{"judge"}},
+		"a person moved it to Expired": {edit(pendingLink(), inStatus(expiredStatus)), []string{"judge"}},
+		"it was moved to Approved before it was placed": {
+			edit(pendingLink(), inStatus(approvedStatus), func(l *Link) { l.Placed = false }),
+			[]string{"judge"},
+		},
+		"a review": {
+			edit(pendingLink(), reviewed("bob")),
+			[]string{"comment review:bob"},
+		},
+		"a review that the issue shows": {
+			edit(pendingLink(), reviewed("bob"), commented("review:bob")),
+			nil,
+		},
+		"two reviews, one new": {
+			edit(pendingLink(), reviewed("bob", "carol"), commented("review:bob")),
+			[]string{"comment review:carol"},
+		},
+		"approved in Teleport": {
+			edit(pendingLink(), state(StateApproved)),
+			[]string{"comment resolution:approved", "move approved", "resolve approved"},
+		},
+		"approved by review in Teleport": {
+			edit(pendingLink(), state(StateApproved), reviewed("bob")),
+			[]string{"comment review:bob", "comment resolution:approved", "move approved", "resolve approved"},
+		},
+		"approved by a move in Jira": {
+			edit(pendingLink(), state(StateApproved), inStatus(approvedStatus)),
+			[]string{"comment resolution:approved", "resolve approved"},
+		},
+		"denied in Teleport, approved in Jira": {
+			edit(pendingLink(), state(StateDenied), inStatus(approvedStatus)),
+			[]string{"comment resolution:denied", "move denied", "resolve denied"},
+		},
+		"denied in Teleport, in a status without meaning": {
+			edit(pendingLink(), state(StateDenied), inStatus(todoStatus)),
+			[]string{"comment resolution:denied", "move denied", "resolve denied"},
+		},
+		"promoted": {
+			edit(pendingLink(), state(StatePromoted)),
+			[]string{"comment resolution:promoted", "move promoted", "resolve promoted"},
+		},
 		"gone while pending": {
 			edit(pendingLink(), gone), []string{"comment resolution:expired", "move expired", "resolve expired"},
 		},
@@ -125,14 +174,24 @@ func TestPlan(t *testing.T) {
 			edit(settledLink(), func(l *Link) { l.SettledAt, l.Issue.Assumed = time.Time{}, noon }), nil,
 		},
 		"all done, and not shown to be there for long": {
-			edit(settledLink(), func(l *Link) { l.SettledAt, l.Issue.Assumed = time.Time{}, noon.Add(-assumedFor) }), []string{"read"},
+			edit(
+				settledLink(),
+				func(l *Link) { l.SettledAt, l.Issue.Assumed = time.Time{}, noon.Add(-assumedFor) },
+			),
+			[]string{"read"},
 		},
-		"taken for being under Pending":                {edit(pendingLink(), func(l *Link) { l.Issue.Assumed = noon.Add(-time.Hour) }), nil},
+		"taken for being under Pending": {
+			edit(pendingLink(), func(l *Link) { l.Issue.Assumed = noon.Add(-time.Hour) }),
+			nil,
+		},
 		"gone after it was approved":                   {edit(settledLink(), gone), nil},
 		"moved to Denied after it was settled":         {edit(settledLink(), inStatus(deniedStatus)), []string{"judge"}},
 		"moved to Pending after it was settled":        {edit(settledLink(), inStatus(pendingStatus)), []string{"judge"}},
 		"moved to a status without meaning afterwards": {edit(settledLink(), inStatus(todoStatus)), nil},
-		"denied in Teleport after it was approved":     {edit(settledLink(), state(StateDenied)), []string{"comment resolution:denied", "move denied", "resolve denied"}},
+		"denied in Teleport after it was approved": {
+			edit(settledLink(), state(StateDenied)),
+			[]string{"comment resolution:denied", "move denied", "resolve denied"},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -199,6 +258,11 @@ func TestARowIsDueWhenItsRequestExpiresIfThatIsThenAskedFor(t *testing.T) {
 		l := pendingLink()
 		l.Request.State, l.Request.Expires = state, expires
 		require.Equal(t, !due.IsZero(), len(Plan(l, testPolicy, expires)) > 0)
-		require.Equal(t, due, nextLook(l, expires.Add(-time.Hour)), "a row that is due and has no plan would be due again at once")
+		require.Equal(
+			t,
+			due,
+			nextLook(l, expires.Add(-time.Hour)),
+			"a row that is due and has no plan would be due again at once",
+		)
 	}
 }

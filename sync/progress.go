@@ -33,7 +33,11 @@ func (p *progress) add(n int) {
 	p.told = now
 	fields := []zap.Field{zap.String("loop", p.loop), zap.Int("done", p.done)}
 	if p.total > p.done {
-		fields = append(fields, zap.Int("of", p.total), zap.Duration("left", timeLeft(p.done, p.total-p.done, now.Sub(p.began))))
+		fields = append(
+			fields,
+			zap.Int("of", p.total),
+			zap.Duration("left", timeLeft(p.done, p.total-p.done, now.Sub(p.began))),
+		)
 	}
 	p.log.Info("progress", fields...)
 }

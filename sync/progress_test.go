@@ -39,7 +39,13 @@ func TestAFirstBackfillSaysEveryFewSecondsHowFarItIs(t *testing.T) {
 		require.Greater(t, last["done"], first["done"])
 		require.EqualValues(t, 40, last["of"])
 		left, elapsed, done := last["left"].(time.Duration), 20*time.Second, last["done"].(int64)
-		require.InDelta(t, float64(elapsed)/float64(done)*float64(40-done), float64(left), float64(20*time.Second), "it goes on as it did")
+		require.InDelta(
+			t,
+			float64(elapsed)/float64(done)*float64(40-done),
+			float64(left),
+			float64(20*time.Second),
+			"it goes on as it did",
+		)
 
 		w.after(5 * time.Minute)
 		require.Len(t, w.tracker.of("req-39"), 1)
@@ -53,7 +59,13 @@ func TestAFirstBackfillSaysEveryFewSecondsHowFarItIs(t *testing.T) {
 func TestLongWorkSaysEveryFewSecondsHowFarItIs(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.InfoLevel)
-	p := &progress{log: zap.New(core), loop: LoopSweep, total: 2000, began: time.Now().Add(-10 * time.Second), told: time.Now()}
+	p := &progress{
+		log:   zap.New(core),
+		loop:  LoopSweep,
+		total: 2000,
+		began: time.Now().Add(-10 * time.Second),
+		told:  time.Now(),
+	}
 	p.add(500)
 	require.Empty(t, logs.All(), "not before five seconds")
 	p.told = p.told.Add(-tellEvery)

@@ -120,7 +120,10 @@ func newSimulation(seed uint64) *simulation {
 		s.tracker.initial = []Status{todoStatus, backlogStatus}[shape]
 	}
 	s.note("Jira's clock is ahead by %s, Data Center: %t", s.tracker.ahead, s.tracker.dataCenter)
-	s.tracker.memory = &memMemory{known: make(map[string]bool), astray: func() bool { return s.isFaulty() && s.roll(10) == 0 }}
+	s.tracker.memory = &memMemory{
+		known:  make(map[string]bool),
+		astray: func() bool { return s.isFaulty() && s.roll(10) == 0 },
+	}
 	for _, f := range []*faults{&s.cluster.faults, &s.tracker.faults} {
 		f.set(s.before, s.after)
 		f.delay = func() time.Duration { return time.Duration(s.roll(400)) * time.Millisecond }
@@ -132,12 +135,25 @@ func newSimulation(seed uint64) *simulation {
 // steps to it.
 var simWorkflows = []map[string][]Status{
 	{
-		"To Do": {pendingStatus}, "Backlog": {todoStatus}, "Pending": {approvedStatus, deniedStatus, expiredStatus, todoStatus},
-		"Approved": {pendingStatus}, "Denied": {pendingStatus}, "Expired": {pendingStatus},
+		"To Do": {
+			pendingStatus,
+		},
+		"Backlog":  {todoStatus},
+		"Pending":  {approvedStatus, deniedStatus, expiredStatus, todoStatus},
+		"Approved": {pendingStatus},
+		"Denied":   {pendingStatus},
+		"Expired":  {pendingStatus},
 	},
 	{
-		"Backlog": {todoStatus, approvedStatus}, "To Do": {pendingStatus, backlogStatus}, "Pending": {approvedStatus, deniedStatus, expiredStatus},
-		"Approved": {todoStatus, deniedStatus}, "Denied": {backlogStatus}, "Expired": {todoStatus},
+		"Backlog": {
+			todoStatus,
+			approvedStatus,
+		},
+		"To Do":    {pendingStatus, backlogStatus},
+		"Pending":  {approvedStatus, deniedStatus, expiredStatus},
+		"Approved": {todoStatus, deniedStatus},
+		"Denied":   {backlogStatus},
+		"Expired":  {todoStatus},
 	},
 }
 
@@ -232,7 +248,12 @@ func (r *replica) kill() {
 // lead starts a new term.
 func (s *simulation) lead() {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &replica{cancel: cancel, ended: make(chan struct{}), dry: s.isFaulty() && s.roll(5) == 0, before: written(s.cluster, s.tracker)}
+	r := &replica{
+		cancel: cancel,
+		ended:  make(chan struct{}),
+		dry:    s.isFaulty() && s.roll(5) == 0,
+		before: written(s.cluster, s.tracker),
+	}
 	if r.dry {
 		s.note("a dry run")
 	}
@@ -241,11 +262,27 @@ func (s *simulation) lead() {
 	s.mu.Unlock()
 	engine := &Engine{
 		Settings: Settings{
-			Policy: s.policy, Poll: cron.Every(5 * time.Second), Idle: cron.Every(time.Minute), Sweep: cron.Every(10 * time.Minute),
-			Lookback: 2 * time.Minute, Retention: 1000 * time.Hour, Concurrency: 3, DryRun: r.dry,
+			Policy:      s.policy,
+			Poll:        cron.Every(5 * time.Second),
+			Idle:        cron.Every(time.Minute),
+			Sweep:       cron.Every(10 * time.Minute),
+			Lookback:    2 * time.Minute,
+			Retention:   1000 * time.Hour,
+			Concurrency: 3,
+			DryRun:      r.dry,
 		},
-		Store: dyingStore{s.store.term(), r}, Cluster: checkedCluster{s.cluster, s}, Tracker: checkedTracker{s.tracker, s}, Lease: r,
-		Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(), Hinted: s.store.hinted, Asked: s.store.asked,
+		Store: dyingStore{
+			s.store.term(),
+			r,
+		},
+		Cluster:  checkedCluster{s.cluster, s},
+		Tracker:  checkedTracker{s.tracker, s},
+		Lease:    r,
+		Health:   NewHealth(),
+		Observer: nopObserver{},
+		Log:      zap.NewNop(),
+		Hinted:   s.store.hinted,
+		Asked:    s.store.asked,
 	}
 	go func() {
 		defer close(r.ended)
@@ -285,10 +322,15 @@ func (c checkedCluster) Review(ctx context.Context, id string, review Review) (a
 	if c.s.policy.Mode != ModeReview {
 		c.s.violated("%s is reviewed in mode %s", id, c.s.policy.Mode)
 	}
-	err = c.checked(id, review.Verdict, func(p Person) bool { return "user of "+p.AccountID == review.Author }, func() error {
-		after, err = c.memCluster.Review(ctx, id, review)
-		return err
-	})
+	err = c.checked(
+		id,
+		review.Verdict,
+		func(p Person) bool { return "user of "+p.AccountID == review.Author },
+		func() error {
+			after, err = c.memCluster.Review(ctx, id, review)
+			return err
+		},
+	)
 	return after, err
 }
 
@@ -608,7 +650,19 @@ func (s *simulation) refuses(op string) bool {
 }
 
 var teleportCalls = []string{
-	"watch", "list", "request", "listed", "list right", "decide", "users", "review", "claim", "reclaim", "linked", "link", "resolve",
+	"watch",
+	"list",
+	"request",
+	"listed",
+	"list right",
+	"decide",
+	"users",
+	"review",
+	"claim",
+	"reclaim",
+	"linked",
+	"link",
+	"resolve",
 }
 
 // neverClosedForLong: what Teleport holds as pending is closed for no longer than a lie lasts, and
@@ -666,7 +720,13 @@ func (s *simulation) webhook(id string) {
 	claimed := []time.Time{{}, issue.Updated, issue.Updated.Add(-time.Hour), time.Now().Add(1000 * time.Hour)}[s.roll(4)]
 	noted := s.store.hint(issue.ID, claimed)
 	told := s.roll(4) > 0
-	s.note("a webhook says that issue %s changed at %s (noted: %t, told: %t)", issue.ID, claimed.Format(time.TimeOnly), noted, told)
+	s.note(
+		"a webhook says that issue %s changed at %s (noted: %t, told: %t)",
+		issue.ID,
+		claimed.Format(time.TimeOnly),
+		noted,
+		told,
+	)
 	if told {
 		notify(s.store.hinted)
 	}

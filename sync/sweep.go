@@ -116,8 +116,12 @@ func boundIssues(links []Link) map[string]bool {
 
 // errNoProject: no single issue is suspected when Jira shows none.
 var errNoProject error = &Error{
-	Side: "jira", Op: "compare the issues of open requests",
-	Err: fmt.Errorf("%w: this account does not see the project at the moment; it needs the permission Browse projects", ErrUnconfirmed),
+	Side: "jira",
+	Op:   "compare the issues of open requests",
+	Err: fmt.Errorf(
+		"%w: this account does not see the project at the moment; it needs the permission Browse projects",
+		ErrUnconfirmed,
+	),
 }
 
 const (
@@ -219,7 +223,11 @@ func (e *Engine) readStatuses(ctx context.Context) error {
 // compareIssues reads issues by id, of which it is told whether their rows take them for gone, and
 // records what Jira shows. It suspects those that Jira no longer shows, and those that it shows
 // again. It returns what Jira showed, by id.
-func (e *Engine) compareIssues(ctx context.Context, read func(context.Context, []string) ([]Issue, error), gone map[string]bool) (map[string]Issue, error) {
+func (e *Engine) compareIssues(
+	ctx context.Context,
+	read func(context.Context, []string) ([]Issue, error),
+	gone map[string]bool,
+) (map[string]Issue, error) {
 	if len(gone) == 0 {
 		return nil, nil
 	}

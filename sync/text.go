@@ -65,7 +65,8 @@ func instructions(r Request, mode DecisionMode) string {
 		text = "Move this issue to an approved or denied status to review the request as your user in Teleport. "
 	}
 	if r.OnlyInTeleport != "" {
-		text = "This request cannot be approved here: " + plain(r.OnlyInTeleport) + ". Please approve it in Teleport. To deny it, move this issue to a denied status. "
+		text = "This request cannot be approved here: " + plain(r.OnlyInTeleport) +
+			". Please approve it in Teleport. To deny it, move this issue to a denied status. "
 	}
 	return text + "To give a reason, first write a comment with a line such as _Reason: on call this week_."
 }
@@ -104,7 +105,8 @@ func resolutionText(l Link, o Outcome) string {
 		if l.Retracted > 0 {
 			return "Now the Access Request has *ended* without a decision. Please make a new one if access is still needed."
 		}
-		return "The Access Request has *expired* or was deleted before anybody decided it. Please make a new one if access is still needed."
+		return "The Access Request has *expired* or was deleted before anybody decided it. Please make a new one if " +
+			"access is still needed."
 	case OutcomePromoted:
 		text := "The Access Request was *promoted* to membership in an access list"
 		if l.Request.PromotedTo != "" {
@@ -155,7 +157,11 @@ func pageOf(r Request) string {
 
 // progressText answers a move that became a review and did not resolve the request.
 func progressText(r Request, d Decision) string {
-	text := fmt.Sprintf("The review by %s counts in Teleport (%s), and the request is still pending", name(d.Author), d.State)
+	text := fmt.Sprintf(
+		"The review by %s counts in Teleport (%s), and the request is still pending",
+		name(d.Author),
+		d.State,
+	)
 	if approvals := r.approvals(); d.State == StateApproved && approvals < r.ApprovalsNeeded {
 		text += fmt.Sprintf(": %d of %d approvals", approvals, r.ApprovalsNeeded)
 	}
@@ -166,7 +172,8 @@ func strayText(key string, duplicate bool) string {
 	if duplicate {
 		return "This issue was made twice for one Access Request. The request's issue is " + key + "; this one is closed."
 	}
-	return "This issue holds the ID of an Access Request that is not its own. The request's issue is " + key + ". Moving this one decides nothing."
+	return "This issue holds the ID of an Access Request that is not its own. The request's issue is " + key +
+		". Moving this one decides nothing."
 }
 
 func withReason(text, reason string) string {

@@ -26,7 +26,9 @@ func BenchmarkComments(b *testing.B) {
 	r.Reviews[0].Reason = "covers the night shift; see OPS-12"
 	l := edit(pendingLink(), state(StateDenied))
 	l.Request.ResolveReason = "no longer needed:\nthe incident is over, thanks!"
-	refusal := Verdict{Refusal: "It was moved by " + called(bob) + ", who made the request. Somebody else has to decide it."}
+	refusal := Verdict{
+		Refusal: "It was moved by " + called(bob) + ", who made the request. Somebody else has to decide it.",
+	}
 	for name, render := range map[string]func() string{
 		"review":     func() string { return reviewText(r.Reviews[0]) },
 		"resolution": func() string { return resolutionText(l, OutcomeDenied) },

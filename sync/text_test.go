@@ -80,7 +80,12 @@ func FuzzNoLineOfAPersonPassesForOneOfTheAgent(f *testing.F) {
 		require.LessOrEqual(t, len(text), maxQuote)
 		for i, line := range strings.Split(text, quoteBreak) {
 			require.False(t, formsMarkup(line), "%q became %q", s, text)
-			require.False(t, i == 0 && line != "" && strings.Contains(text, quoteBreak), "several lines, and the first is not quoted: %q", text)
+			require.False(
+				t,
+				i == 0 && line != "" && strings.Contains(text, quoteBreak),
+				"several lines, and the first is not quoted: %q",
+				text,
+			)
 		}
 	})
 }
@@ -89,7 +94,14 @@ func FuzzTheIssueOfARequestShowsNothingButText(f *testing.F) {
 	f.Add("alice", "db-admin", "/prod/node/x", "on call\nnow", "carol")
 	f.Add("[~admin]\u202e", "{color:red}x", "|a|b|", "h1. x\n----\n!http://x!", "@bob https://evil.example")
 	f.Fuzz(func(t *testing.T, user, role, resource, reason, reviewer string) {
-		r := Request{ID: "req-1", User: user, Roles: []string{role}, Resources: []string{resource}, Reason: reason, SuggestedReviewers: []string{reviewer}}
+		r := Request{
+			ID:                 "req-1",
+			User:               user,
+			Roles:              []string{role},
+			Resources:          []string{resource},
+			Reason:             reason,
+			SuggestedReviewers: []string{reviewer},
+		}
 		d := draft(r, ModeState)
 		require.LessOrEqual(t, len(utf16.Encode([]rune(d.Summary))), maxSummary)
 		require.True(t, utf8.ValidString(d.Summary+d.Description))

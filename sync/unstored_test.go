@@ -21,7 +21,12 @@ func TestARequestWhoseTextJiraCannotStoreGetsItsIssueWithoutIt(t *testing.T) {
 		w.issue("good")
 		require.Empty(t, w.tracker.of("bad"), "no others are held up")
 		w.after(30 * time.Minute)
-		require.Equal(t, maxTextTries+2, w.tracker.count("create"), "each try, one without the text, and one for the good request")
+		require.Equal(
+			t,
+			maxTextTries+2,
+			w.tracker.count("create"),
+			"each try, one without the text, and one for the good request",
+		)
 		id := w.issue("bad").Issue.ID
 		w.tracker.mu.Lock()
 		text := w.tracker.issues[id].description

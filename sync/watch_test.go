@@ -33,8 +33,16 @@ func whileFollowing(t *testing.T, test func(t *testing.T, cluster *memCluster, s
 		cluster, store, recorded := newMemCluster(), newMemStore(), new([]int)
 		store.cursor = time.Now() // a poll has ended before
 		e := &Engine{
-			Store: slowStore{store.term(), recorded}, Cluster: cluster, Health: NewHealth(), Observer: nopObserver{}, Log: zap.NewNop(),
-			wakeWork: make(chan struct{}, 1), wakePoll: make(chan struct{}, 1),
+			Store: slowStore{
+				store.term(),
+				recorded,
+			},
+			Cluster:  cluster,
+			Health:   NewHealth(),
+			Observer: nopObserver{},
+			Log:      zap.NewNop(),
+			wakeWork: make(chan struct{}, 1),
+			wakePoll: make(chan struct{}, 1),
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

@@ -38,7 +38,13 @@ type worker struct {
 }
 
 func newWorker(e *Engine, l Link) *worker {
-	w := &worker{Engine: e, Policy: e.policy(), link: l, told: l.LastError, log: e.Log.With(zap.String("request_id", l.RequestID))}
+	w := &worker{
+		Engine: e,
+		Policy: e.policy(),
+		link:   l,
+		told:   l.LastError,
+		log:    e.Log.With(zap.String("request_id", l.RequestID)),
+	}
 	w.notePlaced()
 	return w
 }
@@ -115,7 +121,11 @@ func (w *worker) act(ctx context.Context, a Action) error {
 	}
 	err = w.suspectArchive(ctx, a.Kind, err)
 	w.Observer.Acted(a.Kind, err, time.Since(start))
-	fields := []zap.Field{zap.String("action", string(a.Kind)), zap.String("cause", a.Cause), zap.Int("attempt", w.link.Attempts+1)}
+	fields := []zap.Field{
+		zap.String("action", string(a.Kind)),
+		zap.String("cause", a.Cause),
+		zap.Int("attempt", w.link.Attempts+1),
+	}
 	if w.link.Bound.Key != "" {
 		fields = append(fields, zap.String("issue_key", w.link.Bound.Key))
 	}

@@ -60,8 +60,10 @@ func (w *world) startBoard() error {
 	if err != nil {
 		return fmt.Errorf("serve the page at %s: %w", listener.Addr(), err)
 	}
-	b := &board{world: w, url: "http://" + listener.Addr().String() + "/", health: make(map[string]health), broken: make(map[string]bool)}
-	b.origins = map[string]bool{listener.Addr().String(): true, "localhost:" + port: true, "127.0.0.1:" + port: true, "[::1]:" + port: true}
+	b := &board{world: w, url: "http://" + listener.Addr().String() +
+		"/", health: make(map[string]health), broken: make(map[string]bool)}
+	b.origins = map[string]bool{listener.Addr().String(): true, "localhost:" + port: true, "127.0.0.1:" +
+		port: true, "[::1]:" + port: true}
 	w.board = b
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -95,10 +97,15 @@ func (w *world) startBoard() error {
 func listenLocally(address string) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("serve the page at %s: %w; set DEMO_ADDR to a free address, such as 127.0.0.1:8888", address, err)
+		return nil, fmt.Errorf(
+			"serve the page at %s: %w; set DEMO_ADDR to a free address, such as 127.0.0.1:8888",
+			address,
+			err,
+		)
 	}
 	if host, ok := listener.Addr().(*net.TCPAddr); !ok || !host.IP.IsLoopback() {
-		return nil, errors.Join(fmt.Errorf("serve the page at %s: it can kill processes and asks for no password, so it is only for this machine; "+
+		return nil, errors.Join(fmt.Errorf("serve the page at %s: it can kill processes and asks for no password, so it "+
+			"is only for this machine; "+
 			"set DEMO_ADDR to an address of it, such as 127.0.0.1:8888", address), listener.Close())
 	}
 	return listener, nil
@@ -245,7 +252,8 @@ func (b *board) noteHealth(name string, now health) {
 	before := b.health[name]
 	b.health[name] = now
 	b.mu.Unlock()
-	if before.process != now.process || before.Role != now.Role || before.Ready != now.Ready || before.Epoch != now.Epoch ||
+	if before.process != now.process || before.Role != now.Role || before.Ready != now.Ready ||
+		before.Epoch != now.Epoch ||
 		strings.Join(before.Reasons, "\n") != strings.Join(now.Reasons, "\n") {
 		b.changed.ring()
 	}

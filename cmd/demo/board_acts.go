@@ -141,7 +141,12 @@ func (b *board) request(_ context.Context, o order) error {
 		return fmt.Errorf("%w: a request cannot live for %d seconds", errOrder, o.Lifetime)
 	}
 	_, err := b.world.teleport.CreateRequest(teleportsim.Request{
-		User: o.User, Roles: o.Roles, Reason: o.Reason, TTL: time.Duration(o.Lifetime) * time.Second, Approvals: o.Reviews, Denials: o.Reviews,
+		User:      o.User,
+		Roles:     o.Roles,
+		Reason:    o.Reason,
+		TTL:       time.Duration(o.Lifetime) * time.Second,
+		Approvals: o.Reviews,
+		Denials:   o.Reviews,
 	})
 	return err
 }

@@ -145,9 +145,17 @@ func openPage(t *testing.T, browser, url string) *visitor {
 	t.Cleanup(closeTab)
 	v := &visitor{t: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, v.listen)
-	v.run(log.Enable(), runtime.Enable(), chromedp.EmulateViewport(1360, 900),
+	v.run(
+		log.Enable(),
+		runtime.Enable(),
+		chromedp.EmulateViewport(1360, 900),
 		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}}),
-		chromedp.Navigate(url), chromedp.WaitVisible(`.replica[data-role="leads"]`), chromedp.WaitVisible(`.replica[data-role="standby"]`))
+		chromedp.Navigate(
+			url,
+		),
+		chromedp.WaitVisible(`.replica[data-role="leads"]`),
+		chromedp.WaitVisible(`.replica[data-role="standby"]`),
+	)
 	return v
 }
 
@@ -192,7 +200,10 @@ func (v *visitor) wait(expression string) {
 	v.t.Helper()
 	ctx, cancel := context.WithTimeout(v.ctx, patience)
 	defer cancel()
-	err := chromedp.Run(ctx, chromedp.Poll("Boolean("+expression+")", nil, chromedp.WithPollingTimeout(0), chromedp.WithPollingMutation()))
+	err := chromedp.Run(
+		ctx,
+		chromedp.Poll("Boolean("+expression+")", nil, chromedp.WithPollingTimeout(0), chromedp.WithPollingMutation()),
+	)
 	if err != nil {
 		v.screenshotOfFailure()
 		require.NoError(v.t, err, "waiting for %s", expression)
@@ -212,7 +223,13 @@ func (v *visitor) waitIn(card, column string) {
 // waitState waits until Teleport's panel shows the newest request of a user in a state.
 func (v *visitor) waitState(user, state string) {
 	v.t.Helper()
-	v.wait(fmt.Sprintf(`[...document.querySelectorAll(".request")].find((r) => r.querySelector("b").textContent === %q)?.dataset.state === %q`, user, state))
+	v.wait(
+		fmt.Sprintf(
+			`[...document.querySelectorAll(".request")].find((r) => r.querySelector("b").textContent === %q)?.dataset.state === %q`,
+			user,
+			state,
+		),
+	)
 }
 
 func (v *visitor) click(selector string) {
@@ -222,14 +239,20 @@ func (v *visitor) click(selector string) {
 
 func (v *visitor) makeRequest(user, reason string) {
 	v.t.Helper()
-	v.run(chromedp.SetValue(`#request [name=user]`, user, chromedp.ByQuery), chromedp.SetValue(`#request [name=reason]`, reason, chromedp.ByQuery),
-		chromedp.Click(`#request .primary`, chromedp.ByQuery))
+	v.run(
+		chromedp.SetValue(`#request [name=user]`, user, chromedp.ByQuery),
+		chromedp.SetValue(`#request [name=reason]`, reason, chromedp.ByQuery),
+		chromedp.Click(`#request .primary`, chromedp.ByQuery),
+	)
 }
 
 // card waits for the card with this summary, and returns its key.
 func (v *visitor) card(summary string) (key string) {
 	v.t.Helper()
-	find := fmt.Sprintf(`[...document.querySelectorAll(".card .open")].find((c) => c.getAttribute("aria-label").endsWith(%q))`, summary)
+	find := fmt.Sprintf(
+		`[...document.querySelectorAll(".card .open")].find((c) => c.getAttribute("aria-label").endsWith(%q))`,
+		summary,
+	)
 	v.wait(find)
 	v.run(chromedp.Evaluate(find+`.closest(".card").dataset.key`, &key))
 	return key
@@ -239,9 +262,19 @@ func (v *visitor) card(summary string) (key string) {
 func (v *visitor) spot(selector string) (x, y float64) {
 	v.t.Helper()
 	v.run(chromedp.Evaluate(fmt.Sprintf(`document.querySelector(%q).scrollIntoView({block: "nearest"})`, selector), nil))
-	v.wait(`document.getAnimations().every((a) => a.playState !== "running" || a instanceof CSSAnimation)`) // of CSS is only the light on what has changed
+	v.wait(
+		`document.getAnimations().every((a) => a.playState !== "running" || a instanceof CSSAnimation)`,
+	) // of CSS is only the light on what has changed
 	var at [2]float64
-	v.run(chromedp.Evaluate(fmt.Sprintf(`(() => { const b = document.querySelector(%q).getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] })()`, selector), &at))
+	v.run(
+		chromedp.Evaluate(
+			fmt.Sprintf(
+				`(() => { const b = document.querySelector(%q).getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] })()`,
+				selector,
+			),
+			&at,
+		),
+	)
 	return at[0], at[1]
 }
 
@@ -257,7 +290,12 @@ func (v *visitor) drag(card, column string) {
 	for step := 1.0; step <= 5; step++ {
 		v.run(mouse(input.MouseMoved, fromX+(toX-fromX)*step/5, fromY+(toY-fromY)*step/5))
 	}
-	v.wait(fmt.Sprintf(`document.body.classList.contains("dragging") && document.querySelector('.column.over')?.dataset.status === %q`, column))
+	v.wait(
+		fmt.Sprintf(
+			`document.body.classList.contains("dragging") && document.querySelector('.column.over')?.dataset.status === %q`,
+			column,
+		),
+	)
 	v.run(mouse(input.MouseReleased, toX, toY))
 	v.waitIn(card, column)
 }
@@ -310,7 +348,12 @@ func (v *visitor) focusByTab(card string) {
 func (v *visitor) openByKeyboard(card string) {
 	v.t.Helper()
 	v.run(chromedp.KeyEvent(kb.Enter))
-	v.wait(fmt.Sprintf(`document.querySelector("#issue").open && document.querySelector("#issue-title").textContent.startsWith(%q)`, card+":"))
+	v.wait(
+		fmt.Sprintf(
+			`document.querySelector("#issue").open && document.querySelector("#issue-title").textContent.startsWith(%q)`,
+			card+":",
+		),
+	)
 }
 
 func (v *visitor) comment(text string) {
@@ -322,9 +365,20 @@ func (v *visitor) comment(text string) {
 // fit.
 func (v *visitor) onPhone() {
 	v.t.Helper()
-	features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}, {Name: "prefers-reduced-motion", Value: "reduce"}}
-	v.run(emulation.SetEmulatedMedia().WithFeatures(features),
-		chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile, chromedp.EmulateTouch), chromedp.Evaluate("scrollTo(0, 0)", nil))
+	features := []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: "dark"},
+		{Name: "prefers-reduced-motion", Value: "reduce"},
+	}
+	v.run(
+		emulation.SetEmulatedMedia().WithFeatures(features),
+		chromedp.EmulateViewport(
+			390,
+			844,
+			chromedp.EmulateMobile,
+			chromedp.EmulateTouch,
+		),
+		chromedp.Evaluate("scrollTo(0, 0)", nil),
+	)
 	v.wait(`document.documentElement.clientWidth === 390`)
 	v.wait(`document.documentElement.scrollWidth <= 390`)
 	v.wait(`getComputedStyle(document.body).backgroundColor === "rgb(18, 21, 29)"`)
@@ -351,5 +405,9 @@ func (v *visitor) screenshotOfFailure() {
 	if dir == "" || chromedp.Run(v.ctx, chromedp.CaptureScreenshot(&picture)) != nil {
 		return
 	}
-	_ = os.WriteFile(filepath.Join(dir, strings.ReplaceAll(v.t.Name(), "/", "-")+".failed.png"), picture, 0o600) // the failure itself is told
+	_ = os.WriteFile(
+		filepath.Join(dir, strings.ReplaceAll(v.t.Name(), "/", "-")+".failed.png"),
+		picture,
+		0o600,
+	) // the failure itself is told
 }

@@ -173,7 +173,11 @@ func (c card) undone() *putBack {
 	}
 	move := c.History[n-2]
 	for _, comment := range slices.Backward(c.Comments) {
-		if reason, refused := strings.CutPrefix(comment.Text, refusalIntro); refused && comment.Who == agentAccount && !comment.At.Before(move.At) {
+		if reason, refused := strings.CutPrefix(
+			comment.Text,
+			refusalIntro,
+		); refused && comment.Who == agentAccount &&
+			!comment.At.Before(move.At) {
 			return &putBack{Who: move.Who, To: move.To, Reason: reason}
 		}
 	}
@@ -189,7 +193,13 @@ func requestsShown(t *teleportsim.Server, cards []card) []requestShown {
 		if e.Type == teleportsim.AuditCreate {
 			at[e.RequestID] = len(all)
 			all = append(all, requestShown{
-				ID: e.RequestID, User: e.User, Roles: e.Roles, Reason: e.Reason, State: "pending", Created: e.At, Reviews: []remark{},
+				ID:      e.RequestID,
+				User:    e.User,
+				Roles:   e.Roles,
+				Reason:  e.Reason,
+				State:   "pending",
+				Created: e.At,
+				Reviews: []remark{},
 			})
 			continue
 		}

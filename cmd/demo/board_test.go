@@ -18,7 +18,11 @@ import (
 
 func TestTheBoardLetsNoOtherPageIn(t *testing.T) {
 	t.Parallel()
-	b := &board{world: &world{}, url: "http://127.0.0.1:7777/", origins: map[string]bool{"127.0.0.1:7777": true, "localhost:7777": true}}
+	b := &board{
+		world:   &world{},
+		url:     "http://127.0.0.1:7777/",
+		origins: map[string]bool{"127.0.0.1:7777": true, "localhost:7777": true},
+	}
 	handler := b.handler()
 	const page, act, refused = "/board.css", "/act/dance", http.StatusForbidden
 	for _, c := range []struct {
@@ -146,7 +150,8 @@ func (c client) request(user string, reviews string) (requestShown, card) {
 	c.t.Helper()
 	c.do("request", `{"user":"`+user+`","roles":["db-admin"],"reason":"on call","lifetime":3600,"reviews":`+reviews+`}`)
 	s := c.until("the card of "+user, func(s snapshot) bool {
-		return s.Requests[0].User == user && slices.ContainsFunc(s.Cards, func(c card) bool { return c.Request == s.Requests[0].ID && c.Status == "Pending" })
+		return s.Requests[0].User == user &&
+			slices.ContainsFunc(s.Cards, func(c card) bool { return c.Request == s.Requests[0].ID && c.Status == "Pending" })
 	})
 	at := slices.IndexFunc(s.Cards, func(c card) bool { return c.Request == s.Requests[0].ID })
 	return s.Requests[0], s.Cards[at]
@@ -221,7 +226,10 @@ func (c client) playJira() {
 	for who, why := range map[string]string{"alice": "who made the request", "mallory": "who is not one of those who may decide here"} {
 		own, issue := c.request("alice@example.com", "1")
 		c.do("move", `{"as":"`+who+`","issue":"`+issue.Key+`","to":"Approved"}`)
-		s := c.until("the putting back of "+who+"'s move", func(s snapshot) bool { return s.cardByKey(issue.Key).PutBack != nil })
+		s := c.until(
+			"the putting back of "+who+"'s move",
+			func(s snapshot) bool { return s.cardByKey(issue.Key).PutBack != nil },
+		)
 		back := s.cardByKey(issue.Key)
 		require.Equal(c.t, "Pending", back.Status)
 		require.Equal(c.t, who, back.PutBack.Who)
@@ -239,7 +247,10 @@ func (c client) playTeleport() {
 	require.Equal(c.t, http.StatusConflict, status)
 	require.Contains(c.t, message, "nobody review their own")
 	c.do("review", `{"request":"`+r.ID+`","user":"dave@example.com","approve":true,"reason":"fine"}`)
-	s := c.until("the comment about the review", func(s snapshot) bool { return len(s.cardByKey(issue.Key).Comments) == 1 })
+	s := c.until(
+		"the comment about the review",
+		func(s snapshot) bool { return len(s.cardByKey(issue.Key).Comments) == 1 },
+	)
 	require.Equal(c.t, "pending", s.requestByID(r.ID).State)
 	require.Equal(c.t, `approved, "fine"`, s.requestByID(r.ID).Reviews[0].Text)
 	c.do("review", `{"request":"`+r.ID+`","user":"grace@example.com","approve":true}`)
@@ -318,7 +329,10 @@ func (c client) playSides() {
 	c.do("mend", `{"side":"postgres"}`)
 	c.do("mend", `{"side":"postgres"}`) // twice is no mistake
 	c.until("a leader again", func(s snapshot) bool {
-		return slices.ContainsFunc(s.Replicas, func(r replicaShown) bool { return r.Health.Role == "leader" && r.Health.Ready })
+		return slices.ContainsFunc(
+			s.Replicas,
+			func(r replicaShown) bool { return r.Health.Role == "leader" && r.Health.Ready },
+		)
 	})
 }
 
@@ -350,13 +364,19 @@ func TestAVisitorTakesOverFromTheTour(t *testing.T) {
 	require.True(t, c.until("the tour", func(snapshot) bool { return true }).Touring)
 	c.do("move", `{"as":"bob","issue":"OPS-1","to":"Denied"}`)
 	c.until("the end of the tour", func(s snapshot) bool {
-		told := slices.ContainsFunc(s.Story, func(l storyLine) bool { return strings.HasPrefix(l.Text, "You have taken over") })
+		told := slices.ContainsFunc(
+			s.Story,
+			func(l storyLine) bool { return strings.HasPrefix(l.Text, "You have taken over") },
+		)
 		return told && !s.Touring && s.cardByKey("OPS-1").Status == "Denied" && s.Requests[0].State == "denied"
 	})
 	require.NotContains(t, out.String(), "bob comments on OPS-1")
 
 	c.do("request", `{"user":"alice@example.com","roles":["db-admin"],"lifetime":1}`)
-	c.until("the expiry service", func(s snapshot) bool { return len(s.Requests) == 2 && s.Requests[0].State == "expired" })
+	c.until(
+		"the expiry service",
+		func(s snapshot) bool { return len(s.Requests) == 2 && s.Requests[0].State == "expired" },
+	)
 	interrupt()
 	require.NoError(t, <-ended)
 	require.NoError(t, w.close())

@@ -51,7 +51,12 @@ type options struct {
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "simulators" {
-		w := &world{screen: newScreen(os.Stdout, coloured(os.Stdout)), dir: os.Args[2], teleportAddr: teleportAddr, jiraAddr: jiraAddr}
+		w := &world{
+			screen:       newScreen(os.Stdout, coloured(os.Stdout)),
+			dir:          os.Args[2],
+			teleportAddr: teleportAddr,
+			jiraAddr:     jiraAddr,
+		}
 		if err := simulate(untilInterrupted(), w, readingTime); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -62,7 +67,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: demo [AGENT]\n       demo simulators DIR")
 		os.Exit(2)
 	}
-	o := options{once: os.Getenv("DEMO_ONCE") == "1", colour: coloured(os.Stdout), pace: readingTime, addr: os.Getenv("DEMO_ADDR")}
+	o := options{
+		once:   os.Getenv("DEMO_ONCE") == "1",
+		colour: coloured(os.Stdout),
+		pace:   readingTime,
+		addr:   os.Getenv("DEMO_ADDR"),
+	}
 	if len(os.Args) == 2 {
 		o.agent = os.Args[1]
 	}

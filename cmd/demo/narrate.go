@@ -162,7 +162,13 @@ func (n *narrator) auditNews(e teleportsim.AuditEvent) news {
 		n.asked[e.RequestID] = requester + "'s request for " + strings.Join(e.Roles, ", ")
 		text = fmt.Sprintf("%s asks for %s: %s", e.User, strings.Join(e.Roles, ", "), quote(e.Reason))
 	case teleportsim.AuditReview:
-		text = fmt.Sprintf("%s reviews %s: %s%s", e.Reviewer, request, strings.ToLower(e.ProposedState.String()), because(e.Reason))
+		text = fmt.Sprintf(
+			"%s reviews %s: %s%s",
+			e.Reviewer,
+			request,
+			strings.ToLower(e.ProposedState.String()),
+			because(e.Reason),
+		)
 		if e.State != types.RequestState_PENDING {
 			text += "; so it is " + state
 		}
@@ -190,7 +196,10 @@ func (n *narrator) meaning(l replica.Line) string {
 	case l.Is("standing by"):
 		return "stands by, to take over when the leader is gone"
 	case l.Is("lock won; waiting until the lease of the leader before has ended"):
-		return fmt.Sprintf("has PostgreSQL's lock, and waits %v so that the lease of the leader before has surely ended", l.Fields["wait"])
+		return fmt.Sprintf(
+			"has PostgreSQL's lock, and waits %v so that the lease of the leader before has surely ended",
+			l.Fields["wait"],
+		)
 	case l.Is("no longer leading", "handed_over", "true"):
 		return "gives up the lead, so that another can take over at once"
 	case l.Is("done", "action", "check"):
@@ -204,7 +213,9 @@ func (n *narrator) meaning(l replica.Line) string {
 	case l.Fields == nil:
 		return l.Text // no log line: a problem of the configuration, or a crash
 	case l.Fields["level"] == "warn" || l.Fields["level"] == "error":
-		return strings.TrimSpace(fmt.Sprintf("%v: %v %v", l.Fields["level"], l.Fields["msg"], cmp.Or(l.Fields["error"], any(""))))
+		return strings.TrimSpace(
+			fmt.Sprintf("%v: %v %v", l.Fields["level"], l.Fields["msg"], cmp.Or(l.Fields["error"], any(""))),
+		)
 	}
 	return ""
 }

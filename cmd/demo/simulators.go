@@ -54,7 +54,10 @@ func (w *world) askAndApprove(ctx context.Context, pace time.Duration) error {
 	if err != nil {
 		return err
 	}
-	issue, err := w.jira.WaitIssue(ctx, func(i jirasim.Issue) bool { return i.Text(field) == id && i.Status.Name == "Pending" })
+	issue, err := w.jira.WaitIssue(
+		ctx,
+		func(i jirasim.Issue) bool { return i.Text(field) == id && i.Status.Name == "Pending" },
+	)
 	if err != nil {
 		return unlessOver(ctx, err)
 	}

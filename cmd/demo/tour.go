@@ -50,9 +50,15 @@ func visits() []visit {
 			status: "Denied", state: types.RequestState_DENIED,
 		},
 		{
-			title:   fmt.Sprintf("3. Nobody decides, and the request expires after %v", shortLife),
-			request: teleportsim.Request{User: "erin@example.com", Roles: []string{"backup-reader"}, Reason: "restore drill", TTL: shortLife},
-			status:  "Expired", state: types.RequestState_NONE,
+			title: fmt.Sprintf("3. Nobody decides, and the request expires after %v", shortLife),
+			request: teleportsim.Request{
+				User:   "erin@example.com",
+				Roles:  []string{"backup-reader"},
+				Reason: "restore drill",
+				TTL:    shortLife,
+			},
+			status: "Expired",
+			state:  types.RequestState_NONE,
 		},
 	}
 }
@@ -93,7 +99,14 @@ func (v visit) take(ctx context.Context, w *world, pace time.Duration) error {
 	issue, _ = w.jira.Issue(issue.Key)
 	state := w.teleport.State(id)
 	if issue.Status.Name != v.status || state != v.state {
-		return fmt.Errorf("%s is %s and the request %s, where %s and %s belong", issue.Key, issue.Status.Name, state, v.status, v.state)
+		return fmt.Errorf(
+			"%s is %s and the request %s, where %s and %s belong",
+			issue.Key,
+			issue.Status.Name,
+			state,
+			v.status,
+			v.state,
+		)
 	}
 	w.story.catchUp()
 	return nil
@@ -104,7 +117,10 @@ func ask(ctx context.Context, w *world, r teleportsim.Request) (id string, issue
 	if id, err = w.teleport.CreateRequest(r); err != nil {
 		return "", issue, err
 	}
-	issue, err = w.jira.WaitIssue(ctx, func(i jirasim.Issue) bool { return i.Text(field) == id && i.Status.Name == "Pending" })
+	issue, err = w.jira.WaitIssue(
+		ctx,
+		func(i jirasim.Issue) bool { return i.Text(field) == id && i.Status.Name == "Pending" },
+	)
 	if err != nil {
 		return "", issue, fmt.Errorf("no issue under Pending for the request of %s: %w", r.User, err)
 	}

@@ -131,7 +131,10 @@ func (w *world) startJira() error {
 	for i := range cfg.Users {
 		cfg.Users[i].HideEmail = false // that Alice is the requester shows by her address
 	}
-	cfg.Credentials = append(cfg.Credentials, jirasim.Credential{User: approver, Username: approverUsername, Token: approverPassword})
+	cfg.Credentials = append(
+		cfg.Credentials,
+		jirasim.Credential{User: approver, Username: approverUsername, Token: approverPassword},
+	)
 	w.jira = jirasim.New(cfg)
 	url, stop, err := w.jira.StartAt(cmp.Or(w.jiraAddr, anyPort))
 	if err != nil {

@@ -14,9 +14,11 @@ func newConfigure() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "configure",
 		Short: "Prints a commented sample configuration, or converts one of Teleport's own Jira plugin",
-		Long: "Prints a commented sample configuration with every variable, its default and its meaning: as environment variables, as the TOML file that " +
+		Long: "Prints a commented sample configuration with every variable, its default and its meaning: as environment " +
+			"variables, as the TOML file that " +
 			"`start --config` reads, or as values of the Helm chart. Needs no variable itself.\n\n" +
-			"With --from it prints what a TOML file of Teleport's own Jira plugin says in that format, and on standard error what of it has no equal. Secrets are not " +
+			"With --from it prints what a TOML file of Teleport's own Jira plugin says in that format, and on standard error " +
+			"what of it has no equal. Secrets are not " +
 			"printed; the output says where to put them.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

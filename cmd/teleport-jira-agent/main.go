@@ -74,15 +74,25 @@ func newRoot(environ []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "teleport-jira-agent",
 		Short: "Keeps Teleport Access Requests and Jira issues in agreement",
-		Long: "Keeps Teleport Access Requests and Jira issues in agreement: each pending request gets an issue, a person moves the issue, Teleport " +
+		Long: "Keeps Teleport Access Requests and Jira issues in agreement: each pending request gets an issue, a person " +
+			"moves the issue, Teleport " +
 			"follows; what happens in Teleport shows on the issue.",
 		SilenceErrors:      true, // run prints them, on one line
 		SilenceUsage:       true,
 		DisableSuggestions: true, // they would take further lines
 		CompletionOptions:  cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(newStart(environ), newCheck(environ), newSetup(environ), newStatus(environ), newExplain(environ), newQueue(environ), newReconcile(environ),
-		newConfigure(), newVersion())
+	root.AddCommand(
+		newStart(environ),
+		newCheck(environ),
+		newSetup(environ),
+		newStatus(environ),
+		newExplain(environ),
+		newQueue(environ),
+		newReconcile(environ),
+		newConfigure(),
+		newVersion(),
+	)
 	root.SetHelpCommand(newHelp(root))
 	return root
 }

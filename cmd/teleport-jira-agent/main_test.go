@@ -93,7 +93,13 @@ func TestStartNamesEveryProblemOfTheConfigurationAndIsExit2(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "agent.toml")
 	require.NoError(t, os.WriteFile(file, []byte("[jira]\nproject = \"lower\"\n"), 0o600))
-	code, stdout, stderr := execute(t, []string{"JIRA_URL=http://jira.example.com", "SYNC_LOOKBACK=soon"}, "start", "--config", file)
+	code, stdout, stderr := execute(
+		t,
+		[]string{"JIRA_URL=http://jira.example.com", "SYNC_LOOKBACK=soon"},
+		"start",
+		"--config",
+		file,
+	)
 	require.Equal(t, exitUsage, code)
 	require.Empty(t, stdout)
 	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
@@ -102,7 +108,19 @@ func TestStartNamesEveryProblemOfTheConfigurationAndIsExit2(t *testing.T) {
 		require.Contains(t, line, "; example: ")
 		named = append(named, line[:strings.IndexAny(line, ": ")])
 	}
-	require.Equal(t, []string{"TELEPORT_ADDR", "TELEPORT_IDENTITY_FILE", "JIRA_URL", "JIRA_API_TOKEN", "JIRA_PROJECT", "DATABASE_URL", "SYNC_LOOKBACK"}, named)
+	require.Equal(
+		t,
+		[]string{
+			"TELEPORT_ADDR",
+			"TELEPORT_IDENTITY_FILE",
+			"JIRA_URL",
+			"JIRA_API_TOKEN",
+			"JIRA_PROJECT",
+			"DATABASE_URL",
+			"SYNC_LOOKBACK",
+		},
+		named,
+	)
 }
 
 func TestConfigurePrintsTheSample(t *testing.T) {
@@ -117,7 +135,10 @@ func TestConfigurePrintsTheSample(t *testing.T) {
 func TestConfigureConvertsAFileOfTeleportsOwnPlugin(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "teleport-jira.toml")
-	require.NoError(t, os.WriteFile(file, []byte("[jira]\nproject = \"OPS\"\napi_token = \"hush\"\n[http]\ninsecure = true\n"), 0o600))
+	require.NoError(
+		t,
+		os.WriteFile(file, []byte("[jira]\nproject = \"OPS\"\napi_token = \"hush\"\n[http]\ninsecure = true\n"), 0o600),
+	)
 	for format, line := range map[string]string{"env": "\nJIRA_PROJECT=OPS\n", "toml": "\nproject = \"OPS\"\n", "helm": "\n  project: \"OPS\"\n"} {
 		code, stdout, stderr := execute(t, nil, "configure", "--from", file, "--format", format)
 		require.Equal(t, exitOK, code)
@@ -151,5 +172,9 @@ func TestEveryOperatorsCommandNeedsARightConfiguration(t *testing.T) {
 
 func TestAFailureIsOneLineWithoutEscapes(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "jira: Zugriff verweigert für [31mOPS; again", oneLine(errors.New("jira: Zugriff verweigert für \x1b\u009b[31mOPS\r\nagain")))
+	require.Equal(
+		t,
+		"jira: Zugriff verweigert für [31mOPS; again",
+		oneLine(errors.New("jira: Zugriff verweigert für \x1b\u009b[31mOPS\r\nagain")),
+	)
 }

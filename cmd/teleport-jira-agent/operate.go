@@ -37,7 +37,14 @@ func operates(cmd *cobra.Command, environ []string, do operation) *cobra.Command
 			return err
 		}
 		slog.SetDefault(slog.New(slog.DiscardHandler)) // Teleport's client library logs beside what a command answers
-		err = do(ctx, agent.NewOperator(cfg, agent.OperatorOptions{Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(), JSON: asJSON, Environ: environ}), args)
+		err = do(
+			ctx,
+			agent.NewOperator(
+				cfg,
+				agent.OperatorOptions{Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(), JSON: asJSON, Environ: environ},
+			),
+			args,
+		)
 		switch {
 		case errors.Is(err, agent.ErrFindings):
 			return errTold
@@ -53,8 +60,9 @@ func newStatus(environ []string) *cobra.Command {
 	return operates(&cobra.Command{
 		Use:   "status",
 		Short: "Tells who leads, how far Jira is read, and what is open or stuck",
-		Long:  "Tells who leads, how far Jira is read, how many requests are open, and which are parked or delayed and why. It asks PostgreSQL alone.",
-		Args:  cobra.NoArgs,
+		Long: "Tells who leads, how far Jira is read, how many requests are open, and which are parked or delayed and " +
+			"why. It asks PostgreSQL alone.",
+		Args: cobra.NoArgs,
 	}, environ, func(ctx context.Context, o *agent.Operator, _ []string) error { return o.Status(ctx) })
 }
 
@@ -62,8 +70,10 @@ func newExplain(environ []string) *cobra.Command {
 	return operates(&cobra.Command{
 		Use:   "explain REQUEST-ID|ISSUE-KEY",
 		Short: "Tells the whole story of one request",
-		Long: "Tells the whole story of one request: how it stands in Teleport and in Jira, what happened on both sides and what the agent did about it, each error, " +
-			"what the policy makes of the issue's status, and what comes next and when. A side that does not answer is told of as it was last recorded. " +
+		Long: "Tells the whole story of one request: how it stands in Teleport and in Jira, what happened on both sides " +
+			"and what the agent did about it, each error, " +
+			"what the policy makes of the issue's status, and what comes next and when. A side that does not answer is told " +
+			"of as it was last recorded. " +
 			"The exit code is 1 for a request that is not known.",
 		Args: named(cobra.ExactArgs(1)),
 	}, environ, func(ctx context.Context, o *agent.Operator, args []string) error { return o.Explain(ctx, args[0]) })
@@ -73,7 +83,8 @@ func newQueue(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "queue",
 		Short: "Shows parked and delayed requests, tries them now, or gives up on one",
-		Long: "A request is delayed while a step that failed waits to be tried again, and parked when repeating cannot help until something changes: then it is " +
+		Long: "A request is delayed while a step that failed waits to be tried again, and parked when repeating cannot " +
+			"help until something changes: then it is " +
 			"tried again at a change, and once a day.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -94,15 +105,17 @@ func newQueue(environ []string) *cobra.Command {
 		operates(&cobra.Command{
 			Use:   "retry [REQUEST-ID|ISSUE-KEY]",
 			Short: "Tries a request now, or all that are parked or delayed",
-			Long:  "Tries a request now, or all that are parked or delayed where none is named. A request that was dropped is taken up again. The leader does it.",
-			Args:  named(cobra.MaximumNArgs(1)),
+			Long: "Tries a request now, or all that are parked or delayed where none is named. A request that was dropped " +
+				"is taken up again. The leader does it.",
+			Args: named(cobra.MaximumNArgs(1)),
 		}, environ, func(ctx context.Context, o *agent.Operator, args []string) error {
 			return o.QueueRetry(ctx, optional(args))
 		}),
 		operates(&cobra.Command{
 			Use:   "drop REQUEST-ID|ISSUE-KEY",
 			Short: "Gives up on a request that is parked or delayed",
-			Long: "Gives up on a request that is parked or delayed. Nothing more is done about it: its issue stays as it is, and moves of it decide nothing. In Teleport " +
+			Long: "Gives up on a request that is parked or delayed. Nothing more is done about it: its issue stays as it is, " +
+				"and moves of it decide nothing. In Teleport " +
 				"nothing changes. `queue retry` takes it up again.",
 			Args: named(cobra.ExactArgs(1)),
 		}, environ, func(ctx context.Context, o *agent.Operator, args []string) error { return o.QueueDrop(ctx, args[0]) }),
@@ -134,7 +147,8 @@ func newReconcile(environ []string) *cobra.Command {
 	cmd := operates(&cobra.Command{
 		Use:   "reconcile",
 		Short: "Compares both sides now, and has the leader mend what disagrees",
-		Long: "Compares Teleport and Jira now, lists what disagrees and what is done about it, and hands that to the leader. With --dry-run it only lists. " +
+		Long: "Compares Teleport and Jira now, lists what disagrees and what is done about it, and hands that to the " +
+			"leader. With --dry-run it only lists. " +
 			"The exit code is 0 when both sides could be compared, whether or not they agree.",
 		Args: cobra.NoArgs,
 	}, environ, func(ctx context.Context, o *agent.Operator, _ []string) error { return o.Reconcile(ctx, dryRun) })
@@ -146,8 +160,10 @@ func newCheck(environ []string) *cobra.Command {
 	return operates(&cobra.Command{
 		Use:   "check",
 		Short: "Verifies every precondition on Teleport, Jira and PostgreSQL",
-		Long: "Verifies every precondition on Teleport, Jira and PostgreSQL, one line each with the remedy, and changes nothing: rights to write are tried on what " +
-			"does not exist, or with what is refused. The exit code is 0 when all hold (✓; ! is to look at) and 1 when something fails (✗).",
+		Long: "Verifies every precondition on Teleport, Jira and PostgreSQL, one line each with the remedy, and changes " +
+			"nothing: rights to write are tried on what " +
+			"does not exist, or with what is refused. The exit code is 0 when all hold (✓; ! is to look at) and 1 when " +
+			"something fails (✗).",
 		Args: cobra.NoArgs,
 	}, environ, func(ctx context.Context, o *agent.Operator, _ []string) error { return o.Check(ctx) })
 }
@@ -157,9 +173,12 @@ func newSetup(environ []string) *cobra.Command {
 	cmd := operates(&cobra.Command{
 		Use:   "setup",
 		Short: "Tells what Jira lacks, and with --apply does it; prints the Teleport role",
-		Long: "Tells what the Jira project lacks: the custom field, its searcher, its context, its place on the screens; the statuses and transitions. With --apply it does " +
-			"what the token may do, for which the account needs to administer Jira; the rest is told as a path of clicks. It prints the role, user, bot and tbot " +
-			"configuration for the configured decision mode, to be created in Teleport. It can be run again. The exit code is 1 while something is missing.",
+		Long: "Tells what the Jira project lacks: the custom field, its searcher, its context, its place on the screens; " +
+			"the statuses and transitions. With --apply it does " +
+			"what the token may do, for which the account needs to administer Jira; the rest is told as a path of clicks. It " +
+			"prints the role, user, bot and tbot " +
+			"configuration for the configured decision mode, to be created in Teleport. It can be run again. The exit code " +
+			"is 1 while something is missing.",
 		Args: cobra.NoArgs,
 	}, environ, func(ctx context.Context, o *agent.Operator, _ []string) error { return o.Setup(ctx, apply) })
 	cmd.Flags().BoolVar(&apply, "apply", false, "do what the token may do")

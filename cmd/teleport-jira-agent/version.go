@@ -16,7 +16,13 @@ func newVersion() *cobra.Command {
 		Long:  "Prints the version, the commit it was built from, and the version of Go. Needs no variable.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "teleport-jira-agent %s git:%s %s\n", version, revision(), runtime.Version())
+			_, err := fmt.Fprintf(
+				cmd.OutOrStdout(),
+				"teleport-jira-agent %s git:%s %s\n",
+				version,
+				revision(),
+				runtime.Version(),
+			)
 			return err
 		},
 	}

@@ -115,13 +115,15 @@ func callsOf(ctx context.Context, b *bench, d jirasim.Deployment, l life) ([]fig
 	_, teleport := r.counted()
 	note := spelled(teleport)
 	if lists := teleport["ListAccessRequests"]; lists > 0 {
-		note += "; the ListAccessRequests, which do not count, are the reads by ID right before it is decided, or found to be gone"
+		note += "; the ListAccessRequests, which do not count, are the reads by ID right before it is decided, or found " +
+			"to be gone"
 		delete(teleport, "ListAccessRequests")
 	}
 	where := " on " + map[jirasim.Deployment]string{jirasim.Cloud: "Cloud", jirasim.DataCenter: "Data Center"}[d]
 	return []figure{
 		{Name: "Jira calls: " + l.name + where, Value: mean(after), Unit: "calls", Bound: &l.jiraBound, Note: spelled(after)},
-		{Name: "Teleport calls beyond watch and list: whole life, " + l.name + where, Value: mean(teleport), Unit: "calls", Bound: &l.teleportWholeBounds, Note: note},
+		{Name: "Teleport calls beyond watch and list: whole life, " +
+			l.name + where, Value: mean(teleport), Unit: "calls", Bound: &l.teleportWholeBounds, Note: note},
 	}, nil
 }
 

@@ -58,8 +58,11 @@ func closed(ctx context.Context, b *bench) ([]figure, error) {
 			}
 		}
 		all = append(all, figure{
-			Name: "1,000,000 closed: " + q.name, Value: inFull.quantile(0.5) / inEmpty.quantile(0.5), Unit: "times none closed", Bound: new(1.5),
-			Note: fmt.Sprintf("median %.3g ms; with none closed %.3g ms", inFull.quantile(0.5), inEmpty.quantile(0.5)),
+			Name:  "1,000,000 closed: " + q.name,
+			Value: inFull.quantile(0.5) / inEmpty.quantile(0.5),
+			Unit:  "times none closed",
+			Bound: new(1.5),
+			Note:  fmt.Sprintf("median %.3g ms; with none closed %.3g ms", inFull.quantile(0.5), inEmpty.quantile(0.5)),
 		})
 	}
 	return all, nil
@@ -119,7 +122,11 @@ func engineQueries() []engineQuery {
 			return err
 		}},
 		{"Save", func(ctx context.Context, t *closedTable, n int) error {
-			_, err := t.store.Save(ctx, t.open[n%openBeside], sync.Activity{At: time.Now(), Action: "check", Outcome: "ok", Cause: "a measurement"})
+			_, err := t.store.Save(
+				ctx,
+				t.open[n%openBeside],
+				sync.Activity{At: time.Now(), Action: "check", Outcome: "ok", Cause: "a measurement"},
+			)
 			return err
 		}},
 		{"Hints", func(ctx context.Context, t *closedTable, _ int) error {
@@ -143,7 +150,10 @@ func (b *bench) closedTable(ctx context.Context, name string, closedRows int) (*
 		return nil, err
 	}
 	url := b.postgres.URL(name)
-	d, err := db.Open(ctx, db.Config{URL: func() string { return url }, Instance: "bench", Lease: 10 * time.Second, Log: zap.NewNop()})
+	d, err := db.Open(
+		ctx,
+		db.Config{URL: func() string { return url }, Instance: "bench", Lease: 10 * time.Second, Log: zap.NewNop()},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -201,10 +211,24 @@ func fillClosed(ctx context.Context, conn *pgx.Conn, closedRows int) error {
 func closedFacts(n int, now time.Time) (sync.Request, sync.Issue) {
 	id := fmt.Sprintf("019a0000-0000-7000-8000-%012d", n)
 	return sync.Request{
-		ID: id, State: sync.StatePending, User: "alice@example.com", Roles: []string{"db-admin"}, Reason: "on call this week",
-		Created: now, Expires: now.Add(10 * time.Hour), AccessExpires: now.Add(10 * time.Hour),
+		ID:            id,
+		State:         sync.StatePending,
+		User:          "alice@example.com",
+		Roles:         []string{"db-admin"},
+		Reason:        "on call this week",
+		Created:       now,
+		Expires:       now.Add(10 * time.Hour),
+		AccessExpires: now.Add(10 * time.Hour),
 	}, sync.Issue{
-		ID: fmt.Sprint(20000 + n), Key: fmt.Sprintf("OPS-9%06d", n), Project: project, Type: "Task", Status: sync.Status{ID: "10301", Name: "Pending"},
-		RequestID: id, Updated: now.Truncate(time.Millisecond), Archived: sync.NotArchived,
+		ID: fmt.Sprint(
+			20000 + n,
+		),
+		Key:       fmt.Sprintf("OPS-9%06d", n),
+		Project:   project,
+		Type:      "Task",
+		Status:    sync.Status{ID: "10301", Name: "Pending"},
+		RequestID: id,
+		Updated:   now.Truncate(time.Millisecond),
+		Archived:  sync.NotArchived,
 	}
 }

@@ -75,8 +75,20 @@ func latency(ctx context.Context, b *bench) ([]figure, error) {
 	}
 	half := milliseconds(time.Second / 2)
 	return []figure{
-		{Name: "request → issue, median", Value: made.quantile(0.5), Unit: "ms", Bound: new(milliseconds(ownCreate)), Note: fmt.Sprintf("Jira answers at once; p95 %.3g ms", made.quantile(0.95))},
-		{Name: "move → state, polls of 1 s, mean", Value: moved.mean(), Unit: "ms", Bound: new(half + milliseconds(ownDecision)), Note: fmt.Sprintf("%d moves, each by itself, spread between two polls; max %.4g ms", singles, moved.quantile(1))},
+		{
+			Name:  "request → issue, median",
+			Value: made.quantile(0.5),
+			Unit:  "ms",
+			Bound: new(milliseconds(ownCreate)),
+			Note:  fmt.Sprintf("Jira answers at once; p95 %.3g ms", made.quantile(0.95)),
+		},
+		{
+			Name:  "move → state, polls of 1 s, mean",
+			Value: moved.mean(),
+			Unit:  "ms",
+			Bound: new(half + milliseconds(ownDecision)),
+			Note:  fmt.Sprintf("%d moves, each by itself, spread between two polls; max %.4g ms", singles, moved.quantile(1)),
+		},
 	}, nil
 }
 
@@ -96,7 +108,10 @@ func webhook(ctx context.Context, b *bench) ([]figure, error) {
 				Note: fmt.Sprintf("%d moves, each by itself; p95 %.4g ms", singles, single.quantile(0.95)),
 			},
 			figure{
-				Name: name + "50 in a second, median", Value: burst.quantile(0.5), Unit: "ms", Note: fmt.Sprintf("p95 %.4g ms", burst.quantile(0.95)),
+				Name:  name + "50 in a second, median",
+				Value: burst.quantile(0.5),
+				Unit:  "ms",
+				Note:  fmt.Sprintf("p95 %.4g ms", burst.quantile(0.95)),
 			})
 	}
 	return all, nil
@@ -120,9 +135,16 @@ func webhookMoves(ctx context.Context, b *bench, jiraTakes time.Duration) (singl
 	if err != nil {
 		return nil, nil, err
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}}
+	client := &http.Client{
+		Transport: &http.Transport{
+			TLSClientConfig:   &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12},
+			ForceAttemptHTTP2: true,
+		},
+	}
 	defer client.CloseIdleConnections()
-	r.jira.SetWebhook(&jirasim.Webhook{URL: fmt.Sprintf("https://%s/", line.Fields["addr"]), Secret: "s3cret", Client: client})
+	r.jira.SetWebhook(
+		&jirasim.Webhook{URL: fmt.Sprintf("https://%s/", line.Fields["addr"]), Secret: "s3cret", Client: client},
+	)
 	defer r.jira.SetWebhook(nil)
 	r.jira.SetLatency(jiraTakes)
 	if single, err = r.singles(func(int) time.Duration { return 300 * time.Millisecond }); err != nil {
@@ -172,7 +194,10 @@ func (r *rig) moves() (times, error) {
 			if failed[i] = r.jira.Move(keys[id], "bob", "Approved"); failed[i] != nil {
 				return
 			}
-			failed[i] = r.teleport.Wait(r.ctx, func(t *teleportsim.Server) bool { return t.State(id) == types.RequestState_APPROVED })
+			failed[i] = r.teleport.Wait(
+				r.ctx,
+				func(t *teleportsim.Server) bool { return t.State(id) == types.RequestState_APPROVED },
+			)
 			took[i] = time.Since(start)
 		})
 	}

@@ -39,7 +39,8 @@ type backlog struct {
 
 func (c backlog) figure(ctx context.Context, b *bench) (figure, error) {
 	made := make(chan struct{}, backlogged)
-	r, err := b.rig(ctx, setting{initial: "Pending", env: []string{"SYNC_CONCURRENCY=" + strconv.Itoa(c.concurrency)}, onCall: func(call jirasim.Call) {
+	r, err := b.rig(ctx, setting{initial: "Pending", env: []string{"SYNC_CONCURRENCY=" +
+		strconv.Itoa(c.concurrency)}, onCall: func(call jirasim.Call) {
 		if call.Route() == "POST issue" && call.Status == 201 {
 			made <- struct{}{}
 		}
@@ -74,15 +75,24 @@ func (c backlog) figure(ctx context.Context, b *bench) (figure, error) {
 	if err != nil {
 		return figure{}, err
 	}
-	if err := r.tellExpensive(fmt.Sprintf("%d requests at once, %d worked on at once", backlogged, c.concurrency)); err != nil {
+	if err := r.tellExpensive(
+		fmt.Sprintf("%d requests at once, %d worked on at once", backlogged, c.concurrency),
+	); err != nil {
 		return figure{}, err
 	}
 	paper := time.Duration(backlogged/c.concurrency) * c.jiraTakes
 	each := func(after, before time.Duration) float64 { return milliseconds(after-before) / backlogged }
 	return figure{
-		Name: fmt.Sprintf("1,000 requests at once, SYNC_CONCURRENCY=%d, Jira takes %s", c.concurrency, c.jiraTakes), Value: took.Seconds() / paper.Seconds(),
-		Unit: "times the paper", Bound: c.bound,
-		Note: fmt.Sprintf("%.3g s, on paper %.3g s; CPU for each issue: agent %.3g ms, PostgreSQL %.3g ms, simulators %.3g ms", took.Seconds(), paper.Seconds(),
+		Name: fmt.Sprintf(
+			"1,000 requests at once, SYNC_CONCURRENCY=%d, Jira takes %s",
+			c.concurrency,
+			c.jiraTakes,
+		),
+		Value: took.Seconds() / paper.Seconds(),
+		Unit:  "times the paper",
+		Bound: c.bound,
+		Note: fmt.Sprintf("%.3g s, on paper %.3g s; CPU for each issue: agent %.3g ms, PostgreSQL %.3g ms, simulators "+
+			"%.3g ms", took.Seconds(), paper.Seconds(),
 			each(after.agent, before.agent), each(after.postgres, before.postgres), each(after.simulators, before.simulators)),
 	}, nil
 }
@@ -124,8 +134,20 @@ func idle(ctx context.Context, b *bench) ([]figure, error) {
 	_, teleport := r.counted()
 	hours := idleTime.Hours()
 	return []figure{
-		{Name: "idle: Jira calls an hour", Value: float64(jira) / hours, Unit: "calls", Bound: new(60.0), Note: fmt.Sprintf("%d in %s", jira, idleTime)},
-		{Name: "idle: Teleport calls beyond pings", Value: float64(total(teleport)) / hours, Unit: "calls an hour", Bound: new(0.0), Note: fmt.Sprint(teleport)},
+		{
+			Name:  "idle: Jira calls an hour",
+			Value: float64(jira) / hours,
+			Unit:  "calls",
+			Bound: new(60.0),
+			Note:  fmt.Sprintf("%d in %s", jira, idleTime),
+		},
+		{
+			Name:  "idle: Teleport calls beyond pings",
+			Value: float64(total(teleport)) / hours,
+			Unit:  "calls an hour",
+			Bound: new(0.0),
+			Note:  fmt.Sprint(teleport),
+		},
 		{Name: "idle: one core", Value: 100 * (after - before).Seconds() / idleTime.Seconds(), Unit: "%", Bound: new(0.5)},
 		{Name: "idle: resident memory", Value: float64(resident) / (1 << 20), Unit: "MiB", Bound: new(40.0)},
 	}, nil

@@ -82,7 +82,9 @@ func main() {
 	flag.StringVar(&o.binary, "binary", "", "measure the agent in `FILE`; without it, the agent is built")
 	flag.BoolVar(&o.verbose, "v", false, "print the most expensive statements, too")
 	flag.Parse()
-	debug.SetGCPercent(400) // what the simulators hold is seldom garbage, and to search it for some takes time from the agent
+	debug.SetGCPercent(
+		400,
+	) // what the simulators hold is seldom garbage, and to search it for some takes time from the agent
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := measure(ctx, os.Stdout, o)
 	stop()
@@ -102,7 +104,12 @@ func measure(ctx context.Context, out io.Writer, o options) (err error) {
 		return err
 	}
 	defer func() { err = cmp.Or(err, b.close()) }()
-	r := report{At: time.Now().UTC(), Go: runtime.Version(), CPUs: runtime.NumCPU(), Binary: cmp.Or(o.binary, "built from this tree")}
+	r := report{
+		At:     time.Now().UTC(),
+		Go:     runtime.Version(),
+		CPUs:   runtime.NumCPU(),
+		Binary: cmp.Or(o.binary, "built from this tree"),
+	}
 	for _, m := range measurements() {
 		if !only.MatchString(m.name) {
 			continue

@@ -48,15 +48,64 @@ func open(ctx context.Context, b *bench) ([]figure, error) {
 	cpuMany, cpuFew := perPoll(many, milliseconds(many.quiet.cpu)), perPoll(few, milliseconds(few.quiet.cpu))
 	pgMany, pgFew := perPoll(many, many.quiet.Time), perPoll(few, few.quiet.Time)
 	return []figure{
-		{Name: "100,000 open: start → ready", Value: many.ready.Seconds(), Unit: "s", Bound: new(float64(readyTime)), Note: fmt.Sprintf("with 10 open %.3g s; seeded in %.3g s", few.ready.Seconds(), many.seed.Seconds())},
-		{Name: "100,000 open: start → first list", Value: many.listed.Seconds(), Unit: "s", Note: fmt.Sprintf("first poll after %.3g s", many.polled.Seconds())},
-		{Name: "100,000 open: start → first sweep", Value: many.swept.Seconds(), Unit: "s", Note: fmt.Sprintf("%d Jira calls until then, JIRA_MAX_RPS=1000", many.callsAtStart)},
-		{Name: "100,000 open: resident after a sweep", Value: many.resident[0], Unit: "MiB", Bound: new(float64(residentBound))},
-		{Name: "100,000 open: resident after three sweeps", Value: many.resident[2], Unit: "MiB", Bound: new(float64(residentBound)), Note: fmt.Sprintf("after the second %.4g MiB", many.resident[1])},
-		{Name: "100,000 open: growth over two sweeps", Value: many.resident[2] - many.resident[0], Unit: "MiB", Bound: new(noGrowth)},
-		{Name: "100,000 open: Jira calls a poll", Value: 1 + perPoll(many, float64(total(many.quiet.jira))), Unit: "calls", Bound: new(1.0)},
-		{Name: "100,000 open: CPU a poll", Value: cpuMany / cpuFew, Unit: "times 10 open", Bound: new(1.3), Note: fmt.Sprintf("%.3g ms; with 10 open %.3g ms", cpuMany, cpuFew)},
-		{Name: "100,000 open: time in statements a poll", Value: pgMany / pgFew, Unit: "times 10 open", Bound: new(1.3), Note: fmt.Sprintf("%.3g ms; with 10 open %.3g ms", pgMany, pgFew)},
+		{
+			Name:  "100,000 open: start → ready",
+			Value: many.ready.Seconds(),
+			Unit:  "s",
+			Bound: new(float64(readyTime)),
+			Note:  fmt.Sprintf("with 10 open %.3g s; seeded in %.3g s", few.ready.Seconds(), many.seed.Seconds()),
+		},
+		{
+			Name:  "100,000 open: start → first list",
+			Value: many.listed.Seconds(),
+			Unit:  "s",
+			Note:  fmt.Sprintf("first poll after %.3g s", many.polled.Seconds()),
+		},
+		{
+			Name:  "100,000 open: start → first sweep",
+			Value: many.swept.Seconds(),
+			Unit:  "s",
+			Note:  fmt.Sprintf("%d Jira calls until then, JIRA_MAX_RPS=1000", many.callsAtStart),
+		},
+		{
+			Name:  "100,000 open: resident after a sweep",
+			Value: many.resident[0],
+			Unit:  "MiB",
+			Bound: new(float64(residentBound)),
+		},
+		{
+			Name:  "100,000 open: resident after three sweeps",
+			Value: many.resident[2],
+			Unit:  "MiB",
+			Bound: new(float64(residentBound)),
+			Note:  fmt.Sprintf("after the second %.4g MiB", many.resident[1]),
+		},
+		{
+			Name:  "100,000 open: growth over two sweeps",
+			Value: many.resident[2] - many.resident[0],
+			Unit:  "MiB",
+			Bound: new(noGrowth),
+		},
+		{
+			Name:  "100,000 open: Jira calls a poll",
+			Value: 1 + perPoll(many, float64(total(many.quiet.jira))),
+			Unit:  "calls",
+			Bound: new(1.0),
+		},
+		{
+			Name:  "100,000 open: CPU a poll",
+			Value: cpuMany / cpuFew,
+			Unit:  "times 10 open",
+			Bound: new(1.3),
+			Note:  fmt.Sprintf("%.3g ms; with 10 open %.3g ms", cpuMany, cpuFew),
+		},
+		{
+			Name:  "100,000 open: time in statements a poll",
+			Value: pgMany / pgFew,
+			Unit:  "times 10 open",
+			Bound: new(1.3),
+			Note:  fmt.Sprintf("%.3g ms; with 10 open %.3g ms", pgMany, pgFew),
+		},
 		{Name: "100,000 open: Jira calls a sweep", Value: float64(many.sweepCalls), Unit: "calls", Bound: new(1100.0)},
 	}, nil
 }

@@ -45,10 +45,27 @@ func waiting(ctx context.Context, b *bench) ([]figure, error) {
 	}
 	return []figure{
 		{Name: "10 pending: Jira calls a poll", Value: searches / polls, Unit: "calls", Bound: new(1.0), Note: note},
-		{Name: "10 pending: Teleport calls beyond pings", Value: float64(total(w.teleport)), Unit: "calls a minute", Bound: new(0.0), Note: fmt.Sprint(w.teleport)},
-		{Name: "10 pending: transactions that wrote", Value: float64(w.Transactions), Unit: "a minute", Bound: new(0.0), Note: "nothing changed; locking a row counts, as it does in PostgreSQL's log"},
+		{
+			Name:  "10 pending: Teleport calls beyond pings",
+			Value: float64(total(w.teleport)),
+			Unit:  "calls a minute",
+			Bound: new(0.0),
+			Note:  fmt.Sprint(w.teleport),
+		},
+		{
+			Name:  "10 pending: transactions that wrote",
+			Value: float64(w.Transactions),
+			Unit:  "a minute",
+			Bound: new(0.0),
+			Note:  "nothing changed; locking a row counts, as it does in PostgreSQL's log",
+		},
 		{Name: "10 pending: PostgreSQL's log", Value: float64(w.Log) / 1024, Unit: "KiB a minute"},
-		{Name: "10 pending: statements a poll", Value: float64(w.Statements) / polls, Unit: "statements", Note: "with the leader's heartbeats and counts for the metrics"},
+		{
+			Name:  "10 pending: statements a poll",
+			Value: float64(w.Statements) / polls,
+			Unit:  "statements",
+			Note:  "with the leader's heartbeats and counts for the metrics",
+		},
 		{Name: "10 pending: round trips a poll", Value: float64(w.Trips) / polls, Unit: "round trips", Note: "the same"},
 		{Name: "10 pending: one core", Value: 100 * w.cpu.Seconds() / pendingTime.Seconds(), Unit: "%"},
 	}, nil

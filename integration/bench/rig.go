@@ -50,7 +50,11 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	}
 	// PostgreSQL's own housekeeping would come at times of its choice, and use transaction numbers.
 	// What it would have done is done where it matters.
-	settings := map[string]string{"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.max": "5000", "autovacuum": "off"}
+	settings := map[string]string{
+		"shared_preload_libraries": "pg_stat_statements",
+		"pg_stat_statements.max":   "5000",
+		"autovacuum":               "off",
+	}
 	if b.postgres, err = pgtest.Start(ctx, pgtest.Options{Settings: settings}); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
@@ -189,7 +193,8 @@ func (r *rig) start(env ...string) (err error) {
 	}
 	r.agent, err = replica.Start("agent", r.bench.binary, slices.Concat([]string{
 		"TELEPORT_ADDR=" + r.teleport.Addr(), "TELEPORT_IDENTITY_FILE=" + r.identity,
-		"JIRA_URL=" + r.jiraURL, "JIRA_USERNAME=" + jirasim.AgentUsername, "JIRA_API_TOKEN=" + jirasim.AgentToken, "JIRA_PROJECT=" + project,
+		"JIRA_URL=" + r.jiraURL, "JIRA_USERNAME=" + jirasim.AgentUsername, "JIRA_API_TOKEN=" +
+			jirasim.AgentToken, "JIRA_PROJECT=" + project,
 		"JIRA_MAX_RPS=1000", "DATABASE_URL=" + url, "SYNC_POLL_SCHEDULE=@every 1s", "ADMIN_LISTEN_ADDR=", "HOME=" + r.home,
 	}, env), nil)
 	if err == nil {
@@ -230,7 +235,9 @@ func (r *rig) logs(message string, pairs ...string) error {
 }
 
 func (r *rig) request(ttl time.Duration) (id string, err error) {
-	return r.teleport.CreateRequest(teleportsim.Request{User: "alice@example.com", Roles: []string{"db-admin"}, Reason: "on call this week", TTL: ttl})
+	return r.teleport.CreateRequest(
+		teleportsim.Request{User: "alice@example.com", Roles: []string{"db-admin"}, Reason: "on call this week", TTL: ttl},
+	)
 }
 
 // issue waits until the request has one.

@@ -61,7 +61,11 @@ func (b *bench) seeded(ctx context.Context, s setting, requests int) (_ *rig, er
 func (r *rig) seedSides(requests int) (ids []string, err error) {
 	for range requests {
 		id, err := r.teleport.CreateRequest(teleportsim.Request{
-			User: "alice@example.com", Roles: []string{"db-admin"}, Reason: "on call this week", Age: seedAge, TTL: 10 * time.Hour,
+			User:   "alice@example.com",
+			Roles:  []string{"db-admin"},
+			Reason: "on call this week",
+			Age:    seedAge,
+			TTL:    10 * time.Hour,
 		})
 		if err != nil {
 			return nil, err
@@ -96,18 +100,48 @@ func (r *rig) seedRows(issueIDs []string) error {
 		if !known {
 			return fmt.Errorf("issue %s is of request %q, which Teleport does not list", issue.Key, issue.RequestID)
 		}
-		rows = append(rows, []any{scope, request.ID, 3, request, string(request.State), issue, issue.Updated, issue.ID, issue.Key, true, true, request.Expires})
+		rows = append(
+			rows,
+			[]any{
+				scope,
+				request.ID,
+				3,
+				request,
+				string(request.State),
+				issue,
+				issue.Updated,
+				issue.ID,
+				issue.Key,
+				true,
+				true,
+				request.Expires,
+			},
+		)
 	}
 	if len(rows) != len(requests) {
 		return fmt.Errorf("%d issues were read, and %d requests", len(rows), len(requests))
 	}
-	columns := []string{"scope", "request_id", "seq", "request", "state", "issue", "issue_updated", "issue_id", "issue_key", "linked", "placed", "due"}
+	columns := []string{
+		"scope",
+		"request_id",
+		"seq",
+		"request",
+		"state",
+		"issue",
+		"issue_updated",
+		"issue_id",
+		"issue_key",
+		"linked",
+		"placed",
+		"due",
+	}
 	return askDatabase(r.ctx, r.bench.postgres.URL(r.database), func(conn *pgx.Conn) error {
 		if _, err := conn.CopyFrom(r.ctx, pgx.Identifier{"links"}, columns, pgx.CopyFromRows(rows)); err != nil {
 			return err
 		}
 		// As if a poll had just ended: else the first one is as after a lost database.
-		_, err := conn.Exec(r.ctx, "INSERT INTO cursors (scope, position) VALUES ($1, now()) ON CONFLICT (scope) DO UPDATE SET position = excluded.position", scope)
+		_, err := conn.Exec(r.ctx, "INSERT INTO cursors (scope, position) VALUES ($1, now()) ON CONFLICT (scope) DO "+
+			"UPDATE SET position = excluded.position", scope)
 		if err != nil {
 			return err
 		}
@@ -117,7 +151,11 @@ func (r *rig) seedRows(issueIDs []string) error {
 }
 
 func (r *rig) readRequests() (requests map[string]sync.Request, scope string, err error) {
-	cluster, err := teleport.Connect(r.ctx, teleport.Config{Addr: r.teleport.Addr(), IdentityFile: r.identity}, zap.NewNop())
+	cluster, err := teleport.Connect(
+		r.ctx,
+		teleport.Config{Addr: r.teleport.Addr(), IdentityFile: r.identity},
+		zap.NewNop(),
+	)
 	if err != nil {
 		return nil, "", err
 	}
@@ -135,8 +173,14 @@ func (r *rig) readRequests() (requests map[string]sync.Request, scope string, er
 // readIssues are the issues as polls found them: not archived.
 func (r *rig) readIssues(ids []string) ([]sync.Issue, error) {
 	tracker, err := jira.Connect(r.ctx, jira.Config{
-		URL: r.jiraURL, Username: jirasim.AgentUsername, Token: func() string { return jirasim.AgentToken }, Project: project, IssueType: "Task",
-		Deployment: jira.Auto, RequestIDField: field, MaxRPS: 1e6,
+		URL:            r.jiraURL,
+		Username:       jirasim.AgentUsername,
+		Token:          func() string { return jirasim.AgentToken },
+		Project:        project,
+		IssueType:      "Task",
+		Deployment:     jira.Auto,
+		RequestIDField: field,
+		MaxRPS:         1e6,
 	}, zap.NewNop())
 	if err != nil {
 		return nil, err

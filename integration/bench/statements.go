@@ -61,7 +61,8 @@ const workQuery = `
 // transaction number.
 func (r *rig) worked() (w work, err error) {
 	err = r.bench.ask(r.ctx, func(conn *pgx.Conn) error {
-		return conn.QueryRow(r.ctx, workQuery, r.database).Scan(&w.Statements, &w.Rows, &w.Time, &w.WAL, &w.Log, &w.Transactions)
+		return conn.QueryRow(r.ctx, workQuery, r.database).
+			Scan(&w.Statements, &w.Rows, &w.Time, &w.WAL, &w.Log, &w.Transactions)
 	})
 	if r.proxy != nil {
 		w.Trips = r.proxy.trips.Load()
@@ -92,7 +93,16 @@ func (r *rig) tellExpensive(title string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "%s: most expensive statements\n%8s %8s %10s %10s  %s\n", title, "calls", "rows", "ms", "WAL bytes", "statement")
+		fmt.Fprintf(
+			os.Stderr,
+			"%s: most expensive statements\n%8s %8s %10s %10s  %s\n",
+			title,
+			"calls",
+			"rows",
+			"ms",
+			"WAL bytes",
+			"statement",
+		)
 		var calls, found, wal int64
 		var took float64
 		var query string
@@ -166,10 +176,16 @@ func statementsOf(ctx context.Context, b *bench, l life) ([]figure, error) {
 	}
 	name := "PostgreSQL per life, " + l.name + ": "
 	return []figure{
-		{Name: name + "statements", Value: per(w.Statements, going.Statements), Unit: "statements", Note: fmt.Sprintf("%.3g rows; BEGIN and COMMIT count", per(w.Rows, going.Rows))},
+		{
+			Name:  name + "statements",
+			Value: per(w.Statements, going.Statements),
+			Unit:  "statements",
+			Note:  fmt.Sprintf("%.3g rows; BEGIN and COMMIT count", per(w.Rows, going.Rows)),
+		},
 		{Name: name + "round trips", Value: per(w.Trips, going.Trips), Unit: "round trips"},
 		{Name: name + "time", Value: (w.Time - minutes*going.Time) / manyLives, Unit: "ms", Note: "in statements"},
-		{Name: name + "log", Value: per(w.Log, going.Log) / 1024, Unit: "KiB", Note: fmt.Sprintf("%.3g transactions that wrote", per(w.Transactions, going.Transactions))},
+		{Name: name + "log", Value: per(w.Log, going.Log) / 1024, Unit: "KiB", Note: fmt.Sprintf("%.3g transactions that "+
+			"wrote", per(w.Transactions, going.Transactions))},
 	}, nil
 }
 
@@ -192,5 +208,13 @@ func (r *rig) background() (perMinute work, err error) {
 	after, err := r.worked()
 	w := after.minus(before)
 	times := int64(time.Minute / backgroundTime)
-	return work{w.Statements * times, w.Rows * times, w.Time * float64(times), w.WAL * times, w.Log * times, w.Transactions * times, w.Trips * times}, err
+	return work{
+		w.Statements * times,
+		w.Rows * times,
+		w.Time * float64(times),
+		w.WAL * times,
+		w.Log * times,
+		w.Transactions * times,
+		w.Trips * times,
+	}, err
 }

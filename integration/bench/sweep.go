@@ -43,7 +43,13 @@ func sweeps(ctx context.Context, b *bench) ([]figure, error) {
 	return append(all, beside), err
 }
 
-func sweepOn(ctx context.Context, b *bench, deployment jirasim.Deployment, name string, bound float64) ([]figure, error) {
+func sweepOn(
+	ctx context.Context,
+	b *bench,
+	deployment jirasim.Deployment,
+	name string,
+	bound float64,
+) ([]figure, error) {
 	env := []string{"ADMIN_LISTEN_ADDR=127.0.0.1:0", "JIRA_MAX_RPS=100"}
 	r, err := b.seeded(ctx, setting{deployment: deployment, env: env}, sweptLinks)
 	if err != nil {
@@ -69,8 +75,19 @@ func sweepOn(ctx context.Context, b *bench, deployment jirasim.Deployment, name 
 	reads := jira["POST issue/bulkfetch"] + jira["POST search/jql"] + jira["POST search"] + jira["GET issue/{issue}"]
 	note := fmt.Sprintf("%d deleted, %d moved away; all until its end but the polls: %v", deletedIssues, movedIssues, jira)
 	return []figure{
-		{Name: "sweep of 10,000 open, " + name + ": Jira reads", Value: float64(reads), Unit: "calls", Bound: &bound, Note: note},
-		{Name: "sweep of 10,000 open, " + name + ": start → its end", Value: o.swept.Seconds(), Unit: "s", Note: "JIRA_MAX_RPS=100"},
+		{
+			Name:  "sweep of 10,000 open, " + name + ": Jira reads",
+			Value: float64(reads),
+			Unit:  "calls",
+			Bound: &bound,
+			Note:  note,
+		},
+		{
+			Name:  "sweep of 10,000 open, " + name + ": start → its end",
+			Value: o.swept.Seconds(),
+			Unit:  "s",
+			Note:  "JIRA_MAX_RPS=100",
+		},
 	}, nil
 }
 
@@ -115,8 +132,16 @@ func decisionsBesideSweep(ctx context.Context, b *bench) (figure, error) {
 		alone = append(alone, took)
 	}
 	return figure{
-		Name: "move → state during a sweep, JIRA_MAX_RPS=10", Value: beside.mean() / alone.mean(), Unit: "times without", Bound: new(1.5),
-		Note: fmt.Sprintf("mean %.4g ms of %d; without a sweep %.4g ms; polls of 1 s", beside.mean(), len(beside), alone.mean()),
+		Name:  "move → state during a sweep, JIRA_MAX_RPS=10",
+		Value: beside.mean() / alone.mean(),
+		Unit:  "times without",
+		Bound: new(1.5),
+		Note: fmt.Sprintf(
+			"mean %.4g ms of %d; without a sweep %.4g ms; polls of 1 s",
+			beside.mean(),
+			len(beside),
+			alone.mean(),
+		),
 	}, nil
 }
 
@@ -194,9 +219,15 @@ func peopleFirst(ctx context.Context, b *bench) ([]figure, error) {
 	if left <= 0 {
 		return nil, fmt.Errorf("all issues were made before the person's last move")
 	}
-	return []figure{{
-		Name: "move → state while 1,000 requests wait for issues", Value: beside.mean() / alone.mean(), Unit: "times without", Bound: new(1.5),
-		Note: fmt.Sprintf("mean %.4g ms, max %.4g ms (waited for at most %s); without %.4g ms; polls of 1 s, JIRA_MAX_RPS=10; %d still waited at the end",
-			beside.mean(), beside.quantile(1), longestDecision, alone.mean(), left),
-	}}, nil
+	return []figure{
+		{
+			Name:  "move → state while 1,000 requests wait for issues",
+			Value: beside.mean() / alone.mean(),
+			Unit:  "times without",
+			Bound: new(1.5),
+			Note: fmt.Sprintf("mean %.4g ms, max %.4g ms (waited for at most %s); without %.4g ms; polls of 1 s, "+
+				"JIRA_MAX_RPS=10; %d still waited at the end",
+				beside.mean(), beside.quantile(1), longestDecision, alone.mean(), left),
+		},
+	}, nil
 }

@@ -161,7 +161,10 @@ func (s *Server) SetFieldProjects(id string, keys ...string) {
 		name := d.mustField(id).Name
 		c := fieldContext{id: fmt.Sprint(d.newID()), name: "Context of " + name, global: len(keys) == 0}
 		for _, key := range keys {
-			c.projects = append(c.projects, mustFind(d.projects, "project", key, func(p Project) bool { return p.Key == key }).ID)
+			c.projects = append(
+				c.projects,
+				mustFind(d.projects, "project", key, func(p Project) bool { return p.Key == key }).ID,
+			)
 		}
 		d.contexts[id] = []fieldContext{c}
 	})

@@ -54,7 +54,12 @@ func TestNewFieldIsOnNoScreenUntilItIsPutThere(t *testing.T) {
 			_, c := start(t, cfg)
 			id := c.newField("Request")
 			require.NotEqual(t, id, c.newField("Request"), "names may repeat")
-			require.Equal(t, cfg.Deployment == jirasim.DataCenter, strings.Contains(c.get("field").raw, id), "Cloud leaves out what is on no screen")
+			require.Equal(
+				t,
+				cfg.Deployment == jirasim.DataCenter,
+				strings.Contains(c.get("field").raw, id),
+				"Cloud leaves out what is on no screen",
+			)
 			require.False(t, c.offered("OPS", "10200", id))
 			fieldRefusal(t, c.post("issue", draft(object{"customfield_10042": nil, id: "x"})), id, "cannot be set")
 
@@ -84,11 +89,25 @@ func TestFieldWithoutSearcherIsUnsearchable(t *testing.T) {
 			}
 			require.Equal(t, http.StatusBadRequest, search().status)
 			if cfg.Deployment == jirasim.DataCenter {
-				require.Equal(t, http.StatusNotFound, c.do(http.MethodPut, "field/"+id, object{"searcherKey": textSearcher}).status, "only Cloud can change it by REST")
+				require.Equal(
+					t,
+					http.StatusNotFound,
+					c.do(http.MethodPut, "field/"+id, object{"searcherKey": textSearcher}).status,
+					"only Cloud can change it by REST",
+				)
 				s.MakeSearchable(id)
 			} else {
-				fieldRefusal(t, c.do(http.MethodPut, "field/"+id, object{"searcherKey": textSearcher + "x"}), "searcherKey", "Invalid searcher")
-				require.Equal(t, http.StatusNoContent, c.do(http.MethodPut, "field/"+id, object{"searcherKey": textSearcher}).status)
+				fieldRefusal(
+					t,
+					c.do(http.MethodPut, "field/"+id, object{"searcherKey": textSearcher + "x"}),
+					"searcherKey",
+					"Invalid searcher",
+				)
+				require.Equal(
+					t,
+					http.StatusNoContent,
+					c.do(http.MethodPut, "field/"+id, object{"searcherKey": textSearcher}).status,
+				)
 			}
 			require.Equal(t, http.StatusOK, search().status, search().raw)
 		})
@@ -103,8 +122,16 @@ func TestFieldDefinitionIsChecked(t *testing.T) {
 			_, c := start(t, cfg)
 			fieldRefusal(t, c.post("field", object{"name": " ", "type": textField}), "name", "must specify a name")
 			fieldRefusal(t, c.post("field", object{"name": "a", "type": "textfield"}), "type", "Invalid custom field type")
-			fieldRefusal(t, c.post("field", object{"name": "a", "type": textField, "searcherKey": "textsearcher"}), "searcherKey", "Invalid searcher")
-			limited := c.post("field", object{"name": "a", "type": textField, "projectIds": []int{10101}, "issueTypeIds": []string{"10201"}})
+			fieldRefusal(
+				t,
+				c.post("field", object{"name": "a", "type": textField, "searcherKey": "textsearcher"}),
+				"searcherKey",
+				"Invalid searcher",
+			)
+			limited := c.post(
+				"field",
+				object{"name": "a", "type": textField, "projectIds": []int{10101}, "issueTypeIds": []string{"10201"}},
+			)
 			if cfg.Deployment == jirasim.Cloud {
 				require.Equal(t, http.StatusBadRequest, limited.status, "Cloud limits fields by their contexts")
 				return
@@ -132,17 +159,43 @@ func TestContextsSayWhereAFieldIs(t *testing.T) {
 	require.True(t, c.offered("OLD", "10200", "customfield_10042"))
 	fieldRefusal(t, c.post("issue", draft(nil)), "customfield_10042", "cannot be set")
 	require.NotContains(t, c.get("field").raw, "customfield_10043", "a field without a context is hidden")
-	require.Contains(t, c.get("field/search?type=custom&query=nowh").raw, "customfield_10043", "administrators find it all the same")
+	require.Contains(
+		t,
+		c.get("field/search?type=custom&query=nowh").raw,
+		"customfield_10043",
+		"administrators find it all the same",
+	)
 
 	id := at(t, c.get("field/customfield_10042/context").body, "values", 0, "id").(string)
 	mapping := c.get("field/customfield_10042/context/projectmapping?contextId=" + id)
 	require.Equal(t, "10101", at(t, mapping.body, "values", 0, "projectId"))
-	refusal(t, c.do(http.MethodPut, "field/customfield_10042/context/"+id+"/project", object{"projectIds": []string{"10101"}}), http.StatusBadRequest, "already associated")
-	refusal(t, c.do(http.MethodPut, "field/customfield_10042/context/1/project", object{"projectIds": []string{"10100"}}), http.StatusNotFound, "context was not found")
-	require.Equal(t, http.StatusNoContent, c.do(http.MethodPut, "field/customfield_10042/context/"+id+"/project", object{"projectIds": []string{"10100"}}).status)
+	refusal(
+		t,
+		c.do(http.MethodPut, "field/customfield_10042/context/"+id+"/project", object{"projectIds": []string{"10101"}}),
+		http.StatusBadRequest,
+		"already associated",
+	)
+	refusal(
+		t,
+		c.do(http.MethodPut, "field/customfield_10042/context/1/project", object{"projectIds": []string{"10100"}}),
+		http.StatusNotFound,
+		"context was not found",
+	)
+	require.Equal(
+		t,
+		http.StatusNoContent,
+		c.do(
+			http.MethodPut,
+			"field/customfield_10042/context/"+id+"/project",
+			object{"projectIds": []string{"10100"}},
+		).status,
+	)
 	require.True(t, c.offered("OPS", "10200", "customfield_10042"))
 
-	made := c.post("field/customfield_10043/context", object{"name": "Ops", "projectIds": []string{"10100"}, "issueTypeIds": []string{"10201"}})
+	made := c.post(
+		"field/customfield_10043/context",
+		object{"name": "Ops", "projectIds": []string{"10100"}, "issueTypeIds": []string{"10201"}},
+	)
 	require.Equal(t, http.StatusCreated, made.status, made.raw)
 	require.True(t, c.offered("OPS", "10201", "customfield_10043"))
 	require.False(t, c.offered("OPS", "10200", "customfield_10043"))
@@ -150,24 +203,52 @@ func TestContextsSayWhereAFieldIs(t *testing.T) {
 	bugs := at(t, made.body, "id").(string)
 	require.Contains(t, c.get("field/customfield_10043/context/issuetypemapping").raw, `"issueTypeId":"10201"`)
 	types := "field/customfield_10043/context/" + bugs + "/issuetype"
-	require.Equal(t, http.StatusBadRequest, c.do(http.MethodPut, types, object{"issueTypeIds": []string{"10201"}}).status, "it is there")
+	require.Equal(
+		t,
+		http.StatusBadRequest,
+		c.do(http.MethodPut, types, object{"issueTypeIds": []string{"10201"}}).status,
+		"it is there",
+	)
 	require.Equal(t, http.StatusNoContent, c.do(http.MethodPut, types, object{"issueTypeIds": []string{"10200"}}).status)
 	require.True(t, c.offered("OPS", "10200", "customfield_10043"))
 
 	global := at(t, c.get("field/customfield_10044/context/projectmapping").body, "values", 0).(object)
 	require.Equal(t, true, global["isGlobalContext"])
-	refusal(t, c.do(http.MethodPut, "field/customfield_10044/context/"+global["contextId"].(string)+"/project", object{"projectIds": []string{"10100"}}),
-		http.StatusBadRequest, "global context")
+	refusal(
+		t,
+		c.do(
+			http.MethodPut,
+			"field/customfield_10044/context/"+global["contextId"].(string)+"/project",
+			object{"projectIds": []string{"10100"}},
+		),
+		http.StatusBadRequest,
+		"global context",
+	)
 	require.True(t, c.offered("OPS", "10200", "customfield_10044"))
-	require.Equal(t, http.StatusCreated, c.post("field/customfield_10044/context", object{"name": "Ops", "projectIds": []string{"10100"}, "issueTypeIds": []string{"10201"}}).status)
+	require.Equal(
+		t,
+		http.StatusCreated,
+		c.post(
+			"field/customfield_10044/context",
+			object{"name": "Ops", "projectIds": []string{"10100"}, "issueTypeIds": []string{"10201"}},
+		).status,
+	)
 	require.False(t, c.offered("OPS", "10200", "customfield_10044"), "the project's own context overrides the global one")
-	refusal(t, c.post("field/customfield_10044/context", object{"name": "Second"}), http.StatusBadRequest, "already has a global context")
+	refusal(
+		t,
+		c.post("field/customfield_10044/context", object{"name": "Second"}),
+		http.StatusBadRequest,
+		"already has a global context",
+	)
 }
 
 func TestProjectsLeadToTheirScreens(t *testing.T) {
 	t.Parallel()
 	cfg := administered(jirasim.Cloud)
-	cfg.Screens = []jirasim.Screen{{Name: "OPS: Create", Fields: []string{"summary"}}, {Name: "OPS: Bugs", Fields: []string{"summary"}}}
+	cfg.Screens = []jirasim.Screen{
+		{Name: "OPS: Create", Fields: []string{"summary"}},
+		{Name: "OPS: Bugs", Fields: []string{"summary"}},
+	}
 	cfg.Projects[0].Screens = jirasim.ScreenScheme{Create: "OPS: Create"}
 	cfg.Projects[0].TypeScreens = map[string]jirasim.ScreenScheme{"Bug": {Create: "OPS: Bugs"}}
 	cfg.Projects = append(cfg.Projects, jirasim.Project{ID: "10103", Key: "TEAM", Name: "Team", TeamManaged: true})
@@ -194,7 +275,11 @@ func TestProjectsLeadToTheirScreens(t *testing.T) {
 	s.RemoveFieldFromScreen(id, "OPS: Create")
 	require.False(t, c.offered("OPS", "10200", id))
 
-	require.Empty(t, at(t, c.get("issuetypescreenscheme/project?projectId=10103").body, "values"), "a team-managed project has no screens")
+	require.Empty(
+		t,
+		at(t, c.get("issuetypescreenscheme/project?projectId=10103").body, "values"),
+		"a team-managed project has no screens",
+	)
 	require.Equal(t, http.StatusBadRequest, c.get("issuetypescreenscheme/project").status)
 }
 
@@ -202,7 +287,16 @@ func TestTeamManagedProjectHasItsOwnFieldsAlone(t *testing.T) {
 	t.Parallel()
 	cfg := jirasim.Example(jirasim.Cloud)
 	cfg.Projects = append(cfg.Projects, jirasim.Project{ID: "10103", Key: "TEAM", Name: "Team", TeamManaged: true})
-	cfg.Fields = append(cfg.Fields, jirasim.Field{ID: "customfield_10090", Name: "teleportAccessRequestId", Type: jirasim.TextField, Project: "TEAM", OffScreen: true})
+	cfg.Fields = append(
+		cfg.Fields,
+		jirasim.Field{
+			ID:        "customfield_10090",
+			Name:      "teleportAccessRequestId",
+			Type:      jirasim.TextField,
+			Project:   "TEAM",
+			OffScreen: true,
+		},
+	)
 	s, c := start(t, cfg)
 	project := c.get("project/TEAM").body
 	require.Equal(t, "next-gen", project["style"])
@@ -248,7 +342,14 @@ func TestOnlyAdministratorsAdminister(t *testing.T) {
 					want = http.StatusNotFound
 				}
 				got := c.do(call.method, call.path, object{}).status
-				require.True(t, got == want || want == http.StatusNotFound && got == http.StatusMethodNotAllowed, "%s %s: %d", call.method, call.path, got)
+				require.True(
+					t,
+					got == want || want == http.StatusNotFound && got == http.StatusMethodNotAllowed,
+					"%s %s: %d",
+					call.method,
+					call.path,
+					got,
+				)
 			}
 			s.UpdateUser("agent", func(u *jirasim.User) { u.Permissions = append(u.Permissions, jirasim.AdministerProjects) })
 			require.Equal(t, http.StatusOK, c.get("screens/1/tabs?projectKey=OPS").status, "a project's administrators may look")
@@ -310,7 +411,10 @@ func TestPersonalAccessTokensEnd(t *testing.T) {
 	clock := newClock()
 	cfg := jirasim.Example(jirasim.DataCenter)
 	cfg.Now = clock.Now
-	cfg.Credentials = append(cfg.Credentials, jirasim.Credential{User: "agent", Token: "short", Expires: clock.Now().Add(time.Hour)})
+	cfg.Credentials = append(
+		cfg.Credentials,
+		jirasim.Credential{User: "agent", Token: "short", Expires: clock.Now().Add(time.Hour)},
+	)
 	s := jirasim.New(cfg)
 	base, stop := s.Start()
 	t.Cleanup(stop)
@@ -338,7 +442,10 @@ func TestPersonalAccessTokensEnd(t *testing.T) {
 func TestDefaultFillsARequiredField(t *testing.T) {
 	t.Parallel()
 	cfg := jirasim.Example(jirasim.Cloud)
-	cfg.Fields = append(cfg.Fields, jirasim.Field{ID: "customfield_10050", Name: "Team", Type: jirasim.TextField, Default: "IT"})
+	cfg.Fields = append(
+		cfg.Fields,
+		jirasim.Field{ID: "customfield_10050", Name: "Team", Type: jirasim.TextField, Default: "IT"},
+	)
 	cfg.Required = []string{"customfield_10050"}
 	s, c := start(t, cfg)
 	id := c.create()

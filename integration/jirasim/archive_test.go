@@ -30,7 +30,10 @@ func TestAnArchivedIssueIsReadAndNeitherFoundNorChanged(t *testing.T) {
 			fields := at(t, read.body, "fields").(object)
 			if cfg.Deployment == jirasim.Cloud {
 				require.Len(t, byID.body["issues"], 1)
-				a := c.post("search/jql", object{"jql": "project = OPS", "fields": []string{"status"}, "reconcileIssues": []json.Number{json.Number(id)}})
+				a := c.post(
+					"search/jql",
+					object{"jql": "project = OPS", "fields": []string{"status"}, "reconcileIssues": []json.Number{json.Number(id)}},
+				)
 				require.Len(t, a.body["issues"], 1, "it does not satisfy any JQL")
 				require.Len(t, c.post("issue/bulkfetch", object{"issueIdsOrKeys": []string{id}}).body["issues"], 1)
 				require.NotContains(t, fields, "archiveddate")

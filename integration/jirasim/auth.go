@@ -25,7 +25,8 @@ func (s *Server) authenticate(q *request) *Refusal {
 			return nil
 		}
 	}
-	refusal := refuse(http.StatusUnauthorized, "You are not authenticated. Authentication required to perform this operation.")
+	refusal := refuse(http.StatusUnauthorized, "You are not authenticated. Authentication required to perform this "+
+		"operation.")
 	if s.cfg.Deployment == Cloud {
 		refusal = refuse(http.StatusUnauthorized, "Client must be authenticated to access this resource.")
 	}

@@ -32,7 +32,8 @@ func (s *Server) named(where *node) (named []*record, ok bool) {
 		return nil, false
 	}
 	c := where.clause
-	if !slices.Contains([]string{"id", "key", "issue", "issuekey"}, strings.ToLower(c.field)) || c.op != "=" && c.op != "in" {
+	if !slices.Contains([]string{"id", "key", "issue", "issuekey"}, strings.ToLower(c.field)) ||
+		c.op != "=" && c.op != "in" {
 		return nil, false
 	}
 	for _, operand := range c.operands {

@@ -45,7 +45,10 @@ func (s *Server) getComment(q *request) (answer, error) {
 	}
 	for _, c := range r.now.Comments {
 		if c.ID == q.vars["comment"] {
-			return answer{status: http.StatusOK, body: s.commentJSON(q, r.now, c, slices.Contains(list(q.query["expand"]), "properties"))}, nil
+			return answer{
+				status: http.StatusOK,
+				body:   s.commentJSON(q, r.now, c, slices.Contains(list(q.query["expand"]), "properties")),
+			}, nil
 		}
 	}
 	return answer{}, refuse(http.StatusNotFound, "Can not find a comment for the id: %s.", q.vars["comment"])

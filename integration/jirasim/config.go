@@ -281,7 +281,11 @@ func Example(d Deployment) Config {
 	c := Config{
 		Deployment: d,
 		Version:    "9.12.7",
-		Projects:   []Project{{ID: "10100", Key: "OPS", Name: "Operations"}, {ID: "10101", Key: "OLD", Name: "Archive"}, {ID: "10102", Key: "HELP", Name: "Help desk", Type: ServiceDesk}},
+		Projects: []Project{
+			{ID: "10100", Key: "OPS", Name: "Operations"},
+			{ID: "10101", Key: "OLD", Name: "Archive"},
+			{ID: "10102", Key: "HELP", Name: "Help desk", Type: ServiceDesk},
+		},
 		IssueTypes: []IssueType{{ID: "10200", Name: "Task"}, {ID: "10201", Name: "Bug"}},
 		Statuses: []Status{
 			{ID: "10300", Name: "To Do", Category: "new"},
@@ -300,7 +304,13 @@ func Example(d Deployment) Config {
 		Fields: []Field{{ID: "customfield_10042", Name: "teleportAccessRequestId", Type: TextField}},
 		Users: []User{
 			{Name: "agent", Email: "agent@example.com", DisplayName: "Teleport Agent"},
-			{Name: "alice", Email: "alice@example.com", DisplayName: "Alice Liddell", HideEmail: true, Groups: []string{"approvers", "everybody"}},
+			{
+				Name:        "alice",
+				Email:       "alice@example.com",
+				DisplayName: "Alice Liddell",
+				HideEmail:   true,
+				Groups:      []string{"approvers", "everybody"},
+			},
 			{Name: "bob", Email: "bob@example.com", DisplayName: "Bob Cratchit", Groups: []string{"approvers", "everybody"}},
 			{Name: "mallory", Email: "mallory@example.com", DisplayName: "Mallory Archer", Groups: []string{"everybody"}},
 			{Name: "automation", DisplayName: "Automation for Jira", AccountType: "app"},

@@ -34,7 +34,12 @@ func (c Config) check() {
 		must(customFieldNumber(f.ID) != "", "custom field id %q is not customfield_N", f.ID)
 	}
 	for _, p := range c.Projects {
-		must(slices.Contains([]string{"", "software", "business", ServiceDesk}, p.Type), "project %s is of type %q", p.Key, p.Type)
+		must(
+			slices.Contains([]string{"", "software", "business", ServiceDesk}, p.Type),
+			"project %s is of type %q",
+			p.Key,
+			p.Type,
+		)
 		must(!p.TeamManaged || c.Deployment == Cloud, "project %s is team-managed, which only Cloud has", p.Key)
 	}
 	c.checkScreens(must)
@@ -64,7 +69,8 @@ func (c Config) checkScreens(must func(ok bool, format string, args ...any)) {
 		return c.Projects[at], true
 	}
 	screen := func(name string) bool {
-		return name == "" || name == DefaultScreen || slices.ContainsFunc(c.Screens, func(s Screen) bool { return s.Name == name })
+		return name == "" || name == DefaultScreen ||
+			slices.ContainsFunc(c.Screens, func(s Screen) bool { return s.Name == name })
 	}
 	for _, f := range c.Fields {
 		for _, key := range f.Projects {
@@ -72,12 +78,18 @@ func (c Config) checkScreens(must func(ok bool, format string, args ...any)) {
 			must(known, "field %s is limited to unknown project %q", f.ID, key)
 		}
 		owner, known := project(f.Project)
-		must(f.Project == "" || known && owner.TeamManaged, "field %s is a part of %q, which is no team-managed project", f.ID, f.Project)
+		must(
+			f.Project == "" || known && owner.TeamManaged,
+			"field %s is a part of %q, which is no team-managed project",
+			f.ID,
+			f.Project,
+		)
 	}
 	for _, p := range c.Projects {
 		schemes := []ScreenScheme{p.Screens}
 		for typ, scheme := range p.TypeScreens {
-			must(slices.ContainsFunc(c.IssueTypes, func(t IssueType) bool { return t.Name == typ }), "project %s has screens for unknown issue type %q", p.Key, typ)
+			must(slices.ContainsFunc(c.IssueTypes, func(t IssueType) bool { return t.Name == typ }), "project %s has screens "+
+				"for unknown issue type %q", p.Key, typ)
 			schemes = append(schemes, scheme)
 		}
 		for _, s := range schemes {
@@ -94,5 +106,13 @@ func checkEndpoint(method, template string) {
 			return
 		}
 	}
-	panic(fmt.Sprintf("jirasim: no endpoint %s %s (methods as %s, templates as %s)", method, template, http.MethodPost, "issue/{issue}/transitions"))
+	panic(
+		fmt.Sprintf(
+			"jirasim: no endpoint %s %s (methods as %s, templates as %s)",
+			method,
+			template,
+			http.MethodPost,
+			"issue/{issue}/transitions",
+		),
+	)
 }

@@ -29,7 +29,16 @@ func (s *Server) getContexts(q *request) (answer, error) {
 	}
 	all := make([]object, 0, len(contexts))
 	for _, c := range contexts {
-		all = append(all, object{"id": c.id, "name": c.name, "description": "", "isGlobalContext": c.global, "isAnyIssueType": len(c.types) == 0})
+		all = append(
+			all,
+			object{
+				"id":              c.id,
+				"name":            c.name,
+				"description":     "",
+				"isGlobalContext": c.global,
+				"isAnyIssueType":  len(c.types) == 0,
+			},
+		)
 	}
 	return pageJSON(q, all, 50, 100)
 }
@@ -127,7 +136,13 @@ func (s *Server) postContext(q *request) (answer, error) {
 	if err := s.freeProjects(contexts, body.ProjectIDs); err != nil {
 		return answer{}, err
 	}
-	c := fieldContext{id: strconv.Itoa(s.setup.newID()), name: body.Name, global: global, projects: body.ProjectIDs, types: body.IssueTypeIDs}
+	c := fieldContext{
+		id:       strconv.Itoa(s.setup.newID()),
+		name:     body.Name,
+		global:   global,
+		projects: body.ProjectIDs,
+		types:    body.IssueTypeIDs,
+	}
 	s.setup.contexts[q.vars["field"]] = append(contexts, c)
 	return answer{status: http.StatusCreated, body: object{
 		"id": c.id, "name": c.name, "description": body.Description, "projectIds": c.projects, "issueTypeIds": c.types,
@@ -168,7 +183,8 @@ func (s *Server) freeProjects(contexts []fieldContext, ids []string) error {
 			return refuse(http.StatusNotFound, "The project with id '%s' was not found.", id)
 		}
 		if slices.ContainsFunc(contexts, func(c fieldContext) bool { return slices.Contains(c.projects, id) }) {
-			return refuse(http.StatusBadRequest, "The project with id '%s' is already associated with a context of this field.", id)
+			return refuse(http.StatusBadRequest, "The project with id '%s' is already associated with a context of this "+
+				"field.", id)
 		}
 	}
 	return nil

@@ -50,7 +50,8 @@ func (s *Server) postField(q *request) (answer, error) {
 		problems["searcherKey"] = "Invalid searcher for this custom field type: " + d.SearcherKey
 	}
 	if s.cfg.Deployment == Cloud && (d.ProjectIDs != nil || d.IssueTypeIDs != nil) {
-		return answer{}, refuse(http.StatusBadRequest, "Invalid request payload. Refer to the REST API documentation and try again.")
+		return answer{}, refuse(http.StatusBadRequest, "Invalid request payload. Refer to the REST API documentation and "+
+			"try again.")
 	}
 	if len(problems) > 0 {
 		return answer{}, refuseFields(problems)
@@ -130,8 +131,17 @@ func (s *Server) getCustomFields(q *request) (answer, error) {
 	for _, f := range s.fieldsNamed(q.user, q.query.Get("search")) {
 		n, _ := strconv.Atoi(customFieldNumber(f.id))
 		o := object{
-			"id": f.id, "numericId": n, "name": f.name, "type": string(f.typ), "isLocked": false,
-			"isAllProjects": slices.ContainsFunc(f.contexts, func(c fieldContext) bool { return c.global }), "projectsCount": 0, "screensCount": 0,
+			"id":        f.id,
+			"numericId": n,
+			"name":      f.name,
+			"type":      string(f.typ),
+			"isLocked":  false,
+			"isAllProjects": slices.ContainsFunc(
+				f.contexts,
+				func(c fieldContext) bool { return c.global },
+			),
+			"projectsCount": 0,
+			"screensCount":  0,
 		}
 		if f.jql {
 			o["searcherKey"] = typePrefix + searchers[FieldType(f.typ)][0]

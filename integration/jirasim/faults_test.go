@@ -124,7 +124,13 @@ func TestRestartKeepsAddressAndIssues(t *testing.T) {
 	c := connect(t, base)
 	id := c.create()
 	reached := make(chan struct{})
-	s.Inject(jirasim.Fault{Endpoint: "myself", When: func(*http.Request) bool { close(reached); return true }, Effect: jirasim.Hang()})
+	s.Inject(
+		jirasim.Fault{
+			Endpoint: "myself",
+			When:     func(*http.Request) bool { close(reached); return true },
+			Effect:   jirasim.Hang(),
+		},
+	)
 	go func() { <-reached; stop() }()
 	_, err := c.try(t.Context(), http.MethodGet, "myself", nil)
 	require.Error(t, err, "stop breaks hanging calls")
@@ -150,7 +156,15 @@ func TestBurstLimitOnCloudIsPerEndpointAndMethod(t *testing.T) {
 	cfg.EndpointLimits = map[string]jirasim.RateLimit{"GET field": {PerSecond: 1, Burst: 1}}
 	s, c := start(t, cfg)
 	a := c.get("myself")
-	require.Equal(t, []string{"2", "1", "false"}, []string{a.header.Get("X-RateLimit-Limit"), a.header.Get("X-RateLimit-Remaining"), a.header.Get("X-RateLimit-NearLimit")})
+	require.Equal(
+		t,
+		[]string{"2", "1", "false"},
+		[]string{
+			a.header.Get("X-RateLimit-Limit"),
+			a.header.Get("X-RateLimit-Remaining"),
+			a.header.Get("X-RateLimit-NearLimit"),
+		},
+	)
 	require.Empty(t, a.header.Get("Retry-After"))
 	require.Equal(t, "true", c.get("myself").header.Get("X-RateLimit-NearLimit"))
 	a = c.get("myself")
@@ -249,7 +263,17 @@ func TestCallsAreCountedByRoute(t *testing.T) {
 	require.Equal(t, 1, s.CallCount(createIssue))
 	require.Contains(t, string(s.Calls()[0].Body), requestID)
 	mu.Lock()
-	require.Equal(t, []string{"POST issue 201 agent", "GET issue/{issue} 200 agent", "GET issue/{issue} 404 agent", "GET issue/{issue} 401 ", "GET  404 "}, told)
+	require.Equal(
+		t,
+		[]string{
+			"POST issue 201 agent",
+			"GET issue/{issue} 200 agent",
+			"GET issue/{issue} 404 agent",
+			"GET issue/{issue} 401 ",
+			"GET  404 ",
+		},
+		told,
+	)
 	mu.Unlock()
 	s.ResetCalls()
 	require.Empty(t, s.Calls())
@@ -295,7 +319,12 @@ func TestManyClientsAndPeopleAtOnce(t *testing.T) {
 				id := a.body["id"].(string)
 				_, errComment := s.Comment(id, "bob", "x")
 				errMove := s.Move(id, "alice", "Approved")
-				a, err = c.try(t.Context(), http.MethodPost, "search/jql", object{"jql": "id = " + id, "fields": []string{"*all"}, "expand": "changelog"})
+				a, err = c.try(
+					t.Context(),
+					http.MethodPost,
+					"search/jql",
+					object{"jql": "id = " + id, "fields": []string{"*all"}, "expand": "changelog"},
+				)
 				if errComment != nil || errMove != nil || err != nil || a.status != http.StatusOK {
 					t.Errorf("round of %s: %v %v %v %d", id, errComment, errMove, err, a.status)
 				}

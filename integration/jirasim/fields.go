@@ -55,12 +55,25 @@ func (s *Server) fields() []field {
 		{id: "environment", name: "Environment", typ: kindArea},
 		{id: "labels", name: "Labels", typ: kindLabels},
 		{id: "duedate", name: "Due date", typ: kindDate},
-		{id: "priority", name: "Priority", typ: kindPriority, options: []string{"Highest", "High", "Medium", "Low", "Lowest"}},
+		{
+			id:      "priority",
+			name:    "Priority",
+			typ:     kindPriority,
+			options: []string{"Highest", "High", "Medium", "Low", "Lowest"},
+		},
 	}
 	for _, f := range s.setup.fields {
 		all = append(all, field{
-			id: f.ID, name: f.Name, typ: fieldKind(f.Type), options: f.Options, initial: f.Default,
-			custom: true, jql: !f.Unsearchable, owner: f.Project, contexts: s.setup.contexts[f.ID], offTeam: f.OffScreen || f.NoScreen,
+			id:       f.ID,
+			name:     f.Name,
+			typ:      fieldKind(f.Type),
+			options:  f.Options,
+			initial:  f.Default,
+			custom:   true,
+			jql:      !f.Unsearchable,
+			owner:    f.Project,
+			contexts: s.setup.contexts[f.ID],
+			offTeam:  f.OffScreen || f.NoScreen,
 		})
 	}
 	for i := range all {
@@ -258,8 +271,24 @@ func (f field) schema() object {
 
 func (s *Server) getFields(q *request) (answer, error) {
 	all := []any{
-		object{"id": "project", "key": "project", "name": "Project", "custom": false, "searchable": true, "clauseNames": []string{"project"}, "schema": object{"type": "project", "system": "project"}},
-		object{"id": "status", "key": "status", "name": "Status", "custom": false, "searchable": true, "clauseNames": []string{"status"}, "schema": object{"type": "status", "system": "status"}},
+		object{
+			"id":          "project",
+			"key":         "project",
+			"name":        "Project",
+			"custom":      false,
+			"searchable":  true,
+			"clauseNames": []string{"project"},
+			"schema":      object{"type": "project", "system": "project"},
+		},
+		object{
+			"id":          "status",
+			"key":         "status",
+			"name":        "Status",
+			"custom":      false,
+			"searchable":  true,
+			"clauseNames": []string{"status"},
+			"schema":      object{"type": "status", "system": "status"},
+		},
 	}
 	for _, f := range s.fields() {
 		// A custom field is hidden from those who can browse no project that has it.

@@ -46,7 +46,11 @@ func TestGoJiraGetsAlong(t *testing.T) {
 
 			var found []jira.Issue
 			if cfg.Deployment == jirasim.Cloud {
-				found, _, err = client.Issue.SearchV2JQLWithContext(ctx, "project = OPS", &jira.SearchOptionsV2{Fields: []string{"*all"}})
+				found, _, err = client.Issue.SearchV2JQLWithContext(
+					ctx,
+					"project = OPS",
+					&jira.SearchOptionsV2{Fields: []string{"*all"}},
+				)
 			} else {
 				found, _, err = client.Issue.SearchWithContext(ctx, "project = OPS", &jira.SearchOptions{MaxResults: 100})
 			}

@@ -54,7 +54,8 @@ func (s *Server) getUser(q *request) (answer, error) {
 	}
 	key, name := q.query.Get("key"), q.query.Get("username")
 	if key == "" && name == "" {
-		return answer{}, refuse(http.StatusBadRequest, "Either the 'username' or the 'key' query parameters need to be provided")
+		return answer{}, refuse(http.StatusBadRequest, "Either the 'username' or the 'key' query parameters need to be "+
+			"provided")
 	}
 	u := s.site.user(func(u *User) bool { return key != "" && u.Key == key || key == "" && u.Name == name })
 	switch {
@@ -132,5 +133,8 @@ func (s *Server) bulkGroups(q *request) (answer, error) {
 			found = append(found, s.groupJSON(g))
 		}
 	}
-	return answer{status: http.StatusOK, body: object{"startAt": 0, "maxResults": 50, "total": len(found), "isLast": true, "values": found}}, nil
+	return answer{
+		status: http.StatusOK,
+		body:   object{"startAt": 0, "maxResults": 50, "total": len(found), "isLast": true, "values": found},
+	}, nil
 }

@@ -30,7 +30,12 @@ func TestGroupsOfAUserOnCloud(t *testing.T) {
 	require.Equal(t, "approvers", groups[0]["name"])
 	require.NotEmpty(t, groups[0]["groupId"])
 	require.NotEqual(t, groups[0]["groupId"], groups[1]["groupId"])
-	require.Equal(t, groups[0]["groupId"], listed(t, c.get("user/groups?accountId=712020:alice"))[0]["groupId"], "a group has one id")
+	require.Equal(
+		t,
+		groups[0]["groupId"],
+		listed(t, c.get("user/groups?accountId=712020:alice"))[0]["groupId"],
+		"a group has one id",
+	)
 	require.Empty(t, listed(t, c.get("user/groups?accountId=712020:agent")))
 
 	s.UpdateUser("bob", func(u *jirasim.User) { u.Groups, u.Inactive = []string{"auditors"}, true })
@@ -76,7 +81,11 @@ func TestGroupsMustBeConfigured(t *testing.T) {
 	t.Parallel()
 	cfg := jirasim.Example(jirasim.Cloud)
 	cfg.Users[1].Groups = []string{"nobodies"}
-	require.PanicsWithValue(t, `jirasim: bad Config: user alice is in unknown group "nobodies"`, func() { jirasim.New(cfg) })
+	require.PanicsWithValue(
+		t,
+		`jirasim: bad Config: user alice is in unknown group "nobodies"`,
+		func() { jirasim.New(cfg) },
+	)
 	s := jirasim.New(jirasim.Example(jirasim.Cloud))
 	require.Panics(t, func() { s.UpdateUser("bob", func(u *jirasim.User) { u.Groups = []string{"nobodies"} }) })
 }

@@ -32,7 +32,10 @@ func (s *Server) postIssue(q *request) (answer, error) {
 	} else {
 		add()
 	}
-	return answer{status: http.StatusCreated, body: object{"id": issue.ID, "key": issue.Key, "self": s.self(q, "issue/"+issue.ID)}}, nil
+	return answer{
+		status: http.StatusCreated,
+		body:   object{"id": issue.ID, "key": issue.Key, "self": s.self(q, "issue/"+issue.ID)},
+	}, nil
 }
 
 func (s *Server) create(author *User, c creation) (*Issue, error) {
@@ -201,7 +204,12 @@ func (s *Server) putIssue(q *request) (answer, error) {
 
 // setFields edits fields, of those on the edit screen.
 // https://developer.atlassian.com/cloud/jira/platform/rest/v2/api-group-issues/#api-rest-api-2-issue-issueidorkey-put
-func (s *Server) setFields(author *User, r *record, values map[string]any, properties map[string]json.RawMessage) error {
+func (s *Server) setFields(
+	author *User,
+	r *record,
+	values map[string]any,
+	properties map[string]json.RawMessage,
+) error {
 	if err := may(author, EditIssues, "edit issues in this project"); err != nil {
 		return err
 	}

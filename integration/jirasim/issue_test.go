@@ -19,7 +19,14 @@ func TestCreatedIssueIsThereWithAllThatWasGiven(t *testing.T) {
 			cfg.SystemTimeZone = "Asia/Kolkata"
 			cfg.Now = newClock().Now
 			s, c := start(t, cfg)
-			body := draft(object{"description": "h1. Why", "labels": []string{"access"}, "priority": object{"name": "High"}, "duedate": "2026-12-01"})
+			body := draft(
+				object{
+					"description": "h1. Why",
+					"labels":      []string{"access"},
+					"priority":    object{"name": "High"},
+					"duedate":     "2026-12-01",
+				},
+			)
 			body["properties"] = []object{{"key": "teleportAccessRequestId", "value": requestID}}
 			a := c.post("issue", body)
 			require.Equal(t, http.StatusCreated, a.status, a.raw)
@@ -63,17 +70,25 @@ func TestCreationIsRefused(t *testing.T) {
 		"long summary in UTF16": {object{"summary": strings.Repeat("😀", 128)}, "summary", "255"},
 		"long description":      {object{"description": strings.Repeat("x", 32768)}, "description", "32,767"},
 		"document description":  {object{"description": object{"type": "doc"}}, "description", "string"},
-		"unknown field":         {object{"customfield_99999": "x"}, "customfield_99999", "It is not on the appropriate screen, or unknown."},
-		"status":                {object{"status": object{"name": "Approved"}}, "status", "cannot be set"},
-		"field off the screen":  {object{"customfield_10050": "x"}, "customfield_10050", "It is not on the appropriate screen, or unknown."},
-		"long text field":       {object{"customfield_10042": strings.Repeat("x", 256)}, "customfield_10042", "255"},
-		"number for text":       {object{"customfield_10042": 5}, "customfield_10042", "string"},
-		"text for number":       {object{"customfield_10051": "5"}, "customfield_10051", "number"},
-		"unknown option":        {object{"customfield_10052": object{"value": "purple"}}, "customfield_10052", "not valid"},
-		"label with a space":    {object{"labels": []string{"a b"}}, "labels", "contains spaces"},
-		"bad date":              {object{"duedate": "tomorrow"}, "duedate", "date"},
-		"no required field":     {object{"environment": nil}, "environment", "Environment is required."},
-		"empty required field":  {object{"environment": ""}, "environment", "Environment is required."},
+		"unknown field": {
+			object{"customfield_99999": "x"},
+			"customfield_99999",
+			"It is not on the appropriate screen, or unknown.",
+		},
+		"status": {object{"status": object{"name": "Approved"}}, "status", "cannot be set"},
+		"field off the screen": {
+			object{"customfield_10050": "x"},
+			"customfield_10050",
+			"It is not on the appropriate screen, or unknown.",
+		},
+		"long text field":      {object{"customfield_10042": strings.Repeat("x", 256)}, "customfield_10042", "255"},
+		"number for text":      {object{"customfield_10042": 5}, "customfield_10042", "string"},
+		"text for number":      {object{"customfield_10051": "5"}, "customfield_10051", "number"},
+		"unknown option":       {object{"customfield_10052": object{"value": "purple"}}, "customfield_10052", "not valid"},
+		"label with a space":   {object{"labels": []string{"a b"}}, "labels", "contains spaces"},
+		"bad date":             {object{"duedate": "tomorrow"}, "duedate", "date"},
+		"no required field":    {object{"environment": nil}, "environment", "Environment is required."},
+		"empty required field": {object{"environment": ""}, "environment", "Environment is required."},
 	}
 	for _, cfg := range examples() {
 		t.Run(string(cfg.Deployment), func(t *testing.T) {
@@ -132,7 +147,10 @@ func TestInvisibleIssueDoesNotExist(t *testing.T) {
 			t.Parallel()
 			s, c := start(t, cfg)
 			id := c.create()
-			s.UpdateUser("agent", func(u *jirasim.User) { u.Permissions = []string{jirasim.TransitionIssues, jirasim.AddComments} })
+			s.UpdateUser(
+				"agent",
+				func(u *jirasim.User) { u.Permissions = []string{jirasim.TransitionIssues, jirasim.AddComments} },
+			)
 			paths := []string{"", "/transitions", "/comment", "/properties/x"}
 			if cfg.Deployment == jirasim.Cloud {
 				paths = append(paths, "/changelog")
@@ -163,8 +181,18 @@ func TestEditSetsFieldsAndTellsHistory(t *testing.T) {
 		Field: "teleportAccessRequestId", FieldID: "customfield_10042", FieldType: "custom", FromString: requestID,
 	}, issue.History[0].Items[0])
 
-	fieldRefusal(t, c.do(http.MethodPut, "issue/"+id, object{"fields": object{"status": object{"id": "10302"}}}), "status", "cannot be set")
-	fieldRefusal(t, c.do(http.MethodPut, "issue/"+id, object{"fields": object{"summary": ""}}), "summary", "specify a summary")
+	fieldRefusal(
+		t,
+		c.do(http.MethodPut, "issue/"+id, object{"fields": object{"status": object{"id": "10302"}}}),
+		"status",
+		"cannot be set",
+	)
+	fieldRefusal(
+		t,
+		c.do(http.MethodPut, "issue/"+id, object{"fields": object{"summary": ""}}),
+		"summary",
+		"specify a summary",
+	)
 	s.UpdateUser("agent", func(u *jirasim.User) { u.Permissions = []string{jirasim.BrowseProjects} })
 	require.Equal(t, http.StatusForbidden, c.do(http.MethodPut, "issue/"+id, body).status)
 }
@@ -187,7 +215,11 @@ func TestPropertiesAreKeptAndDoNotCountAsUpdate(t *testing.T) {
 	require.Equal(t, "mark", at(t, c.get("issue/"+id+"/properties").body, "keys", 0, "key"))
 	require.Equal(t, http.StatusBadRequest, c.do(http.MethodPut, path, `{"a":`).status)
 	require.Equal(t, http.StatusBadRequest, c.do(http.MethodPut, path, `"`+strings.Repeat("x", 32768)+`"`).status)
-	require.Equal(t, http.StatusBadRequest, c.do(http.MethodPut, "issue/"+id+"/properties/"+strings.Repeat("k", 256), `1`).status)
+	require.Equal(
+		t,
+		http.StatusBadRequest,
+		c.do(http.MethodPut, "issue/"+id+"/properties/"+strings.Repeat("k", 256), `1`).status,
+	)
 	require.Equal(t, http.StatusNoContent, c.do(http.MethodDelete, path, nil).status)
 	require.Equal(t, http.StatusNotFound, c.do(http.MethodDelete, path, nil).status)
 
@@ -212,7 +244,10 @@ func TestCommentsArePagedOrderedAndMarked(t *testing.T) {
 				require.NoError(t, err)
 			}
 			clock.advance(time.Minute)
-			a := c.post("issue/"+id+"/comment", object{"body": "three", "properties": []object{{"key": "agent", "value": "resolution"}}})
+			a := c.post(
+				"issue/"+id+"/comment",
+				object{"body": "three", "properties": []object{{"key": "agent", "value": "resolution"}}},
+			)
 			require.Equal(t, http.StatusCreated, a.status, a.raw)
 
 			list := c.get("issue/" + id + "/comment?orderBy=-created&maxResults=2&expand=properties")
@@ -222,7 +257,12 @@ func TestCommentsArePagedOrderedAndMarked(t *testing.T) {
 			require.Equal(t, "three", at(t, list.body, "comments", 0, "body"))
 			require.Equal(t, []any{object{"key": "agent", "value": "resolution"}}, at(t, list.body, "comments", 0, "properties"))
 			require.Equal(t, "Bob Cratchit", at(t, list.body, "comments", 1, "author", "displayName"))
-			require.Equal(t, "two", at(t, c.get("issue/"+id+"/comment?startAt=1").body, "comments", 0, "body"), "oldest first by default")
+			require.Equal(
+				t,
+				"two",
+				at(t, c.get("issue/"+id+"/comment?startAt=1").body, "comments", 0, "body"),
+				"oldest first by default",
+			)
 			require.NotContains(t, at(t, c.get("issue/"+id+"/comment").body, "comments", 2), "properties", "only when expanded")
 			require.Equal(t, http.StatusBadRequest, c.get("issue/"+id+"/comment?orderBy=body").status)
 			require.Equal(t, "three", c.get("issue/" + id + "/comment/" + a.body["id"].(string)).body["body"])

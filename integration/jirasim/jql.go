@@ -89,7 +89,8 @@ func tokens(jql string) ([]token, error) {
 			at = bracketEnd(text, start, at)
 			all = append(all, token{tokenWord, string(text[start:at]), start + 1})
 		default:
-			return nil, jqlError("The character '%c' is a reserved JQL character. You must enclose it in a string or use the escape '\\u%04x' instead. (line 1, character %d)", c, c, at+1)
+			return nil, jqlError("The character '%c' is a reserved JQL character. You must enclose it in a string or use the "+
+				"escape '\\u%04x' instead. (line 1, character %d)", c, c, at+1)
 		}
 	}
 	return append(all, token{tokenEnd, "", len(text) + 1}), nil

@@ -96,7 +96,11 @@ func (in *interpreter) clause(c clause) (func(*Issue) bool, error) {
 	}
 	ids := in.customFields(c.field)
 	if len(ids) == 0 {
-		return nil, refuse(http.StatusBadRequest, "Field '%s' does not exist or you do not have permission to view it.", c.field)
+		return nil, refuse(
+			http.StatusBadRequest,
+			"Field '%s' does not exist or you do not have permission to view it.",
+			c.field,
+		)
 	}
 	return in.customField(c, ids)
 }
@@ -205,7 +209,8 @@ func (in *interpreter) date(c clause, field string) (func(*Issue) bool, error) {
 	}
 	bound, ok := in.moment(c.operands[0])
 	if !ok {
-		return nil, refuse(http.StatusBadRequest, "Date value '%s' for field '%s' is invalid. Valid formats include: 'yyyy/MM/dd HH:mm', "+
+		return nil, refuse(http.StatusBadRequest, "Date value '%s' for field '%s' is invalid. Valid formats include: "+
+			"'yyyy/MM/dd HH:mm', "+
 			"'yyyy-MM-dd HH:mm', 'yyyy/MM/dd', 'yyyy-MM-dd', or a period format e.g. '-5d', '4w 2d'.", c.operands[0].text, c.field)
 	}
 	return func(i *Issue) bool {
@@ -330,7 +335,10 @@ func textQuery(c clause) (func(terms []string) bool, error) {
 // terms are the words by which the index knows a text: letters and digits in lower case. A UUID is
 // five of them.
 func terms(text string) []string {
-	return strings.FieldsFunc(strings.ToLower(text), func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) })
+	return strings.FieldsFunc(
+		strings.ToLower(text),
+		func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) },
+	)
 }
 
 func containsPhrase(text, phrase []string) bool {

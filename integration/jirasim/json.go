@@ -29,10 +29,12 @@ func decode(body []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return refuse(http.StatusBadRequest, "Invalid request payload. Refer to the REST API documentation and try again. (%s)", err)
+		return refuse(http.StatusBadRequest, "Invalid request payload. Refer to the REST API documentation and try again. "+
+			"(%s)", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return refuse(http.StatusBadRequest, "Invalid request payload. Refer to the REST API documentation and try again. (more follows)")
+		return refuse(http.StatusBadRequest, "Invalid request payload. Refer to the REST API documentation and try again. "+
+			"(more follows)")
 	}
 	return nil
 }
@@ -97,11 +99,23 @@ func (s *Server) statusJSON(q *request, status Status) object {
 		"done":          {"id": 3, "key": "done", "name": "Done"},
 	}[status.Category]
 	name := cmp.Or(s.setup.translated[status.ID], status.Name)
-	return object{"self": s.self(q, "status/"+status.ID), "id": status.ID, "name": name, "description": "", "statusCategory": category}
+	return object{
+		"self":           s.self(q, "status/"+status.ID),
+		"id":             status.ID,
+		"name":           name,
+		"description":    "",
+		"statusCategory": category,
+	}
 }
 
 func (s *Server) projectJSON(q *request, p Project) object {
-	o := object{"self": s.self(q, "project/"+p.ID), "id": p.ID, "key": p.Key, "name": p.Name, "projectTypeKey": cmp.Or(p.Type, "software")}
+	o := object{
+		"self":           s.self(q, "project/"+p.ID),
+		"id":             p.ID,
+		"key":            p.Key,
+		"name":           p.Name,
+		"projectTypeKey": cmp.Or(p.Type, "software"),
+	}
 	if s.cfg.Deployment == Cloud {
 		o["simplified"] = p.TeamManaged
 	}
@@ -160,7 +174,12 @@ func (v view) idOnly() bool {
 }
 
 func (s *Server) issueJSON(q *request, i *Issue, v view) object {
-	o := object{"id": i.ID, "key": i.Key, "self": s.self(q, "issue/"+i.ID), "expand": "renderedFields,names,schema,operations,editmeta,changelog,transitions"}
+	o := object{
+		"id":     i.ID,
+		"key":    i.Key,
+		"self":   s.self(q, "issue/"+i.ID),
+		"expand": "renderedFields,names,schema,operations,editmeta,changelog,transitions",
+	}
 	fields := object{}
 	for id, value := range s.allFields(q, i, v) {
 		if v.shows(id) {
@@ -243,8 +262,14 @@ func (s *Server) changeJSON(q *request, c Change) object {
 	items := make([]any, 0, len(c.Items))
 	for _, item := range c.Items {
 		o := object{
-			"field": item.Field, "fieldtype": item.FieldType,
-			"from": orNull(item.From), "fromString": orNull(item.FromString), "to": orNull(item.To), "toString": orNull(item.ToString),
+			"field":     item.Field,
+			"fieldtype": item.FieldType,
+			"from": orNull(
+				item.From,
+			),
+			"fromString": orNull(item.FromString),
+			"to":         orNull(item.To),
+			"toString":   orNull(item.ToString),
 		}
 		if s.cfg.Deployment == Cloud && item.FieldID != "" {
 			o["fieldId"] = item.FieldID

@@ -59,7 +59,12 @@ func TestShiftedClockShowsInAllThatJiraStoresAndSays(t *testing.T) {
 		told, err := time.Parse("2006-01-02T15:04:05.000-0700", a.body["serverTime"].(string))
 		require.NoError(t, err)
 		require.WithinDuration(t, began, told, time.Minute)
-		shown := hits(t, c, jirasim.Cloud, fmt.Sprintf("project = OPS AND updated >= %d", began.Add(-time.Minute).UnixMilli()))
+		shown := hits(
+			t,
+			c,
+			jirasim.Cloud,
+			fmt.Sprintf("project = OPS AND updated >= %d", began.Add(-time.Minute).UnixMilli()),
+		)
 		require.Contains(t, shown, issue.Key)
 		before, _ := s.Issue(old)
 		require.Equal(t, ahead < 0, len(shown) == 2, "%s was stored by the other clock", before.Key)

@@ -102,7 +102,8 @@ func (l *limits) admitUser(user string, now time.Time) (http.Header, *answer) {
 	headers.Set("Content-Type", "text/html;charset=utf-8")
 	return nil, &answer{
 		status: http.StatusTooManyRequests, header: headers,
-		raw: []byte("<!doctype html><html><head><title>HTTP Status 429</title></head><body><h1>HTTP Status 429</h1></body></html>"),
+		raw: []byte("<!doctype html><html><head><title>HTTP Status 429</title></head><body><h1>HTTP Status " +
+			"429</h1></body></html>"),
 	}
 }
 

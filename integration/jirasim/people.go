@@ -39,7 +39,14 @@ func (s *Server) MoveWith(issue, user, status string, fields map[string]any) err
 				return s.transition(u, r, t.ID, normal(fields), "")
 			}
 		}
-		return refuse(http.StatusBadRequest, "The workflow offers %s no transition of %s from %s to %s.", user, r.now.Key, r.now.Status.Name, status)
+		return refuse(
+			http.StatusBadRequest,
+			"The workflow offers %s no transition of %s from %s to %s.",
+			user,
+			r.now.Key,
+			r.now.Status.Name,
+			status,
+		)
 	})
 }
 
@@ -123,7 +130,12 @@ func (s *Server) MigrateWorkflow(author string, statuses map[string]string) {
 	defer s.mu.Unlock()
 	s.mustUser(author)
 	workflow := ChangeItem{
-		Field: "Workflow", FieldType: "jira", From: "10600", FromString: "Access workflow", To: "10601", ToString: "Access workflow v2",
+		Field:      "Workflow",
+		FieldType:  "jira",
+		From:       "10600",
+		FromString: "Access workflow",
+		To:         "10601",
+		ToString:   "Access workflow v2",
 	}
 	for _, r := range s.site.issues {
 		if r.now == nil || statuses[r.now.Status.Name] == "" {
@@ -272,9 +284,17 @@ func (s *Server) ChangeType(issue, user, typ, status string) error {
 		}
 		s.edit(r, func(i *Issue) {
 			was, _ := s.issueType(i.Type)
-			items := []ChangeItem{{
-				Field: "issuetype", FieldID: "issuetype", FieldType: "jira", From: was.ID, FromString: was.Name, To: t.ID, ToString: t.Name,
-			}}
+			items := []ChangeItem{
+				{
+					Field:      "issuetype",
+					FieldID:    "issuetype",
+					FieldType:  "jira",
+					From:       was.ID,
+					FromString: was.Name,
+					To:         t.ID,
+					ToString:   t.Name,
+				},
+			}
 			if to.ID != i.Status.ID {
 				items = append(items, statusItem(i.Status, to))
 			}
@@ -364,7 +384,15 @@ func (s *Server) WaitIssue(ctx context.Context, done func(Issue) bool) (found Is
 func describe(issues []Issue) string {
 	var b strings.Builder
 	for _, i := range issues {
-		fmt.Fprintf(&b, "[%s %s %q, %d comments, %d changes]", i.Key, i.Status.Name, i.Text("summary"), len(i.Comments), len(i.History))
+		fmt.Fprintf(
+			&b,
+			"[%s %s %q, %d comments, %d changes]",
+			i.Key,
+			i.Status.Name,
+			i.Text("summary"),
+			len(i.Comments),
+			len(i.History),
+		)
 	}
 	return b.String()
 }

@@ -29,7 +29,11 @@ func checkProperties(given []property) (map[string]json.RawMessage, error) {
 func checkProperty(key string, value []byte) error {
 	switch {
 	case key == "" || len(key) > maxPropertyKey:
-		return refuse(http.StatusBadRequest, "The length of the property key must be between 1 and %d characters.", maxPropertyKey)
+		return refuse(
+			http.StatusBadRequest,
+			"The length of the property key must be between 1 and %d characters.",
+			maxPropertyKey,
+		)
 	case len(value) == 0 || !json.Valid(value):
 		return refuse(http.StatusBadRequest, "The property value must be a valid JSON.")
 	case len(utf16.Encode([]rune(string(value)))) > maxPropertyValue:

@@ -15,7 +15,8 @@ func administers(u *User) error {
 	if can(u, Administer) {
 		return nil
 	}
-	return refuse(http.StatusForbidden, "You do not have permission to do this: it needs the global permission Administer Jira.")
+	return refuse(http.StatusForbidden, "You do not have permission to do this: it needs the global permission "+
+		"Administer Jira.")
 }
 
 // seesScreens lets a project's administrators look at screens, too, where they name the project.
@@ -35,7 +36,11 @@ func pageJSON[T any](q *request, all []T, preset, most int) (answer, error) {
 	}
 	shown := page(all, startAt, maxResults)
 	return answer{status: http.StatusOK, body: object{
-		"startAt": startAt, "maxResults": maxResults, "total": len(all), "isLast": startAt+len(shown) >= len(all), "values": shown,
+		"startAt":    startAt,
+		"maxResults": maxResults,
+		"total":      len(all),
+		"isLast":     startAt+len(shown) >= len(all),
+		"values":     shown,
 	}}, nil
 }
 

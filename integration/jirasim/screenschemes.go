@@ -27,7 +27,16 @@ func (s *Server) schemeEntries() []schemeEntry {
 			continue
 		}
 		scheme := 10_400 + n
-		all = append(all, schemeEntry{scheme: scheme, screenScheme: 20_000 + 100*n, typeID: "default", project: p, screens: s.setup.screensOf(p, "")})
+		all = append(
+			all,
+			schemeEntry{
+				scheme:       scheme,
+				screenScheme: 20_000 + 100*n,
+				typeID:       "default",
+				project:      p,
+				screens:      s.setup.screensOf(p, ""),
+			},
+		)
 		for m, t := range s.setup.types {
 			if _, own := p.TypeScreens[t.Name]; own {
 				all = append(all, schemeEntry{
@@ -55,8 +64,9 @@ func (s *Server) getProjectScreenSchemes(q *request) (answer, error) {
 	for _, e := range s.schemeEntries() {
 		if e.typeID == "default" && wanted(q, "projectId", e.project.ID) {
 			all = append(all, object{
-				"issueTypeScreenScheme": object{"id": strconv.Itoa(e.scheme), "name": e.project.Key + ": Issue Type Screen Scheme", "description": ""},
-				"projectIds":            []string{e.project.ID},
+				"issueTypeScreenScheme": object{"id": strconv.Itoa(e.scheme), "name": e.project.Key +
+					": Issue Type Screen Scheme", "description": ""},
+				"projectIds": []string{e.project.ID},
 			})
 		}
 	}
@@ -70,7 +80,10 @@ func (s *Server) getScreenSchemeMapping(q *request) (answer, error) {
 	all := []object{}
 	for _, e := range s.schemeEntries() {
 		if scheme := strconv.Itoa(e.scheme); wanted(q, "issueTypeScreenSchemeId", scheme) {
-			all = append(all, object{"issueTypeId": e.typeID, "issueTypeScreenSchemeId": scheme, "screenSchemeId": strconv.Itoa(e.screenScheme)})
+			all = append(
+				all,
+				object{"issueTypeId": e.typeID, "issueTypeScreenSchemeId": scheme, "screenSchemeId": strconv.Itoa(e.screenScheme)},
+			)
 		}
 	}
 	return pageJSON(q, all, 50, 100)
@@ -92,7 +105,8 @@ func (s *Server) getScreenSchemes(q *request) (answer, error) {
 				screens[operation] = s.setup.screen(name).id
 			}
 		}
-		all = append(all, object{"id": e.screenScheme, "name": e.project.Key + ": Screen Scheme", "description": "", "screens": screens})
+		all = append(all, object{"id": e.screenScheme, "name": e.project.Key +
+			": Screen Scheme", "description": "", "screens": screens})
 	}
 	return pageJSON(q, all, 25, 100)
 }

@@ -84,7 +84,8 @@ func (s *Server) searchCloud(q *request, c searchCloud) (answer, error) {
 		return answer{}, err
 	}
 	if !parsed.bounded {
-		return answer{}, refuse(http.StatusBadRequest, "Unbounded JQL queries are not allowed here. Please add a search restriction to your query.")
+		return answer{}, refuse(http.StatusBadRequest, "Unbounded JQL queries are not allowed here. Please add a search "+
+			"restriction to your query.")
 	}
 	v := view{
 		fields: c.Fields, expand: list([]string{c.Expand}), properties: c.Properties,
@@ -234,7 +235,8 @@ func (s *Server) getSearch(q *request) (answer, error) {
 // searchRemoved is Cloud's answer to the old endpoint:
 // https://developer.atlassian.com/changelog/#CHANGE-2046
 func searchRemoved() *Refusal {
-	return refuse(http.StatusGone, "The requested API has been removed. Please migrate to the /rest/api/3/search/jql API. "+
+	return refuse(http.StatusGone, "The requested API has been removed. Please migrate to the /rest/api/3/search/jql "+
+		"API. "+
 		"A full migration guideline is available at https://developer.atlassian.com/changelog/#CHANGE-2046")
 }
 
@@ -250,7 +252,11 @@ func (s *Server) searchOffset(q *request, c searchOffset) (answer, error) {
 		return answer{}, refuse(http.StatusBadRequest, "startAt must not be negative.")
 	}
 	if c.StartAt+size > s.cfg.Caps.ResultWindow {
-		return answer{}, refuse(http.StatusBadRequest, "Search limit exceeded: startAt + maxResults must not be above %d.", s.cfg.Caps.ResultWindow)
+		return answer{}, refuse(
+			http.StatusBadRequest,
+			"Search limit exceeded: startAt + maxResults must not be above %d.",
+			s.cfg.Caps.ResultWindow,
+		)
 	}
 	parsed, err := s.understand(q.user, c.JQL)
 	if err != nil {
@@ -260,7 +266,13 @@ func (s *Server) searchOffset(q *request, c searchOffset) (answer, error) {
 	if validate && len(parsed.absent) > 0 {
 		return answer{}, &Refusal{Status: http.StatusBadRequest, Messages: parsed.absent}
 	}
-	v := view{fields: c.Fields, expand: c.Expand, properties: c.Properties, comments: s.cfg.Caps.InlineComments, histories: s.cfg.Caps.InlineChangelog}
+	v := view{
+		fields:     c.Fields,
+		expand:     c.Expand,
+		properties: c.Properties,
+		comments:   s.cfg.Caps.InlineComments,
+		histories:  s.cfg.Caps.InlineChangelog,
+	}
 	if len(v.fields) == 0 {
 		v.fields = []string{"*navigable"}
 	}
@@ -300,7 +312,13 @@ func (s *Server) postBulkFetch(q *request) (answer, error) {
 	case len(b.Properties) > maxProperties:
 		return answer{}, refuse(http.StatusBadRequest, "properties must not hold more than %d keys.", maxProperties)
 	}
-	v := view{fields: b.Fields, expand: b.Expand, properties: b.Properties, comments: s.cfg.Caps.InlineComments, histories: s.cfg.Caps.InlineChangelog}
+	v := view{
+		fields:     b.Fields,
+		expand:     b.Expand,
+		properties: b.Properties,
+		comments:   s.cfg.Caps.InlineComments,
+		histories:  s.cfg.Caps.InlineChangelog,
+	}
 	if len(v.fields) == 0 {
 		v.fields = []string{"*navigable"}
 	}

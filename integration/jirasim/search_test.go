@@ -41,7 +41,10 @@ func TestCloudSearchShowsOnlyTheFieldsAskedFor(t *testing.T) {
 	for _, absent := range []string{"nextPageToken", "total", "startAt", "maxResults"} {
 		require.NotContains(t, bare.body, absent)
 	}
-	full := c.post("search/jql", object{"jql": "project = OPS", "fields": []string{"summary", "status"}, "expand": "changelog,transitions"})
+	full := c.post(
+		"search/jql",
+		object{"jql": "project = OPS", "fields": []string{"summary", "status"}, "expand": "changelog,transitions"},
+	)
 	issue := at(t, full.body, "issues", 0)
 	require.Equal(t, "OPS-1", at(t, issue, "key"))
 	require.Len(t, at(t, issue, "fields"), 2)
@@ -95,7 +98,11 @@ func TestCloudSearchIsRefused(t *testing.T) {
 	require.Equal(t, http.StatusOK, c.get("search/jql?jql=project=OPS&reconcileIssues=1&reconcileIssues=2").status)
 	require.Equal(t, http.StatusBadRequest, c.get("search/jql?jql=project=OPS&reconcileIssues=1,2").status)
 	refusal(t, c.post("search/jql", object{"jql": "order by key"}), http.StatusBadRequest, "Unbounded JQL")
-	require.Equal(t, http.StatusRequestURITooLong, c.get("search/jql?jql="+url.QueryEscape(fmt.Sprintf("id in (%09000d)", 1))).status)
+	require.Equal(
+		t,
+		http.StatusRequestURITooLong,
+		c.get("search/jql?jql="+url.QueryEscape(fmt.Sprintf("id in (%09000d)", 1))).status,
+	)
 }
 
 func TestCloudPagesAreCappedAndChainedByToken(t *testing.T) {
@@ -129,7 +136,12 @@ func TestCloudPagesAreCappedAndChainedByToken(t *testing.T) {
 	require.Equal(t, "0", seen[0])
 	require.Equal(t, "204", seen[204])
 
-	require.Len(t, c.post("search/jql", object{"jql": "project = OPS", "maxResults": 5000}).body["issues"], 205, "ids alone come in larger pages")
+	require.Len(
+		t,
+		c.post("search/jql", object{"jql": "project = OPS", "maxResults": 5000}).body["issues"],
+		205,
+		"ids alone come in larger pages",
+	)
 	require.Len(t, c.post("search/jql", object{"jql": "project = OPS"}).body["issues"], 50, "the default")
 	other := object{"jql": "project = OPS", "nextPageToken": body["nextPageToken"]}
 	require.Equal(t, http.StatusBadRequest, c.post("search/jql", other).status, "a token belongs to its query")
@@ -159,7 +171,12 @@ func TestDataCenterPagesByOffset(t *testing.T) {
 		a = c.post("search", object{"jql": "", "expand": expand})
 		require.Contains(t, at(t, a.body, "issues", 0), "changelog")
 	}
-	refusal(t, c.post("search", object{"jql": "", "startAt": 9, "maxResults": 3}), http.StatusBadRequest, "Search limit exceeded")
+	refusal(
+		t,
+		c.post("search", object{"jql": "", "startAt": 9, "maxResults": 3}),
+		http.StatusBadRequest,
+		"Search limit exceeded",
+	)
 	require.Equal(t, http.StatusBadRequest, c.post("search", object{"jql": "", "reconcileIssues": []int{1}}).status)
 }
 
@@ -265,7 +282,11 @@ func TestFieldsOfOtherTypesHaveTheirOwnOperators(t *testing.T) {
 		jirasim.Field{ID: "customfield_10061", Name: "Dark", Type: jirasim.TextField, Unsearchable: true},
 		jirasim.Field{ID: "customfield_10062", Name: "teleportAccessRequestId", Type: jirasim.TextField})
 	s, c := start(t, cfg)
-	_, err := s.CreateIssue("bob", map[string]any{"summary": "a", "customfield_10060": "https://x/1", "customfield_10062": "twin"}, nil)
+	_, err := s.CreateIssue(
+		"bob",
+		map[string]any{"summary": "a", "customfield_10060": "https://x/1", "customfield_10062": "twin"},
+		nil,
+	)
 	require.NoError(t, err)
 	for jql, want := range map[string]int{
 		`cf[10060] = "https://x/1"`:        http.StatusOK,
@@ -339,7 +360,14 @@ func TestBulkFetchReadsByIDPastTheIndex(t *testing.T) {
 	_, c := start(t, cfg)
 	first, second := c.create(), c.create()
 	a := c.post("issue/bulkfetch", object{
-		"issueIdsOrKeys": []string{second, "99999", first, "OPS-1"}, "fields": []string{"status"}, "expand": []string{"changelog"},
+		"issueIdsOrKeys": []string{
+			second,
+			"99999",
+			first,
+			"OPS-1",
+		},
+		"fields": []string{"status"},
+		"expand": []string{"changelog"},
 	})
 	require.Equal(t, http.StatusOK, a.status, a.raw)
 	require.Len(t, a.body["issues"], 2, "what is not there is silently absent")
@@ -354,7 +382,11 @@ func TestBulkFetchReadsByIDPastTheIndex(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, c.post("issue/bulkfetch", object{"issueIdsOrKeys": ids}).status)
 	require.Equal(t, http.StatusOK, c.post("issue/bulkfetch", object{"issueIdsOrKeys": ids[:100]}).status)
 	require.Equal(t, http.StatusBadRequest, c.post("issue/bulkfetch", object{"issueIdsOrKeys": []string{}}).status)
-	require.Equal(t, http.StatusBadRequest, c.post("issue/bulkfetch", object{"issueIdsOrKeys": []string{first}, "expand": "changelog"}).status)
+	require.Equal(
+		t,
+		http.StatusBadRequest,
+		c.post("issue/bulkfetch", object{"issueIdsOrKeys": []string{first}, "expand": "changelog"}).status,
+	)
 }
 
 func TestSearchWithoutBrowsePermissionFindsNothing(t *testing.T) {

@@ -309,9 +309,13 @@ func (s *Server) handle(q *request) (answer, error) {
 
 func (s *Server) noEndpoint(q *request) answer {
 	if s.cfg.Deployment == Cloud {
-		return answer{status: http.StatusNotFound, body: object{"errorMessage": "No endpoint " + q.Method + " " + q.URL.Path + "."}}
+		return answer{status: http.StatusNotFound, body: object{"errorMessage": "No endpoint " + q.Method + " " + q.URL.Path +
+			"."}}
 	}
-	raw := fmt.Sprintf(`<?xml version="1.0" encoding="UTF-8" standalone="yes"?><status><status-code>404</status-code><message>null for uri: %s</message></status>`, q.URL.Path)
+	raw := fmt.Sprintf(
+		`<?xml version="1.0" encoding="UTF-8" standalone="yes"?><status><status-code>404</status-code><message>null for uri: %s</message></status>`,
+		q.URL.Path,
+	)
 	return answer{status: http.StatusNotFound, header: http.Header{"Content-Type": {"application/xml"}}, raw: []byte(raw)}
 }
 

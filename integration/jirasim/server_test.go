@@ -121,11 +121,22 @@ func TestProjectAndItsStatuses(t *testing.T) {
 func TestFieldsShowNameIDAndSearcher(t *testing.T) {
 	t.Parallel()
 	cfg := jirasim.Example(jirasim.Cloud)
-	cfg.Fields = append(cfg.Fields, jirasim.Field{ID: "customfield_10043", Name: "Dark", Type: jirasim.TextField, Unsearchable: true})
+	cfg.Fields = append(
+		cfg.Fields,
+		jirasim.Field{ID: "customfield_10043", Name: "Dark", Type: jirasim.TextField, Unsearchable: true},
+	)
 	_, c := start(t, cfg)
 	raw := c.get("field").raw
-	require.Contains(t, raw, `"clauseNames":["cf[10042]","teleportAccessRequestId"],"custom":true,"id":"customfield_10042"`)
-	require.Regexp(t, `"id":"customfield_10043"[^{]*"schema":\{"custom":"com.atlassian.jira.plugin.system.customfieldtypes:textfield","customId":10043,"type":"string"\},"searchable":false`, raw)
+	require.Contains(
+		t,
+		raw,
+		`"clauseNames":["cf[10042]","teleportAccessRequestId"],"custom":true,"id":"customfield_10042"`,
+	)
+	require.Regexp(
+		t,
+		`"id":"customfield_10043"[^{]*"schema":\{"custom":"com.atlassian.jira.plugin.system.customfieldtypes:textfield","customId":10043,"type":"string"\},"searchable":false`,
+		raw,
+	)
 }
 
 func TestCreateMetadata(t *testing.T) {
@@ -134,7 +145,10 @@ func TestCreateMetadata(t *testing.T) {
 		t.Run(string(cfg.Deployment), func(t *testing.T) {
 			t.Parallel()
 			cfg.Required = []string{"duedate"}
-			cfg.Fields = append(cfg.Fields, jirasim.Field{ID: "customfield_10050", Name: "Hidden", Type: jirasim.TextField, OffScreen: true})
+			cfg.Fields = append(
+				cfg.Fields,
+				jirasim.Field{ID: "customfield_10050", Name: "Hidden", Type: jirasim.TextField, OffScreen: true},
+			)
 			_, c := start(t, cfg)
 			types, fields := "issueTypes", "fields"
 			if cfg.Deployment == jirasim.DataCenter {
@@ -171,7 +185,11 @@ func TestUnknownEndpoints(t *testing.T) {
 		id := c.create()
 		require.Equal(t, http.StatusNotFound, c.post("search/jql", object{"jql": "project = OPS"}).status)
 		require.Equal(t, http.StatusNotFound, c.get("issue/"+id+"/changelog").status)
-		require.Equal(t, http.StatusMethodNotAllowed, c.post("issue/bulkfetch", object{"issueIdsOrKeys": []string{id}}).status)
+		require.Equal(
+			t,
+			http.StatusMethodNotAllowed,
+			c.post("issue/bulkfetch", object{"issueIdsOrKeys": []string{id}}).status,
+		)
 	})
 	t.Run("the old search on Cloud", func(t *testing.T) {
 		t.Parallel()

@@ -61,7 +61,14 @@ func newSetup(cfg Config) setup {
 		initial: cfg.Initial, translated: map[string]string{},
 		contexts: map[string][]fieldContext{}, associations: map[int]map[string]association{}, lastID: 10600,
 	}
-	d.screens = []*screen{{id: 1, tab: 10, name: DefaultScreen, fields: []string{"summary", "description", "environment", "labels", "duedate", "priority"}}}
+	d.screens = []*screen{
+		{
+			id:     1,
+			tab:    10,
+			name:   DefaultScreen,
+			fields: []string{"summary", "description", "environment", "labels", "duedate", "priority"},
+		},
+	}
 	if slices.ContainsFunc(cfg.Fields, func(f Field) bool { return f.OffScreen }) {
 		d.screens = append(d.screens, &screen{id: 4, tab: 40, name: createScreen, fields: slices.Clone(d.screens[0].fields)})
 	}
@@ -100,7 +107,8 @@ func (d *setup) addField(f Field) {
 	if f.Project != "" {
 		return
 	}
-	c := fieldContext{id: strconv.Itoa(d.newID()), name: "Default Configuration Scheme for " + f.Name, global: f.Projects == nil}
+	c := fieldContext{id: strconv.Itoa(d.newID()), name: "Default Configuration Scheme for " +
+		f.Name, global: f.Projects == nil}
 	for _, p := range d.projects {
 		if slices.Contains(f.Projects, p.Key) {
 			c.projects = append(c.projects, p.ID)
@@ -135,7 +143,11 @@ func (d *setup) screensOf(p Project, typ string) ScreenScheme {
 	if d.screen(createScreen) != nil {
 		create = createScreen
 	}
-	return ScreenScheme{Create: cmp.Or(scheme.Create, create), Edit: cmp.Or(scheme.Edit, DefaultScreen), View: cmp.Or(scheme.View, DefaultScreen)}
+	return ScreenScheme{
+		Create: cmp.Or(scheme.Create, create),
+		Edit:   cmp.Or(scheme.Edit, DefaultScreen),
+		View:   cmp.Or(scheme.View, DefaultScreen),
+	}
 }
 
 func (s *Server) onCreateScreen(f field, p Project, t IssueType) bool {

@@ -108,8 +108,22 @@ func (s *Server) getCreateMetaFields(q *request) (answer, error) {
 		return answer{}, refuse(http.StatusNotFound, "No issue type could be found with id '%s'.", q.vars["type"])
 	}
 	fields := []object{
-		{"fieldId": "project", "key": "project", "name": "Project", "required": true, "operations": []string{"set"}, "schema": object{"type": "project", "system": "project"}},
-		{"fieldId": "issuetype", "key": "issuetype", "name": "Issue Type", "required": true, "operations": []string{}, "schema": object{"type": "issuetype", "system": "issuetype"}},
+		{
+			"fieldId":    "project",
+			"key":        "project",
+			"name":       "Project",
+			"required":   true,
+			"operations": []string{"set"},
+			"schema":     object{"type": "project", "system": "project"},
+		},
+		{
+			"fieldId":    "issuetype",
+			"key":        "issuetype",
+			"name":       "Issue Type",
+			"required":   true,
+			"operations": []string{},
+			"schema":     object{"type": "issuetype", "system": "issuetype"},
+		},
 	}
 	for _, f := range s.fields() {
 		if s.onCreateScreen(f, p, s.setup.types[at]) {

@@ -179,7 +179,12 @@ func (h *webhooks) deliver(ctx context.Context, w Webhook, body []byte) {
 		}
 		h.delivered(d)
 		switch code := d.Status; {
-		case code == http.StatusRequestTimeout, code == http.StatusConflict, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500, code == 0:
+		case code == http.StatusRequestTimeout,
+			code == http.StatusConflict,
+			code == http.StatusTooEarly,
+			code == http.StatusTooManyRequests,
+			code >= 500,
+			code == 0:
 		default:
 			return
 		}

@@ -32,7 +32,9 @@ func receiver(t *testing.T, s *jirasim.Server, codes ...int) (received chan *htt
 		received <- r
 	}))
 	t.Cleanup(server.Close)
-	s.SetWebhook(&jirasim.Webhook{URL: server.URL, Secret: "s3cret", Client: server.Client(), RetryAfter: time.Millisecond})
+	s.SetWebhook(
+		&jirasim.Webhook{URL: server.URL, Secret: "s3cret", Client: server.Client(), RetryAfter: time.Millisecond},
+	)
 	t.Cleanup(func() { s.SetWebhook(nil) })
 	return received
 }

@@ -12,7 +12,8 @@ import (
 func (s *Server) available(u *User, i *Issue) []Transition {
 	var offered []Transition
 	for _, t := range s.setup.transitions {
-		if can(u, TransitionIssues) && i.ArchivedBy == "" && s.leads(t, i) && (len(t.From) == 0 || slices.Contains(t.From, i.Status.Name)) {
+		if can(u, TransitionIssues) && i.ArchivedBy == "" && s.leads(t, i) &&
+			(len(t.From) == 0 || slices.Contains(t.From, i.Status.Name)) {
 			offered = append(offered, t)
 		}
 	}
@@ -189,6 +190,10 @@ func (s *Server) getChangelog(q *request) (answer, error) {
 	}
 	total := len(r.read().History)
 	return answer{status: http.StatusOK, body: object{
-		"startAt": startAt, "maxResults": maxResults, "total": total, "isLast": startAt+len(values) >= total, "values": values,
+		"startAt":    startAt,
+		"maxResults": maxResults,
+		"total":      total,
+		"isLast":     startAt+len(values) >= total,
+		"values":     values,
 	}}, nil
 }

@@ -77,7 +77,14 @@ func TestTransitionFieldsNeedAScreen(t *testing.T) {
 	cfg := jirasim.Example(jirasim.Cloud)
 	cfg.Transitions = []jirasim.Transition{
 		{ID: "1", Name: "Plain", From: []string{"To Do"}, To: "Approved"},
-		{ID: "2", Name: "Screened", From: []string{"To Do"}, To: "Denied", Screen: []string{"environment", "description"}, Required: []string{"environment"}},
+		{
+			ID:       "2",
+			Name:     "Screened",
+			From:     []string{"To Do"},
+			To:       "Denied",
+			Screen:   []string{"environment", "description"},
+			Required: []string{"environment"},
+		},
 	}
 	s, c := start(t, cfg)
 	id := c.create()
@@ -86,14 +93,31 @@ func TestTransitionFieldsNeedAScreen(t *testing.T) {
 	fieldRefusal(t, c.move(id, "1", object{"fields": object{"environment": "x"}}), "environment", "cannot be set")
 	fieldRefusal(t, c.move(id, "1", object{"update": comment}), "comment", "cannot be set")
 	fieldRefusal(t, c.move(id, "2", nil), "environment", "Environment is required.")
-	fieldRefusal(t, c.move(id, "2", object{"fields": object{"environment": "x", "labels": []string{"a"}}}), "labels", "cannot be set")
+	fieldRefusal(
+		t,
+		c.move(id, "2", object{"fields": object{"environment": "x", "labels": []string{"a"}}}),
+		"labels",
+		"cannot be set",
+	)
 	issue, _ := s.Issue(id)
 	require.Equal(t, "To Do", issue.Status.Name)
 
-	required := at(t, c.get("issue/"+id+"/transitions?expand=transitions.fields").body, "transitions", 1, "fields", "environment", "required")
+	required := at(
+		t,
+		c.get("issue/"+id+"/transitions?expand=transitions.fields").body,
+		"transitions",
+		1,
+		"fields",
+		"environment",
+		"required",
+	)
 	require.Equal(t, true, required)
 	require.Error(t, s.Move(id, "bob", "Denied"))
-	require.Equal(t, http.StatusNoContent, c.move(id, "2", object{"fields": object{"environment": "x"}, "update": comment}).status)
+	require.Equal(
+		t,
+		http.StatusNoContent,
+		c.move(id, "2", object{"fields": object{"environment": "x"}, "update": comment}).status,
+	)
 	issue, _ = s.Issue(id)
 	require.Equal(t, "Denied", issue.Status.Name)
 	require.Equal(t, "x", issue.Text("environment"))
@@ -148,7 +172,12 @@ func TestChangelogPagesAreOldestFirstAndExpansionsAreCut(t *testing.T) {
 	}
 	inline := at(t, c.get("issue/"+id+"?expand=changelog").body, "changelog")
 	require.Len(t, at(t, inline, "histories"), 2)
-	require.Equal(t, "Denied", at(t, inline, "histories", 0, "items", 0, "toString"), "the oldest entry is the one dropped")
+	require.Equal(
+		t,
+		"Denied",
+		at(t, inline, "histories", 0, "items", 0, "toString"),
+		"the oldest entry is the one dropped",
+	)
 	require.EqualValues(t, 3, at(t, inline, "total"))
 
 	first := c.get("issue/" + id + "/changelog?maxResults=2")
@@ -162,7 +191,11 @@ func TestChangelogPagesAreOldestFirstAndExpansionsAreCut(t *testing.T) {
 func TestPeopleFollowWorkflowAndPermissions(t *testing.T) {
 	t.Parallel()
 	s := jirasim.New(jirasim.Example(jirasim.Cloud))
-	issue, err := s.CreateIssue("mallory", map[string]any{"summary": "forged", "customfield_10042": requestID}, map[string]any{"teleportAccessRequestId": requestID})
+	issue, err := s.CreateIssue(
+		"mallory",
+		map[string]any{"summary": "forged", "customfield_10042": requestID},
+		map[string]any{"teleportAccessRequestId": requestID},
+	)
 	require.NoError(t, err)
 	require.Equal(t, "mallory", issue.Creator)
 

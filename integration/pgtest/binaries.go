@@ -73,5 +73,6 @@ func fetch(dir string) (string, error) {
 	if startErr == nil {
 		startErr = errors.New("the archive holds no server")
 	}
-	return "", fmt.Errorf("found no PostgreSQL on this machine (install it, or set TEST_DATABASE_URL) and could not fetch one: %w", describe(startErr, output.String()))
+	return "", fmt.Errorf("found no PostgreSQL on this machine (install it, or set TEST_DATABASE_URL) and could not "+
+		"fetch one: %w", describe(startErr, output.String()))
 }

@@ -44,7 +44,8 @@ func TestURL_GivesEachTestADatabaseOfItsOwn(t *testing.T) {
 	require.False(t, exists)
 }
 
-func TestURL_DropsTheDatabaseWhenTheTestEnds(t *testing.T) { //nolint:tparallel // what follows the inner test is to run after it
+//nolint:tparallel // what follows the inner test is to run after it
+func TestURL_DropsTheDatabaseWhenTheTestEnds(t *testing.T) {
 	t.Parallel()
 	var inner string
 	t.Run("inner", func(t *testing.T) {

@@ -39,7 +39,8 @@ func unprivileged() (*account, error) {
 			return &account{uid: uid, gid: gid}, nil
 		}
 	}
-	return nil, errors.New("PostgreSQL refuses to run as root, and this machine has neither a user postgres nor nobody: run as an ordinary user, or set TEST_DATABASE_URL")
+	return nil, errors.New("PostgreSQL refuses to run as root, and this machine has neither a user postgres nor " +
+		"nobody: run as an ordinary user, or set TEST_DATABASE_URL")
 }
 
 func (a *account) attributes() *syscall.SysProcAttr {

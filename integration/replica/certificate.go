@@ -22,8 +22,14 @@ func Certify(name, certFile, keyFile string) (trusted *x509.CertPool, err error)
 		return nil, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(
+			time.Now().UnixNano(),
+		),
+		Subject:               pkix.Name{CommonName: name},
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
@@ -37,5 +43,8 @@ func Certify(name, certFile, keyFile string) (trusted *x509.CertPool, err error)
 	trusted = x509.NewCertPool()
 	trusted.AppendCertsFromPEM(cert)
 	// The key first: who reads the certificate finds its key.
-	return trusted, errors.Join(os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600), os.WriteFile(certFile, cert, 0o600))
+	return trusted, errors.Join(
+		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600),
+		os.WriteFile(certFile, cert, 0o600),
+	)
 }

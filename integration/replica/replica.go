@@ -27,7 +27,8 @@ import (
 func Build(ctx context.Context, dir string, flags ...string) (string, error) {
 	path := filepath.Join(dir, "teleport-jira-agent")
 	args := append([]string{"build", "-o", path}, flags...)
-	out, err := exec.CommandContext(ctx, "go", append(args, "teleport-jira-agent/cmd/teleport-jira-agent")...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", append(args, "teleport-jira-agent/cmd/teleport-jira-agent")...).
+		CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}

@@ -202,7 +202,12 @@ func (s *Server) cut(ctx context.Context) error {
 	return trace.ConnectionProblem(nil, "the connection was cut")
 }
 
-func (s *Server) interceptUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+func (s *Server) interceptUnary(
+	ctx context.Context,
+	request any,
+	info *grpc.UnaryServerInfo,
+	handle grpc.UnaryHandler,
+) (any, error) {
 	call := s.beginCall(ctx, info.FullMethod)
 	injection, err := s.admit(ctx, call.RPC, request)
 	if err != nil {
@@ -215,7 +220,12 @@ func (s *Server) interceptUnary(ctx context.Context, request any, info *grpc.Una
 	return answer, s.endCall(call, err)
 }
 
-func (s *Server) interceptStream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+func (s *Server) interceptStream(
+	service any,
+	stream grpc.ServerStream,
+	info *grpc.StreamServerInfo,
+	handle grpc.StreamHandler,
+) error {
 	call := s.beginCall(stream.Context(), info.FullMethod)
 	guarded := &guardedStream{ServerStream: stream, server: s, rpc: call.RPC}
 	err := handle(service, guarded)

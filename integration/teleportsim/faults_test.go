@@ -157,10 +157,17 @@ func TestAFaultStrikesAWatchWhenItIsOpened(t *testing.T) {
 	t.Parallel()
 	server := startCluster(t, teleportsim.Config{})
 	clt := connect(t, server, "")
-	server.Inject(teleportsim.Fault{RPC: "WatchEvents", Times: 1, Err: trace.LimitExceeded("too many watches"), Match: func(request any) bool {
-		watch, ok := request.(*proto.Watch)
-		return ok && watch.Kinds[0].Kind == types.KindAccessRequest
-	}})
+	server.Inject(
+		teleportsim.Fault{
+			RPC:   "WatchEvents",
+			Times: 1,
+			Err:   trace.LimitExceeded("too many watches"),
+			Match: func(request any) bool {
+				watch, ok := request.(*proto.Watch)
+				return ok && watch.Kinds[0].Kind == types.KindAccessRequest
+			},
+		},
+	)
 	err := brokenBy(t, newWatch(t, clt, types.WatchKind{Kind: types.KindAccessRequest}))
 	require.True(t, trace.IsLimitExceeded(err), "%v", err)
 	openWatch(t, clt, nil)

@@ -106,7 +106,9 @@ func (s *Server) CreateRequest(r Request) (id string, err error) {
 	request.SetRequestReason(r.Reason)
 	request.SetSuggestedReviewers(r.SuggestedReviewers)
 	request.SetSystemAnnotations(r.SystemAnnotations)
-	request.SetThresholds([]types.AccessReviewThreshold{{Name: "default", Approve: max(r.Approvals, 1), Deny: max(r.Denials, 1)}})
+	request.SetThresholds(
+		[]types.AccessReviewThreshold{{Name: "default", Approve: max(r.Approvals, 1), Deny: max(r.Denials, 1)}},
+	)
 	mapping := make(map[string]types.ThresholdIndexSets, len(r.Roles))
 	for _, role := range request.GetRoles() {
 		mapping[role] = types.ThresholdIndexSets{Sets: []types.ThresholdIndexSet{{Indexes: []uint32{0}}}}

@@ -14,7 +14,13 @@ import (
 )
 
 func update(id string, set, expect map[string]string) types.PluginDataUpdateParams {
-	return types.PluginDataUpdateParams{Kind: types.KindAccessRequest, Resource: id, Plugin: "jira", Set: set, Expect: expect}
+	return types.PluginDataUpdateParams{
+		Kind:     types.KindAccessRequest,
+		Resource: id,
+		Plugin:   "jira",
+		Set:      set,
+		Expect:   expect,
+	}
 }
 
 func TestPluginDataThatHasOutlivedItsRequestIsNotThereAgain(t *testing.T) {
@@ -38,8 +44,14 @@ func TestPluginDataIsComparedAndSwapped(t *testing.T) {
 	clt := connect(t, server, "")
 	id := file(t, server, teleportsim.Request{})
 
-	require.NoError(t, clt.UpdatePluginData(ctx, update(id, map[string]string{"user": "alice"}, map[string]string{"issue_id": ""})))
-	require.NoError(t, clt.UpdatePluginData(ctx, update(id, map[string]string{"issue_id": "10001"}, map[string]string{"issue_id": ""})))
+	require.NoError(
+		t,
+		clt.UpdatePluginData(ctx, update(id, map[string]string{"user": "alice"}, map[string]string{"issue_id": ""})),
+	)
+	require.NoError(
+		t,
+		clt.UpdatePluginData(ctx, update(id, map[string]string{"issue_id": "10001"}, map[string]string{"issue_id": ""})),
+	)
 	err := clt.UpdatePluginData(ctx, update(id, map[string]string{"issue_id": "10002"}, map[string]string{"issue_id": ""}))
 	require.True(t, trace.IsCompareFailed(err), "%v", err)
 	require.ErrorContains(t, err, `expectations not met for field "issue_id"`)
@@ -56,7 +68,10 @@ func TestOfManyClaimsOneWins(t *testing.T) {
 	var group errgroup.Group
 	for range cap(won) {
 		group.Go(func() error {
-			err := clt.UpdatePluginData(testContext(t), update(id, map[string]string{"claimed": "yes"}, map[string]string{"claimed": ""}))
+			err := clt.UpdatePluginData(
+				testContext(t),
+				update(id, map[string]string{"claimed": "yes"}, map[string]string{"claimed": ""}),
+			)
 			if trace.IsCompareFailed(err) {
 				return nil
 			}

@@ -61,7 +61,10 @@ func (c *listCache) view(now time.Time) map[string]*types.AccessRequestV3 {
 
 // sorted are the sort keys of the view in order, and the request of each. The keys must not be
 // changed.
-func (c *listCache) sorted(now time.Time, sort proto.AccessRequestSort) (keys []string, byKey map[string]*types.AccessRequestV3, err error) {
+func (c *listCache) sorted(
+	now time.Time,
+	sort proto.AccessRequestSort,
+) (keys []string, byKey map[string]*types.AccessRequestV3, err error) {
 	key, err := sortKey(sort)
 	if err != nil {
 		return nil, nil, err
@@ -164,7 +167,10 @@ func (s *Server) visible(caller string) func(*types.AccessRequestV3) bool {
 }
 
 // list answers one page as the caller sees it. s.mu is held.
-func (s *Server) list(caller string, query *proto.ListAccessRequestsRequest) (*proto.ListAccessRequestsResponse, error) {
+func (s *Server) list(
+	caller string,
+	query *proto.ListAccessRequestsRequest,
+) (*proto.ListAccessRequestsResponse, error) {
 	var filter types.AccessRequestFilter
 	if query.Filter != nil {
 		filter = *query.Filter
@@ -190,7 +196,11 @@ func (s *Server) list(caller string, query *proto.ListAccessRequestsRequest) (*p
 }
 
 // page answers the matching requests, from the query's start key up to its limit.
-func (c *listCache) page(now time.Time, query *proto.ListAccessRequestsRequest, match func(*types.AccessRequestV3) bool) (*proto.ListAccessRequestsResponse, error) {
+func (c *listCache) page(
+	now time.Time,
+	query *proto.ListAccessRequestsRequest,
+	match func(*types.AccessRequestV3) bool,
+) (*proto.ListAccessRequestsResponse, error) {
 	limit := int(query.Limit)
 	if limit == 0 {
 		limit = defaultPageSize

@@ -116,10 +116,26 @@ func TestListsComeInPages(t *testing.T) {
 func TestListsCanBeSortedByState(t *testing.T) {
 	t.Parallel()
 	server := startCluster(t, teleportsim.Config{})
-	first, second, third := file(t, server, teleportsim.Request{}), file(t, server, teleportsim.Request{}), file(t, server, teleportsim.Request{})
+	first, second, third := file(
+		t,
+		server,
+		teleportsim.Request{},
+	), file(
+		t,
+		server,
+		teleportsim.Request{},
+	), file(
+		t,
+		server,
+		teleportsim.Request{},
+	)
 	require.NoError(t, server.Deny(second, "bob", ""))
 	require.NoError(t, server.Approve(third, "bob", ""))
-	got, err := connect(t, server, "").ListAllAccessRequests(testContext(t), &proto.ListAccessRequestsRequest{Sort: proto.AccessRequestSort_STATE})
+	got, err := connect(
+		t,
+		server,
+		"",
+	).ListAllAccessRequests(testContext(t), &proto.ListAccessRequestsRequest{Sort: proto.AccessRequestSort_STATE})
 	require.NoError(t, err)
 	require.Equal(t, []string{third, second, first}, names(got)) // APPROVED, DENIED, PENDING
 }
@@ -272,7 +288,10 @@ func TestSettingAStateIsRecordedWithDelegatorAndReason(t *testing.T) {
 	clt := connect(t, server, "")
 	id := file(t, server, teleportsim.Request{User: "alice", Roles: []string{"editor"}, Reason: "please"})
 	ctx := apiutils.WithDelegator(testContext(t), "jira:bob@example.com")
-	require.NoError(t, clt.SetAccessRequestState(ctx, types.AccessRequestUpdate{RequestID: id, State: approved, Reason: "looks fine"}))
+	require.NoError(
+		t,
+		clt.SetAccessRequestState(ctx, types.AccessRequestUpdate{RequestID: id, State: approved, Reason: "looks fine"}),
+	)
 
 	request := server.Request(id)
 	require.Equal(t, approved, request.GetState())
@@ -343,7 +362,10 @@ func TestSettingAStateIsRefused(t *testing.T) {
 	require.Len(t, server.Audit(id), 1)
 
 	longest := strings.Repeat("x", 4096)
-	require.NoError(t, clt.SetAccessRequestState(testContext(t), types.AccessRequestUpdate{RequestID: id, State: denied, Reason: longest}))
+	require.NoError(
+		t,
+		clt.SetAccessRequestState(testContext(t), types.AccessRequestUpdate{RequestID: id, State: denied, Reason: longest}),
+	)
 }
 
 func TestAnApprovalMayNarrowTheRoles(t *testing.T) {
@@ -371,7 +393,10 @@ func TestWithoutVerbsRequestsAreHiddenAndChangesRefused(t *testing.T) {
 	err = clt.SetAccessRequestState(ctx, types.AccessRequestUpdate{RequestID: foreign, State: approved})
 	require.True(t, trace.IsNotFound(err), "what is not seen is not found: %v", err)
 
-	server.SetRole("jira", teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.VerbList, types.VerbRead}}})
+	server.SetRole(
+		"jira",
+		teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.VerbList, types.VerbRead}}},
+	)
 	all, err = clt.ListAllAccessRequests(ctx, &proto.ListAccessRequestsRequest{})
 	require.NoError(t, err)
 	require.Len(t, all, 2)

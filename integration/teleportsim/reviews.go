@@ -86,13 +86,21 @@ func saysOnBehalf(raw []byte) bool {
 // markSubmitted are the bytes that a newer server stores with a review on somebody's behalf.
 func markSubmitted(by string) []byte {
 	raw := protowire.AppendString(protowire.AppendTag(nil, fieldSubmittedBy, protowire.BytesType), by)
-	return protowire.AppendVarint(protowire.AppendTag(raw, fieldOnBehalf, protowire.VarintType), protowire.EncodeBool(true))
+	return protowire.AppendVarint(
+		protowire.AppendTag(raw, fieldOnBehalf, protowire.VarintType),
+		protowire.EncodeBool(true),
+	)
 }
 
 // applyReview adds a review and, when it meets a threshold, resolves the request. submittedBy is
 // empty for a review by its author. s.mu is held.
 // https://github.com/gravitational/teleport/blob/master/lib/services/access_request.go
-func (s *Server) applyReview(id string, review types.AccessReview, role Role, submittedBy string) (*types.AccessRequestV3, error) {
+func (s *Server) applyReview(
+	id string,
+	review types.AccessReview,
+	role Role,
+	submittedBy string,
+) (*types.AccessRequestV3, error) {
 	if err := (types.AccessReviewSubmission{RequestID: id, Review: review}).Check(); err != nil {
 		return nil, trace.Wrap(err)
 	}

@@ -171,7 +171,12 @@ func TestAReviewOnBehalfIsItsAuthors(t *testing.T) {
 
 	reviews := server.Request(id).GetReviews()
 	require.Len(t, reviews, 2)
-	require.Equal(t, append([]byte("\x5a\x04jira"), onBehalf...), reviews[1].XXX_unrecognized, "the server says who submitted it, and keeps nothing else")
+	require.Equal(
+		t,
+		append([]byte("\x5a\x04jira"), onBehalf...),
+		reviews[1].XXX_unrecognized,
+		"the server says who submitted it, and keeps nothing else",
+	)
 	last := server.Audit(id)[2]
 	require.Equal(t, "carol", last.Reviewer)
 	require.Equal(t, "jira", last.SubmittedBy)
@@ -185,9 +190,12 @@ func TestAnOlderServerKnowsNoReviewOnBehalf(t *testing.T) {
 		clt := connect(t, server, "")
 		setUser(t, server, teleportsim.User{Name: "bob", Role: &role})
 		id := file(t, server, teleportsim.Request{})
-		_, err := clt.SubmitAccessReview(testContext(t), types.AccessReviewSubmission{RequestID: id, Review: types.AccessReview{
-			Author: "bob", ProposedState: approved, XXX_unrecognized: onBehalf,
-		}})
+		_, err := clt.SubmitAccessReview(
+			testContext(t),
+			types.AccessReviewSubmission{RequestID: id, Review: types.AccessReview{
+				Author: "bob", ProposedState: approved, XXX_unrecognized: onBehalf,
+			}},
+		)
 		require.Equal(t, want, err == nil, "%s: %v", version, err)
 		require.Equal(t, want, server.State(id) == approved, version)
 	}

@@ -33,7 +33,10 @@ func (a *authService) Ping(ctx context.Context, _ *proto.PingRequest) (*proto.Pi
 }
 
 // ListAccessRequests answers one page of what the caller may see.
-func (a *authService) ListAccessRequests(ctx context.Context, query *proto.ListAccessRequestsRequest) (*proto.ListAccessRequestsResponse, error) {
+func (a *authService) ListAccessRequests(
+	ctx context.Context,
+	query *proto.ListAccessRequestsRequest,
+) (*proto.ListAccessRequestsResponse, error) {
 	caller, err := callerOf(ctx)
 	if err != nil {
 		return nil, err
@@ -44,7 +47,10 @@ func (a *authService) ListAccessRequests(ctx context.Context, query *proto.ListA
 }
 
 // GetAccessRequestsV2 streams all pages of the same list, for old clients.
-func (a *authService) GetAccessRequestsV2(filter *types.AccessRequestFilter, stream proto.AuthService_GetAccessRequestsV2Server) error {
+func (a *authService) GetAccessRequestsV2(
+	filter *types.AccessRequestFilter,
+	stream proto.AuthService_GetAccessRequestsV2Server,
+) error {
 	caller, err := callerOf(stream.Context())
 	if err != nil {
 		return err
@@ -87,7 +93,10 @@ func (a *authService) GetCurrentUserRoles(_ *emptypb.Empty, stream proto.AuthSer
 }
 
 // SetAccessRequestState approves, denies or reopens a request past all thresholds.
-func (a *authService) SetAccessRequestState(ctx context.Context, setter *proto.RequestStateSetter) (*emptypb.Empty, error) {
+func (a *authService) SetAccessRequestState(
+	ctx context.Context,
+	setter *proto.RequestStateSetter,
+) (*emptypb.Empty, error) {
 	caller, err := callerOf(ctx)
 	if err != nil {
 		return nil, err
@@ -110,7 +119,10 @@ func (a *authService) SetAccessRequestState(ctx context.Context, setter *proto.R
 
 // SubmitAccessReview adds the caller's review and answers the request as it is then, which may
 // still be pending.
-func (a *authService) SubmitAccessReview(ctx context.Context, submission *types.AccessReviewSubmission) (*types.AccessRequestV3, error) {
+func (a *authService) SubmitAccessReview(
+	ctx context.Context,
+	submission *types.AccessReviewSubmission,
+) (*types.AccessRequestV3, error) {
 	caller, err := callerOf(ctx)
 	if err != nil {
 		return nil, err
@@ -138,7 +150,10 @@ func (a *authService) GetPluginData(ctx context.Context, filter *types.PluginDat
 }
 
 // UpdatePluginData compares and swaps one plugin's entry of one row.
-func (a *authService) UpdatePluginData(ctx context.Context, params *types.PluginDataUpdateParams) (*emptypb.Empty, error) {
+func (a *authService) UpdatePluginData(
+	ctx context.Context,
+	params *types.PluginDataUpdateParams,
+) (*emptypb.Empty, error) {
 	caller, err := callerOf(ctx)
 	if err != nil {
 		return nil, err

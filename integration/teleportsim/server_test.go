@@ -45,7 +45,12 @@ func identity(t *testing.T, server *teleportsim.Server, options teleportsim.Iden
 	return path
 }
 
-func dial(ctx context.Context, addr string, timeout time.Duration, creds ...client.Credentials) (*client.Client, error) {
+func dial(
+	ctx context.Context,
+	addr string,
+	timeout time.Duration,
+	creds ...client.Credentials,
+) (*client.Client, error) {
 	return client.New(ctx, client.Config{
 		Addrs:                []string{addr},
 		Credentials:          creds,
@@ -96,7 +101,12 @@ func TestKeyCertificateAndRootsServeInPlaceOfAnIdentityFile(t *testing.T) {
 	server := startCluster(t, teleportsim.Config{})
 	triple, err := server.WriteTriple(t.TempDir(), teleportsim.IdentityOptions{})
 	require.NoError(t, err)
-	clt, err := dial(t.Context(), server.Addr(), patience, client.LoadKeyPair(triple.Certificate, triple.Key, triple.RootCAs))
+	clt, err := dial(
+		t.Context(),
+		server.Addr(),
+		patience,
+		client.LoadKeyPair(triple.Certificate, triple.Key, triple.RootCAs),
+	)
 	require.NoError(t, err)
 	defer clt.Close()
 	_, err = clt.Ping(testContext(t))

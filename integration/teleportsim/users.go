@@ -130,7 +130,10 @@ func (u *usersService) GetUser(ctx context.Context, query *userspb.GetUserReques
 
 // ListUsers answers one page of all users, in order of their names. The token of a page is the name
 // that it begins with.
-func (u *usersService) ListUsers(ctx context.Context, query *userspb.ListUsersRequest) (*userspb.ListUsersResponse, error) {
+func (u *usersService) ListUsers(
+	ctx context.Context,
+	query *userspb.ListUsersRequest,
+) (*userspb.ListUsersResponse, error) {
 	caller, err := callerOf(ctx)
 	if err != nil {
 		return nil, err

@@ -24,7 +24,11 @@ func TestAUserIsReadWithTraitsAndState(t *testing.T) {
 	server := startCluster(t, teleportsim.Config{AgentUser: "bot-jira", AgentRole: &role})
 	clt := connect(t, server, "")
 	locked, expires := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
-	setUser(t, server, teleportsim.User{Name: "bob", Traits: map[string][]string{"jira": {"1", "2"}}, LockedUntil: locked, Expires: expires})
+	setUser(
+		t,
+		server,
+		teleportsim.User{Name: "bob", Traits: map[string][]string{"jira": {"1", "2"}}, LockedUntil: locked, Expires: expires},
+	)
 
 	bob, err := clt.GetUser(testContext(t), "bob", false)
 	require.NoError(t, err)
@@ -72,7 +76,10 @@ func TestUsersAreListedInPagesByName(t *testing.T) {
 		}
 		require.Equal(t, want, got)
 	}
-	answer, err := clt.ListUsers(ctx, &userspb.ListUsersRequest{Filter: &types.UserFilter{SearchKeywords: []string{"user-007"}}})
+	answer, err := clt.ListUsers(
+		ctx,
+		&userspb.ListUsersRequest{Filter: &types.UserFilter{SearchKeywords: []string{"user-007"}}},
+	)
 	require.NoError(t, err)
 	require.Len(t, answer.Users, 1)
 	require.Empty(t, answer.NextPageToken)

@@ -127,12 +127,20 @@ func TestAWatchIsRefused(t *testing.T) {
 	unknownKey.Filter = map[string]string{"role": "editor"}
 	require.True(t, trace.IsBadParameter(brokenBy(t, newWatch(t, clt, unknownKey))), "unknown filter key")
 	require.True(t, trace.IsAccessDenied(brokenBy(t, newWatch(t, clt))), "no kind at all")
-	require.True(t, trace.IsAccessDenied(brokenBy(t, newWatch(t, clt, request, types.WatchKind{Kind: types.KindNode}))), "a kind without a rule")
+	require.True(
+		t,
+		trace.IsAccessDenied(brokenBy(t, newWatch(t, clt, request, types.WatchKind{Kind: types.KindNode}))),
+		"a kind without a rule",
+	)
 
 	role := teleportsim.PluginRole()
 	role.Rules[types.KindNode] = []string{types.VerbRead}
 	server.SetRole("jira", role)
-	require.True(t, trace.IsBadParameter(brokenBy(t, newWatch(t, clt, types.WatchKind{Kind: types.KindNode}))), "a kind that is not simulated")
+	require.True(
+		t,
+		trace.IsBadParameter(brokenBy(t, newWatch(t, clt, types.WatchKind{Kind: types.KindNode}))),
+		"a kind that is not simulated",
+	)
 
 	server.SetRole("jira", teleportsim.Role{Rules: map[string][]string{types.KindAccessRequest: {types.VerbList}}})
 	err := brokenBy(t, newWatch(t, clt, request))

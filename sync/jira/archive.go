@@ -93,7 +93,13 @@ func (c *Client) tellArchived(ctx context.Context, issues []sync.Issue) error {
 
 // searchShows notes which of the issues a search on Cloud shows.
 func (c *Client) searchShows(ctx context.Context, ids []string, reconcile []int64, shown map[string]bool) error {
-	s := search{op: "search which issues are archived", where: listed(ids), reconcile: reconcile, idsOnly: true, size: maxIDPage}
+	s := search{
+		op:        "search which issues are archived",
+		where:     listed(ids),
+		reconcile: reconcile,
+		idsOnly:   true,
+		size:      maxIDPage,
+	}
 	return c.searchCloud(ctx, s, func(l issuePage) error {
 		for _, r := range l.issues {
 			var in struct{ ID string }

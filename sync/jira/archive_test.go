@@ -84,7 +84,11 @@ func TestOnDataCenterAnArchivedIssueSaysSo(t *testing.T) {
 	issues, err := c.Issues(testContext(t), []string{"1", "2", "3"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"2"}, archivedIDs(issues))
-	require.Equal(t, []sync.Archival{sync.NotArchived, sync.Archived, sync.ArchivalUnknown}, []sync.Archival{issues[0].Archived, issues[1].Archived, issues[2].Archived})
+	require.Equal(
+		t,
+		[]sync.Archival{sync.NotArchived, sync.Archived, sync.ArchivalUnknown},
+		[]sync.Archival{issues[0].Archived, issues[1].Archived, issues[2].Archived},
+	)
 	require.Contains(t, f.received("GET", "/issue/1")[0].query["fields"][0], "archiveddate")
 }
 

@@ -24,13 +24,24 @@ func wholeIssue(d Deployment, id int) map[string]any {
 		avatars[size] = "https://example.atlassian.net/rest/api/2/universal_avatar/view/type/project/avatar/10400?size=" + size
 	}
 	creator := map[string]any{
-		"self": "https://example.atlassian.net/rest/api/2/user?accountId=" + ownID, "accountId": ownID, "accountType": "atlassian",
-		"displayName": "Teleport Agent", "active": true, "timeZone": "Europe/Berlin", "avatarUrls": avatars,
+		"self":        "https://example.atlassian.net/rest/api/2/user?accountId=" + ownID,
+		"accountId":   ownID,
+		"accountType": "atlassian",
+		"displayName": "Teleport Agent",
+		"active":      true,
+		"timeZone":    "Europe/Berlin",
+		"avatarUrls":  avatars,
 	}
 	if d == DataCenter {
 		creator = map[string]any{
-			"self": "https://jira.example.com/rest/api/2/user?username=agent", "name": "agent", "key": "JIRAUSER1",
-			"emailAddress": "agent@example.com", "displayName": "Teleport Agent", "active": true, "timeZone": "Europe/Berlin", "avatarUrls": avatars,
+			"self":         "https://jira.example.com/rest/api/2/user?username=agent",
+			"name":         "agent",
+			"key":          "JIRAUSER1",
+			"emailAddress": "agent@example.com",
+			"displayName":  "Teleport Agent",
+			"active":       true,
+			"timeZone":     "Europe/Berlin",
+			"avatarUrls":   avatars,
 		}
 	}
 	issue := issueBody(id,
@@ -38,7 +49,11 @@ func wholeIssue(d Deployment, id int) map[string]any {
 		with("expand", "operations,versionedRepresentations,editmeta,changelog,renderedFields"),
 		withField("creator", creator),
 		withField("status", map[string]any{
-			"self": "https://example.atlassian.net/rest/api/2/status/1", "id": "1", "name": "Pending", "description": "", "iconUrl": "https://example.atlassian.net/",
+			"self":           "https://example.atlassian.net/rest/api/2/status/1",
+			"id":             "1",
+			"name":           "Pending",
+			"description":    "",
+			"iconUrl":        "https://example.atlassian.net/",
 			"statusCategory": map[string]any{"id": 4, "key": "indeterminate", "colorName": "yellow", "name": "In Progress"},
 		}),
 		withField("project", map[string]any{
@@ -46,7 +61,11 @@ func wholeIssue(d Deployment, id int) map[string]any {
 			"projectTypeKey": "software", "simplified": false, "avatarUrls": avatars,
 		}),
 		withField("issuetype", map[string]any{
-			"self": "https://example.atlassian.net/rest/api/2/issuetype/10200", "id": "10200", "name": "Task", "subtask": false, "hierarchyLevel": 0,
+			"self":           "https://example.atlassian.net/rest/api/2/issuetype/10200",
+			"id":             "10200",
+			"name":           "Task",
+			"subtask":        false,
+			"hierarchyLevel": 0,
 		}))
 	if d == DataCenter {
 		withField(archivedField, nil)(issue)
@@ -103,14 +122,34 @@ func BenchmarkRead(b *testing.B) {
 			field = "status"
 		}
 		histories = append(histories, map[string]any{
-			"id": fmt.Sprint(100 + n), "author": person("acc-alice"), "created": fmt.Sprintf("2026-11-22T10:00:%02d.000+0000", n),
-			"items": []any{map[string]any{"field": field, "fieldId": field, "fieldtype": "jira", "from": "1", "fromString": "Pending", "to": "2", "toString": "Approved"}},
+			"id": fmt.Sprint(
+				100 + n,
+			),
+			"author":  person("acc-alice"),
+			"created": fmt.Sprintf("2026-11-22T10:00:%02d.000+0000", n),
+			"items": []any{
+				map[string]any{
+					"field":      field,
+					"fieldId":    field,
+					"fieldtype":  "jira",
+					"from":       "1",
+					"fromString": "Pending",
+					"to":         "2",
+					"toString":   "Approved",
+				},
+			},
 		})
 	}
 	for n := range 5 {
 		comments = append(comments, map[string]any{
-			"id": fmt.Sprint(n), "author": person("acc-alice"), "updateAuthor": person("acc-alice"), "body": strings.Repeat("words ", 50),
-			"created": "2026-11-22T10:00:00.000+0000", "updated": "2026-11-22T10:00:00.000+0000",
+			"id": fmt.Sprint(
+				n,
+			),
+			"author":       person("acc-alice"),
+			"updateAuthor": person("acc-alice"),
+			"body":         strings.Repeat("words ", 50),
+			"created":      "2026-11-22T10:00:00.000+0000",
+			"updated":      "2026-11-22T10:00:00.000+0000",
 		})
 	}
 	body := wholeIssue(Cloud, 1000)

@@ -46,9 +46,14 @@ func (c *Client) Latest(ctx context.Context, ids []string) ([]sync.Issue, error)
 	if c.deployment == Cloud {
 		return c.issues(ctx, ids, pageSize, c.bulkCloud)
 	}
-	return c.issues(ctx, ids, pageSize, func(_ context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
-		return nil, ids, nil
-	})
+	return c.issues(
+		ctx,
+		ids,
+		pageSize,
+		func(_ context.Context, ids []string) (found []sync.Issue, rest []string, err error) {
+			return nil, ids, nil
+		},
+	)
 }
 
 // bulk reads issues by id at once. rest are those to be read one by one.
@@ -95,7 +100,11 @@ func (c *Client) bulkCloud(ctx context.Context, ids []string) (found []sync.Issu
 
 // bulkFetch reads up to 100 issues by id or key, with some issue properties, past the search index.
 // offered is false where Jira does not offer the call.
-func (c *Client) bulkFetch(ctx context.Context, idsOrKeys []string, properties ...string) (l issuePage, offered bool, err error) {
+func (c *Client) bulkFetch(
+	ctx context.Context,
+	idsOrKeys []string,
+	properties ...string,
+) (l issuePage, offered bool, err error) {
 	body := map[string]any{"issueIdsOrKeys": idsOrKeys, "fields": c.searchFields()}
 	if len(properties) > 0 {
 		body["properties"] = properties
@@ -140,7 +149,11 @@ func (c *Client) bulkDataCenter(ctx context.Context, ids []string) (found []sync
 // https://support.atlassian.com/jira/kb/how-to-handle-http-400-bad-request-errors-on-jira-search-rest-api-endpoint/
 func (c *Client) searchListed(ctx context.Context, ids []string, page func(issuePage) error) error {
 	for len(ids) > 0 {
-		err := c.searchDataCenter(ctx, search{op: fmt.Sprintf("read %d issues", len(ids)), where: listed(ids), size: maxListed}, page)
+		err := c.searchDataCenter(
+			ctx,
+			search{op: fmt.Sprintf("read %d issues", len(ids)), where: listed(ids), size: maxListed},
+			page,
+		)
 		if codeOf(err) != http.StatusBadRequest {
 			return err
 		}

@@ -117,7 +117,12 @@ func TestDataCenterThatRefusesASearchForWhatIsGoneIsAskedForTheRest(t *testing.T
 	issues := m.swept(t)
 	require.Len(t, issues, 1996)
 	require.Equal(t, archived, slices.Sorted(slices.Values(archivedIDs(issues))))
-	require.Equal(t, map[string]int{"search": 4, "issue/{issue}": 10}, m.calls(), "a second search for each thousand, and those that Jira named")
+	require.Equal(
+		t,
+		map[string]int{"search": 4, "issue/{issue}": 10},
+		m.calls(),
+		"a second search for each thousand, and those that Jira named",
+	)
 }
 
 func TestDataCenterMayGiveLessThanAPageOfAThousand(t *testing.T) {

@@ -38,7 +38,16 @@ const (
 var (
 	ofAccount = []string{checkToken, checkProject}
 	ofProject = []string{
-		checkField, checkSearchable, checkContext, checkScreen, checkStatuses, checkTransitions, checkJQL, checkPermission, checkCreate, checkRate,
+		checkField,
+		checkSearchable,
+		checkContext,
+		checkScreen,
+		checkStatuses,
+		checkTransitions,
+		checkJQL,
+		checkPermission,
+		checkCreate,
+		checkRate,
 	}
 )
 
@@ -94,7 +103,11 @@ func checkNetwork(cfg Config, f *sync.Findings) {
 	case proxy != nil:
 		f.Holds(checkProxy, "calls to %s go through the proxy %s (HTTPS_PROXY, HTTP_PROXY)", u.Hostname(), proxy.Host)
 	case meant == nil && !local && (u.Scheme == "https" && env.HTTPSProxy != "" || u.Scheme == "http" && env.HTTPProxy != ""):
-		f.Fails(checkProxy, "correct HTTPS_PROXY: http://proxy.example.com:3128", "the proxy's address in the environment is none") // it may hold a password
+		f.Fails(
+			checkProxy,
+			"correct HTTPS_PROXY: http://proxy.example.com:3128",
+			"the proxy's address in the environment is none",
+		) // it may hold a password
 	case meant != nil:
 		f.Holds(checkProxy, "calls to %s go without a proxy, as NO_PROXY says", u.Hostname())
 	default:
@@ -104,7 +117,8 @@ func checkNetwork(cfg Config, f *sync.Findings) {
 		return
 	}
 	if _, err := newHTTPTransport(cfg); err != nil {
-		f.Fails(checkCA, "name a file with the certificate of your certificate authority in PEM form, which begins with -----BEGIN CERTIFICATE-----", "%s", err)
+		f.Fails(checkCA, "name a file with the certificate of your certificate authority in PEM form, which begins with "+
+			"-----BEGIN CERTIFICATE-----", "%s", err)
 		return
 	}
 	f.Holds(checkCA, "%s is trusted, beside the system's certificate authorities", cfg.CAFile)
@@ -116,20 +130,25 @@ func reachRemedy(cfg Config, err error) string {
 	var dns *net.DNSError
 	var answer *answerError
 	switch {
-	case strings.Contains(text, "certificate signed by unknown authority"), strings.Contains(text, "certificate is not trusted"):
-		return "set JIRA_CA_FILE to a PEM file with the certificate of the authority that signed Jira's, or of the proxy that opens TLS on the way"
+	case strings.Contains(text, "certificate signed by unknown authority"),
+		strings.Contains(text, "certificate is not trusted"):
+		return "set JIRA_CA_FILE to a PEM file with the certificate of the authority that signed Jira's, or of the proxy " +
+			"that opens TLS on the way"
 	case strings.Contains(text, "x509: certificate"), strings.Contains(text, "failed to verify certificate"):
-		return "Jira's certificate is not for this name, or not valid any more: correct the name in JIRA_URL, or have the certificate renewed"
+		return "Jira's certificate is not for this name, or not valid any more: correct the name in JIRA_URL, or have the " +
+			"certificate renewed"
 	case errors.As(err, &dns) && !strings.Contains(cfg.URL, dns.Name):
 		return "correct the name of the proxy in HTTPS_PROXY, or the DNS of this machine: getent hosts " + dns.Name
 	case errors.As(err, &dns):
 		return "correct the name in JIRA_URL, or the DNS of this machine: getent hosts " + dns.Name
 	case errors.As(err, &answer) && answer.code == http.StatusNotFound:
-		return "set JIRA_URL to Jira's base URL, with its context path if it has one, as in https://example.com/jira; scoped tokens of Cloud need https://api.atlassian.com/ex/jira/<cloud id>"
+		return "set JIRA_URL to Jira's base URL, with its context path if it has one, as in https://example.com/jira; " +
+			"scoped tokens of Cloud need https://api.atlassian.com/ex/jira/<cloud id>"
 	case errors.As(err, &answer):
 		return "see what answers: curl -i " + strings.TrimRight(cfg.URL, "/") + "/rest/api/2/serverInfo"
 	}
-	return "see whether this machine reaches Jira: curl -i " + strings.TrimRight(cfg.URL, "/") + "/rest/api/2/serverInfo; a proxy on the way is set by HTTPS_PROXY"
+	return "see whether this machine reaches Jira: curl -i " + strings.TrimRight(cfg.URL, "/") +
+		"/rest/api/2/serverInfo; a proxy on the way is set by HTTPS_PROXY"
 }
 
 // checking is one look at a Jira that answers.
@@ -151,7 +170,14 @@ func (k *checking) findURL(ctx context.Context, network *sync.Findings) {
 	case err != nil:
 		network.Fails(checkURL, reachRemedy(k.cfg, err), "%s", err)
 	case said != k.deployment:
-		network.Fails(checkURL, "set JIRA_DEPLOYMENT=auto", "this is Jira %s %s, and JIRA_DEPLOYMENT says %s", said, info.Version, k.deployment)
+		network.Fails(
+			checkURL,
+			"set JIRA_DEPLOYMENT=auto",
+			"this is Jira %s %s, and JIRA_DEPLOYMENT says %s",
+			said,
+			info.Version,
+			k.deployment,
+		)
 	default:
 		network.Holds(checkURL, "Jira %s %s answers at %s", info.DeploymentType, info.Version, k.cfg.URL)
 	}
@@ -160,8 +186,13 @@ func (k *checking) findURL(ctx context.Context, network *sync.Findings) {
 	}
 	skew := info.ServerTime.Sub(began.Add(time.Since(began) / 2)).Round(time.Second)
 	if skew > clockSlack || skew < -clockSlack {
-		k.Doubt(checkClock, "set this machine's clock by NTP: chronyc tracking, or timedatectl set-ntp true", "Jira's clock differs from this machine's by %s: "+
-			"requests would be taken for expired that much too early or late", skew)
+		k.Doubt(
+			checkClock,
+			"set this machine's clock by NTP: chronyc tracking, or timedatectl set-ntp true",
+			"Jira's clock differs from this machine's by %s: "+
+				"requests would be taken for expired that much too early or late",
+			skew,
+		)
 		return
 	}
 	k.Holds(checkClock, "Jira's clock agrees")
@@ -208,10 +239,13 @@ func (k *checking) all(ctx context.Context) {
 
 func accountRemedy(cfg Config) string {
 	if cfg.Username != "" {
-		return "Cloud: JIRA_USERNAME is the account's e-mail address and JIRA_API_TOKEN an API token of it (https://id.atlassian.com/manage-profile/security/api-tokens); " +
-			"a scoped token or a service account's: JIRA_URL=https://api.atlassian.com/ex/jira/<cloud id>. Data Center: user name and password, or an empty JIRA_USERNAME and a personal access token"
+		return "Cloud: JIRA_USERNAME is the account's e-mail address and JIRA_API_TOKEN an API token of it " +
+			"(https://id.atlassian.com/manage-profile/security/api-tokens); " +
+			"a scoped token or a service account's: JIRA_URL=https://api.atlassian.com/ex/jira/<cloud id>. Data Center: user " +
+			"name and password, or an empty JIRA_USERNAME and a personal access token"
 	}
-	return "Data Center: make a personal access token (profile picture → Profile → Personal Access Tokens) and put it into JIRA_API_TOKEN. Cloud: set JIRA_USERNAME to the account's e-mail address"
+	return "Data Center: make a personal access token (profile picture → Profile → Personal Access Tokens) and put it " +
+		"into JIRA_API_TOKEN. Cloud: set JIRA_USERNAME to the account's e-mail address"
 }
 
 func (k *checking) token(ctx context.Context) {
@@ -224,7 +258,8 @@ func (k *checking) token(ctx context.Context) {
 	case !known:
 		k.Holds(checkToken, "the token is good, and Jira names no end")
 	case time.Until(ends) < tokenNotice:
-		k.Doubt(checkToken, "make a new one (profile picture → Profile → Personal Access Tokens) and put it into the file of JIRA_API_TOKEN_FILE, which is read again when it changes",
+		k.Doubt(checkToken, "make a new one (profile picture → Profile → Personal Access Tokens) and put it into the file "+
+			"of JIRA_API_TOKEN_FILE, which is read again when it changes",
 			"a token of this account ends at %s", ends.UTC().Format(time.RFC3339))
 	default:
 		k.Holds(checkToken, "no token of this account ends before %s", ends.UTC().Format(time.RFC3339))
@@ -244,7 +279,8 @@ func (k *checking) project(p projectJSON) {
 	}
 	k.Holds(checkProject, "project %s, %s", p.Key, style)
 	if p.TypeKey == serviceDesk {
-		k.Holds(checkServiceDesk, "a service-desk project: the agent's comments are internal, so that customers do not see them")
+		k.Holds(checkServiceDesk, "a service-desk project: the agent's comments are internal, so that customers do not "+
+			"see them")
 	}
 }
 
@@ -252,11 +288,22 @@ func (k *checking) permissions(ctx context.Context) {
 	missing, err := k.missingPermissions(ctx, append(slices.Clone(needed), editIssues)...)
 	switch {
 	case err != nil:
-		k.Doubt(checkPermission, "see that the account may browse the project, create, edit and move issues and comment", "%s", err)
+		k.Doubt(
+			checkPermission,
+			"see that the account may browse the project, create, edit and move issues and comment",
+			"%s",
+			err,
+		)
 	case len(missing) > 0 && !slices.Equal(missing, []string{editIssues}):
-		k.Fails(checkPermission, permissionRemedy(k.self.ID(), missing), "the account lacks %s in the project", strings.Join(missing, ", "))
+		k.Fails(
+			checkPermission,
+			permissionRemedy(k.self.ID(), missing),
+			"the account lacks %s in the project",
+			strings.Join(missing, ", "),
+		)
 	case len(missing) > 0:
-		k.Doubt(checkPermission, permissionRemedy(k.self.ID(), missing), "without EDIT_ISSUES a request ID that somebody takes out of its issue cannot be put back, "+
+		k.Doubt(checkPermission, permissionRemedy(k.self.ID(), missing), "without EDIT_ISSUES a request ID that somebody "+
+			"takes out of its issue cannot be put back, "+
 			"and issues of Teleport's own plugin cannot be taken over")
 	default:
 		k.Holds(checkPermission, "browse the project, create, edit and move issues, and comment")
@@ -264,22 +311,33 @@ func (k *checking) permissions(ctx context.Context) {
 }
 
 func permissionRemedy(account string, missing []string) string {
-	return "grant " + strings.Join(missing, ", ") + " to " + account + ": Project settings → Permissions → Actions → Edit permissions (team-managed: Project settings → Access)"
+	return "grant " + strings.Join(missing, ", ") + " to " + account +
+		": Project settings → Permissions → Actions → Edit permissions (team-managed: Project settings → Access)"
 }
 
 func (k *checking) jql(ctx context.Context) {
 	r := request{
 		op: "search by the request ID's field", method: http.MethodPost, endpoint: "search", scope: sync.ScopeSide,
 		body: map[string]any{
-			"jql":    fmt.Sprintf(`project = %s AND cf[%s] is not EMPTY AND updated >= 0`, quoted(k.cfg.Project), k.field.number),
-			"fields": []string{"status"}, "maxResults": 1,
+			"jql": fmt.Sprintf(
+				`project = %s AND cf[%s] is not EMPTY AND updated >= 0`,
+				quoted(k.cfg.Project),
+				k.field.number,
+			),
+			"fields":     []string{"status"},
+			"maxResults": 1,
 		},
 	}
 	if k.deployment == Cloud {
 		r.endpoint = "search/jql"
 	}
 	if _, err := k.do(ctx, r, nil); err != nil {
-		k.Fails(checkJQL, "give the field a searcher (`teleport-jira-agent setup`), and on Data Center re-index: Administration → System → Indexing", "%s", err)
+		k.Fails(
+			checkJQL,
+			"give the field a searcher (`teleport-jira-agent setup`), and on Data Center re-index: Administration → System → Indexing",
+			"%s",
+			err,
+		)
 		return
 	}
 	k.Holds(checkJQL, "issues are found by cf[%s]", k.field.number)
@@ -297,12 +355,19 @@ func (k *checking) create(ctx context.Context, setup *Setup) {
 	}
 	fields := k.creationFields(sync.Draft{RequestID: "check", Summary: refusedSummary, Description: "not to be stored"})
 	delete(fields, "") // the request ID's field, where there is none
-	r := request{op: "try to create an issue", method: http.MethodPost, endpoint: "issue", scope: sync.ScopeSide, body: map[string]any{"fields": fields}}
+	r := request{
+		op:       "try to create an issue",
+		method:   http.MethodPost,
+		endpoint: "issue",
+		scope:    sync.ScopeSide,
+		body:     map[string]any{"fields": fields},
+	}
 	_, err := k.do(ctx, r, nil)
 	var answer *answerError
 	switch {
 	case err == nil:
-		k.Doubt(checkCreate, "delete the issue that was just made in project "+k.cfg.Project, "Jira took an issue with a summary of two lines and %d characters", len(refusedSummary))
+		k.Doubt(checkCreate, "delete the issue that was just made in project "+k.cfg.Project, "Jira took an issue with a "+
+			"summary of two lines and %d characters", len(refusedSummary))
 		return
 	case !errors.As(err, &answer) || len(answer.fields) == 0:
 		k.Fails(checkCreate, remedyFor(err, "see what Jira objects to; JIRA_FIELDS sets further fields"), "%s", err)
@@ -316,11 +381,22 @@ func (k *checking) create(ctx context.Context, setup *Setup) {
 	switch {
 	case len(objections) > 0:
 		wrong := slices.DeleteFunc(slices.Clone(answer.fields), expected)
-		k.Fails(checkCreate, k.createRemedy(wrong, setup.clicks()), "Jira would refuse to create issues: %s", strings.Join(objections, "; "))
+		k.Fails(
+			checkCreate,
+			k.createRemedy(wrong, setup.clicks()),
+			"Jira would refuse to create issues: %s",
+			strings.Join(objections, "; "),
+		)
 	case !slices.Contains(answer.fields, "summary"): // Jira looks at values only when all fields are on the screen
-		k.Fails(checkCreate, "teleport-jira-agent setup", "Jira would refuse to create issues: %s", strings.Join(answer.words, "; "))
+		k.Fails(
+			checkCreate,
+			"teleport-jira-agent setup",
+			"Jira would refuse to create issues: %s",
+			strings.Join(answer.words, "; "),
+		)
 	default:
-		k.Holds(checkCreate, "Jira would take issues of type %q with the fields of JIRA_FIELDS (tried with one that it does not store)", k.cfg.IssueType)
+		k.Holds(checkCreate, "Jira would take issues of type %q with the fields of JIRA_FIELDS (tried with one that it "+
+			"does not store)", k.cfg.IssueType)
 	}
 }
 
@@ -337,7 +413,11 @@ func (k *checking) createRemedy(wrong []string, by clicks) string {
 	if field == "description" {
 		return by.putOnScreen("Description")
 	}
-	return fmt.Sprintf(`set it in JIRA_FIELDS, as in JIRA_FIELDS={"%s": "…"} (a choice: {"value": "…"}), or make it optional: %s`, field, by.makeOptional(field))
+	return fmt.Sprintf(
+		`set it in JIRA_FIELDS, as in JIRA_FIELDS={"%s": "…"} (a choice: {"value": "…"}), or make it optional: %s`,
+		field,
+		by.makeOptional(field),
+	)
 }
 
 func (k *checking) groupsReadable(ctx context.Context) {
@@ -347,7 +427,8 @@ func (k *checking) groupsReadable(ctx context.Context) {
 	if _, err := k.Groups(ctx, k.self); err != nil {
 		remedy := `grant the account the global permission "Browse users and groups": ` +
 			"Jira settings → System → Global permissions"
-		k.Fails(checkGroups, remedyFor(err, remedy), "who is in the groups of POLICY_APPROVER_GROUPS cannot be read, so that nobody can decide by them: %s", err)
+		k.Fails(checkGroups, remedyFor(err, remedy), "who is in the groups of POLICY_APPROVER_GROUPS cannot be read, so "+
+			"that nobody can decide by them: %s", err)
 		return
 	}
 	var absent []string
@@ -362,7 +443,12 @@ func (k *checking) groupsReadable(ctx context.Context) {
 		}
 	}
 	if len(absent) > 0 {
-		k.Fails(checkGroups, "correct POLICY_APPROVER_GROUPS: names, or on Cloud ids, as Jira's user management shows them", "Jira has no group %s", strings.Join(absent, ", "))
+		k.Fails(
+			checkGroups,
+			"correct POLICY_APPROVER_GROUPS: names, or on Cloud ids, as Jira's user management shows them",
+			"Jira has no group %s",
+			strings.Join(absent, ", "),
+		)
 		return
 	}
 	k.Holds(checkGroups, "the groups of POLICY_APPROVER_GROUPS exist, and their members can be read")
@@ -389,7 +475,8 @@ func (k *checking) groupExists(ctx context.Context, nameOrID string) (bool, erro
 	}
 	there := slices.ContainsFunc(found.Groups, func(g groupJSON) bool { return strings.EqualFold(g.Name, nameOrID) })
 	if shown := len(found.Groups); !there && shown < found.Total {
-		return false, failure(r, fmt.Errorf("Jira shows %d of the %d groups with this in their names, and it is not among them",
+		return false, failure(r, fmt.Errorf("Jira shows %d of the %d groups with this in their names, and it is not among "+
+			"them",
 			shown, found.Total))
 	}
 	return there, nil
@@ -401,9 +488,15 @@ func (k *checking) rate() {
 	case !told:
 		k.Holds(checkRate, "Jira names no limit; JIRA_MAX_RPS is %g", k.cfg.MaxRPS)
 	case limit.NearLimit:
-		k.Doubt(checkRate, "see what else uses this Jira's API with this account or site, and lower JIRA_MAX_RPS", "less than a fifth is left of the %d calls that Jira allows at once", limit.Limit)
+		k.Doubt(
+			checkRate,
+			"see what else uses this Jira's API with this account or site, and lower JIRA_MAX_RPS",
+			"less than a fifth is left of the %d calls that Jira allows at once",
+			limit.Limit,
+		)
 	case limit.FillRate > 0 && limit.Interval > 0 && k.cfg.MaxRPS > limit.FillRate/limit.Interval.Seconds():
-		k.Doubt(checkRate, fmt.Sprintf("set JIRA_MAX_RPS to %.3g or less, or have this account exempted: Administration → System → Rate limiting", limit.FillRate/limit.Interval.Seconds()),
+		k.Doubt(checkRate, fmt.Sprintf("set JIRA_MAX_RPS to %.3g or less, or have this account exempted: Administration → "+
+			"System → Rate limiting", limit.FillRate/limit.Interval.Seconds()),
 			"Jira allows %g calls in %s, and JIRA_MAX_RPS is %g a second", limit.FillRate, limit.Interval, k.cfg.MaxRPS)
 	default:
 		k.Holds(checkRate, "%d of %d calls are left; JIRA_MAX_RPS is %g", limit.Remaining, limit.Limit, k.cfg.MaxRPS)

@@ -13,7 +13,9 @@ import (
 )
 
 // core are the paths that the agent itself cannot do without.
-var core = regexp.MustCompile(`/rest/api/2/(serverInfo|myself|project/[A-Z]+|field|mypermissions|search|search/jql|issue|issue/[^/]+)$`)
+var core = regexp.MustCompile(
+	`/rest/api/2/(serverInfo|myself|project/[A-Z]+|field|mypermissions|search|search/jql|issue|issue/[^/]+)$`,
+)
 
 func TestCheckTakesWhatJiraDoesNotTellForNoFailure(t *testing.T) {
 	t.Parallel()
@@ -39,7 +41,12 @@ func TestCheckFindsTheIssueTypeWhereTheProjectDoesNotListTypes(t *testing.T) {
 	server := jirasim.New(jirasim.Example(jirasim.DataCenter))
 	url, stop := server.Start()
 	t.Cleanup(stop)
-	server.Inject(jirasim.Fault{Endpoint: "project/{project}", Effect: jirasim.Respond(http.StatusOK, `{"id":"10100","key":"OPS"}`, "Content-Type", "application/json")})
+	server.Inject(
+		jirasim.Fault{
+			Endpoint: "project/{project}",
+			Effect:   jirasim.Respond(http.StatusOK, `{"id":"10100","key":"OPS"}`, "Content-Type", "application/json"),
+		},
+	)
 	conditions := make(map[string]sync.Condition)
 	for _, f := range Check(testContext(t), simulatedConfig(url), CheckFor{Statuses: testStatuses}, zap.NewNop()) {
 		conditions[f.Check] = f.Condition

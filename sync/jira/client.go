@@ -176,7 +176,13 @@ func newClient(cfg Config, log *zap.Logger) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("JIRA_URL: %w", err)
 	}
-	return &Client{cfg: cfg, log: log, api: api, transport: t, groups: sync.NewRecent[[]string](maxGroupsKept, groupsAge)}, nil
+	return &Client{
+		cfg:       cfg,
+		log:       log,
+		api:       api,
+		transport: t,
+		groups:    sync.NewRecent[[]string](maxGroupsKept, groupsAge),
+	}, nil
 }
 
 var projectKey = regexp.MustCompile(`^[\pL\pN_-]+$`)

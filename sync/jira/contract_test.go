@@ -160,9 +160,12 @@ func TestAnUnplacedFieldIsNotMadeAgain(t *testing.T) {
 func TestWhoSeesNoScreensIsToldOfTheEditScreen(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
-		server, s := planned(t, administeredJira(d, ownScreens, withoutAdministration, withFields(textLine), func(c *jirasim.Config) {
-			c.Screens[0].Fields = append(c.Screens[0].Fields, textLine.ID)
-		}))
+		server, s := planned(
+			t,
+			administeredJira(d, ownScreens, withoutAdministration, withFields(textLine), func(c *jirasim.Config) {
+				c.Screens[0].Fields = append(c.Screens[0].Fields, textLine.ID)
+			}),
+		)
 		f := found(t, s, "jira.field.screen")
 		require.Equal(t, sync.Doubt, f.Condition)
 		require.Contains(t, f.Found, "when issues are edited")
@@ -230,7 +233,12 @@ func TestCheckFindsGroupsInAnyCaseAndSaysWhereItSawTooFew(t *testing.T) {
 		url, stop := server.Start()
 		t.Cleanup(stop)
 		groups := func(names ...string) sync.Finding {
-			all := Check(testContext(t), simulatedConfig(url), CheckFor{Statuses: testStatuses, ApproverGroups: names}, zap.NewNop())
+			all := Check(
+				testContext(t),
+				simulatedConfig(url),
+				CheckFor{Statuses: testStatuses, ApproverGroups: names},
+				zap.NewNop(),
+			)
 			return all[slices.IndexFunc(all, func(f sync.Finding) bool { return f.Check == "jira.groups" })]
 		}
 		require.Equal(t, sync.Holds, groups("APPROVERS").Condition)
@@ -351,7 +359,10 @@ func TestSetupPutsTheFieldIntoTheFieldScheme(t *testing.T) {
 
 func TestAFieldSchemeThatLeavesTheTypeOutKeepsTheOthers(t *testing.T) {
 	t.Parallel()
-	_, s := planned(t, administeredJira(jirasim.Cloud, withFields(textLine), func(c *jirasim.Config) { c.FieldSchemes = true }))
+	_, s := planned(
+		t,
+		administeredJira(jirasim.Cloud, withFields(textLine), func(c *jirasim.Config) { c.FieldSchemes = true }),
+	)
 	restricted := func(types ...int) {
 		item := map[string]any{"schemeIds": []int{30_000}, "restrictedToWorkTypes": types}
 		_, err := s.c.do(testContext(t), request{

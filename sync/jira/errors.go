@@ -156,13 +156,16 @@ func refusal(r request, resp *http.Response, decodeErr error) *answerError {
 	e.web = kind == "text/html" || kind == "application/xhtml+xml"
 	switch {
 	case e.noLogin:
-		e.message = fmt.Sprintf("HTTP %d, but Jira did not accept the credentials (%s %s); check JIRA_USERNAME and JIRA_API_TOKEN",
+		e.message = fmt.Sprintf("HTTP %d, but Jira did not accept the credentials (%s %s); check JIRA_USERNAME and "+
+			"JIRA_API_TOKEN",
 			e.code, loginHeader, bounded(resp.Header.Get(loginHeader), 100))
 	case e.code/100 == 3:
-		e.message = fmt.Sprintf("HTTP %d: a redirect%s, which is not followed; check JIRA_URL, and whether a login page stands before Jira",
+		e.message = fmt.Sprintf("HTTP %d: a redirect%s, which is not followed; check JIRA_URL, and whether a login page "+
+			"stands before Jira",
 			e.code, redirectHost(resp.Header.Get("Location")))
 	case e.code/100 == 2 && e.web:
-		e.message = fmt.Sprintf("HTTP %d with a web page in place of JSON; check JIRA_URL, and whether a login page stands before Jira", e.code)
+		e.message = fmt.Sprintf("HTTP %d with a web page in place of JSON; check JIRA_URL, and whether a login page "+
+			"stands before Jira", e.code)
 	case e.code/100 == 2 && decodeErr == nil:
 		return nil
 	case e.code/100 == 2:

@@ -140,7 +140,10 @@ func TestGroupsThatCannotBeReadAreAnError(t *testing.T) {
 				f := newFake(t, routes{"GET /user/groups": always(tt.code, body), "GET /user": always(tt.code, body)})
 				c, _ := connected(t, f, deployment)
 				for call := 1; call <= 2; call++ {
-					_, err := c.Groups(testContext(t), map[Deployment]sync.Person{Cloud: bobOnCloud, DataCenter: bobOnDataCenter}[deployment])
+					_, err := c.Groups(
+						testContext(t),
+						map[Deployment]sync.Person{Cloud: bobOnCloud, DataCenter: bobOnDataCenter}[deployment],
+					)
 					e := asSyncError(t, err)
 					require.Equal(t, tt.want.side, e.Scope == sync.ScopeSide, err)
 					require.Equal(t, tt.want.permanent, e.Permanent, err)

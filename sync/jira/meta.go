@@ -19,7 +19,12 @@ import (
 // What the call would have told stays unknown then; that it was tried is no failure.
 func notTold(err error) bool {
 	switch codeOf(err) {
-	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusNotImplemented:
+	case http.StatusBadRequest,
+		http.StatusForbidden,
+		http.StatusNotFound,
+		http.StatusMethodNotAllowed,
+		http.StatusGone,
+		http.StatusNotImplemented:
 		return true
 	}
 	return false
@@ -75,8 +80,16 @@ func (c *Client) createFields(ctx context.Context) ([]createField, error) {
 		return nil, err
 	}
 	return readPages[createField](ctx, c, request{
-		op: fmt.Sprintf("read the create screen of issue type %s in project %s", c.cfg.IssueType, c.cfg.Project), method: http.MethodGet,
-		endpoint: "issue/createmeta/{project}/issuetypes/{type}", project: c.cfg.Project, vars: map[string]string{"type": typeID}, scope: sync.ScopeSide,
+		op: fmt.Sprintf(
+			"read the create screen of issue type %s in project %s",
+			c.cfg.IssueType,
+			c.cfg.Project,
+		),
+		method:   http.MethodGet,
+		endpoint: "issue/createmeta/{project}/issuetypes/{type}",
+		project:  c.cfg.Project,
+		vars:     map[string]string{"type": typeID},
+		scope:    sync.ScopeSide,
 	})
 }
 
@@ -85,7 +98,11 @@ func (c *Client) createFields(ctx context.Context) ([]createField, error) {
 func (c *Client) issueTypeID(ctx context.Context) (string, error) {
 	op := "read the issue types of project " + c.cfg.Project
 	types, err := readPages[statusJSON](ctx, c, request{
-		op: op, method: http.MethodGet, endpoint: "issue/createmeta/{project}/issuetypes", project: c.cfg.Project, scope: sync.ScopeSide,
+		op:       op,
+		method:   http.MethodGet,
+		endpoint: "issue/createmeta/{project}/issuetypes",
+		project:  c.cfg.Project,
+		scope:    sync.ScopeSide,
 	})
 	if codeOf(err) == http.StatusNotFound {
 		return "", nil
@@ -95,7 +112,8 @@ func (c *Client) issueTypeID(ctx context.Context) (string, error) {
 	}
 	at := slices.IndexFunc(types, func(t statusJSON) bool { return t.status().Is(c.cfg.IssueType) })
 	if at < 0 {
-		return "", misconfigured(op, fmt.Errorf("none that the agent's account may create is called %q; set JIRA_ISSUE_TYPE to one that is, or add it to "+
+		return "", misconfigured(op, fmt.Errorf("none that the agent's account may create is called %q; set "+
+			"JIRA_ISSUE_TYPE to one that is, or add it to "+
 			"the project's issue type scheme", c.cfg.IssueType))
 	}
 	return types[at].ID, nil
@@ -113,10 +131,15 @@ func (c *Client) tokenExpiry(ctx context.Context) (ends time.Time, known bool, e
 		ExpiringAt jiraTime `json:"expiringAt"`
 	}
 	_, err = c.do(ctx, request{
-		op: "read when the personal access token ends", method: http.MethodGet, endpoint: "/rest/pat/latest/tokens", scope: sync.ScopeSide,
+		op:       "read when the personal access token ends",
+		method:   http.MethodGet,
+		endpoint: "/rest/pat/latest/tokens",
+		scope:    sync.ScopeSide,
 	}, &tokens)
 	switch codeOf(err) {
-	case http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed: // another kind of bearer token, or a Jira before 8.14
+	case http.StatusForbidden,
+		http.StatusNotFound,
+		http.StatusMethodNotAllowed: // another kind of bearer token, or a Jira before 8.14
 		return time.Time{}, false, nil
 	}
 	if err != nil {
@@ -164,8 +187,15 @@ func rateLimitOf(h http.Header) (limit rateLimit, told bool) {
 		return n
 	}
 	limit = rateLimit{
-		Limit: int(number("X-RateLimit-Limit")), Remaining: int(number("X-RateLimit-Remaining")), FillRate: number("X-RateLimit-FillRate"),
-		Interval: time.Duration(number("X-RateLimit-Interval-Seconds") * float64(time.Second)), NearLimit: h.Get("X-RateLimit-NearLimit") == "true",
+		Limit: int(
+			number("X-RateLimit-Limit"),
+		),
+		Remaining: int(number("X-RateLimit-Remaining")),
+		FillRate:  number("X-RateLimit-FillRate"),
+		Interval: time.Duration(
+			number("X-RateLimit-Interval-Seconds") * float64(time.Second),
+		),
+		NearLimit: h.Get("X-RateLimit-NearLimit") == "true",
 	}
 	if h.Get("X-RateLimit-Remaining") == "" {
 		limit.Remaining = limit.Limit // what is not told is no sign of anything

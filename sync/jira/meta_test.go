@@ -47,7 +47,14 @@ func TestCreateFieldsAreThoseOfTheCreateScreen(t *testing.T) {
 				jirasim.Field{ID: "customfield_10050", Name: "Team", Type: jirasim.TextField, Default: "IT"},
 				jirasim.Field{ID: "customfield_10051", Name: "Hidden", Type: jirasim.TextField, OffScreen: true})
 			for n := range 60 { // more than a page
-				sim.Fields = append(sim.Fields, jirasim.Field{ID: "customfield_" + string(rune('2'+n/10)) + string(rune('0'+n%10)), Name: "More", Type: jirasim.Number})
+				sim.Fields = append(
+					sim.Fields,
+					jirasim.Field{
+						ID:   "customfield_" + string(rune('2'+n/10)) + string(rune('0'+n%10)),
+						Name: "More",
+						Type: jirasim.Number,
+					},
+				)
 			}
 			_, c := simulated(t, sim)
 			fields, err := c.createFields(testContext(t))
@@ -67,7 +74,12 @@ func TestCreateFieldsAreThoseOfTheCreateScreen(t *testing.T) {
 func TestCreateFieldsAreNothingWhereJiraDoesNotTell(t *testing.T) {
 	t.Parallel()
 	s, c := simulated(t, jirasim.Example(jirasim.DataCenter))
-	s.Inject(jirasim.Fault{Endpoint: "issue/createmeta/{project}/issuetypes", Effect: jirasim.Respond(http.StatusNotFound, "<status/>", "Content-Type", "application/xml")})
+	s.Inject(
+		jirasim.Fault{
+			Endpoint: "issue/createmeta/{project}/issuetypes",
+			Effect:   jirasim.Respond(http.StatusNotFound, "<status/>", "Content-Type", "application/xml"),
+		},
+	)
 	fields, err := c.createFields(testContext(t))
 	require.NoError(t, err)
 	require.Nil(t, fields)

@@ -51,7 +51,10 @@ type turn chan struct{}
 
 // newPace is a pace that never goes above perSecond calls.
 func newPace(perSecond float64) *pace {
-	return &pace{ceiling: rate.Limit(perSecond), limiter: rate.NewLimiter(rate.Limit(perSecond), burst(rate.Limit(perSecond)))}
+	return &pace{
+		ceiling: rate.Limit(perSecond),
+		limiter: rate.NewLimiter(rate.Limit(perSecond), burst(rate.Limit(perSecond))),
+	}
 }
 
 // burst is how many calls may go at once: a fifth of a second's keep a chain of calls quick and any
@@ -138,7 +141,13 @@ func (p *pace) give() {
 
 // first is the line whose turn it is.
 func (p *pace) first() sync.Priority {
-	people, work, bulk := len(p.lines[sync.PriorityPeople]), len(p.lines[sync.PriorityWork]), len(p.lines[sync.PriorityBulk])
+	people, work, bulk := len(
+		p.lines[sync.PriorityPeople],
+	), len(
+		p.lines[sync.PriorityWork],
+	), len(
+		p.lines[sync.PriorityBulk],
+	)
 	switch {
 	case people > 0:
 		return sync.PriorityPeople

@@ -266,20 +266,40 @@ func TestThePaceStaysBelowALimitThatJiraTellsOf(t *testing.T) {
 				code = 429
 				refused++
 			}
-			return answer(code, "{}", "X-RateLimit-Limit", "50", "X-RateLimit-Remaining", strconv.Itoa(max(0, int(bucket.Tokens())))), nil
+			return answer(
+				code,
+				"{}",
+				"X-RateLimit-Limit",
+				"50",
+				"X-RateLimit-Remaining",
+				strconv.Itoa(max(0, int(bucket.Tokens()))),
+			), nil
 		}, func(cfg *Config) { cfg.MaxRPS = 10 })
 		start := time.Now()
 		for range 1000 {
 			_ = c.get(t.Context(), "a")
 		}
 		require.Zero(t, refused)
-		require.Less(t, time.Since(start), 250*time.Second, "190 s is what the bucket allows") // 1000 less the 50 that were there
+		require.Less(
+			t,
+			time.Since(start),
+			250*time.Second,
+			"190 s is what the bucket allows",
+		) // 1000 less the 50 that were there
 	})
 }
 
 // BenchmarkAwait is what pauses and pace cost a call that may go at once.
 func BenchmarkAwait(b *testing.B) {
-	t, ctx, r := newTransport(nil, Config{MaxRPS: 1e12}, zap.NewNop()), b.Context(), request{method: "GET", endpoint: "issue/{id}", issue: "1"}
+	t, ctx, r := newTransport(
+		nil,
+		Config{MaxRPS: 1e12},
+		zap.NewNop(),
+	), b.Context(), request{
+		method:   "GET",
+		endpoint: "issue/{id}",
+		issue:    "1",
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := t.await(ctx, &r); err != nil {

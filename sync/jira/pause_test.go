@@ -107,7 +107,11 @@ func TestPerIssueLimitConcernsTheIssueAlone(t *testing.T) {
 func TestPauseThatBeginsWhileACallWaitsForItsTurnHoldsItBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := over(t, func(*http.Request) (*http.Response, error) { return answer(200, "{}"), nil }, func(cfg *Config) { cfg.MaxRPS = 0.1 })
+		c := over(
+			t,
+			func(*http.Request) (*http.Response, error) { return answer(200, "{}"), nil },
+			func(cfg *Config) { cfg.MaxRPS = 0.1 },
+		)
 		require.NoError(t, c.get(t.Context(), "a"))
 		time.AfterFunc(9*time.Second, func() {
 			c.transport.pauses.begin(&request{}, pause{length: 20 * time.Second}, time.Now())

@@ -50,9 +50,16 @@ func (c *Client) preflight(ctx context.Context) error {
 		return lasting(err)
 	}
 	c.checkStatuses(ctx)
-	c.log.Info("connected to jira",
-		zap.String("deployment", string(c.deployment)), zap.String("account", c.self.ID()), zap.String("project", c.cfg.Project),
-		zap.String("field", c.field.id))
+	c.log.Info(
+		"connected to jira",
+		zap.String(
+			"deployment",
+			string(c.deployment),
+		),
+		zap.String("account", c.self.ID()),
+		zap.String("project", c.cfg.Project),
+		zap.String("field", c.field.id),
+	)
 	return nil
 }
 
@@ -63,7 +70,8 @@ func lasting(err error) error {
 	var e *sync.Error
 	var answer *answerError
 	if errors.As(err, &e) && errors.As(err, &answer) {
-		e.Permanent = e.Permanent || answer.noLogin || answer.code == http.StatusUnauthorized || answer.code < 300 && answer.web
+		e.Permanent = e.Permanent || answer.noLogin || answer.code == http.StatusUnauthorized ||
+			answer.code < 300 && answer.web
 	}
 	return err
 }
@@ -152,7 +160,10 @@ func (c *Client) findDeployment(ctx context.Context) error {
 	case Auto, "":
 		c.deployment = said
 	default:
-		return misconfigured("choose the deployment", fmt.Errorf("JIRA_DEPLOYMENT: %q is none of auto, cloud, datacenter", c.cfg.Deployment))
+		return misconfigured(
+			"choose the deployment",
+			fmt.Errorf("JIRA_DEPLOYMENT: %q is none of auto, cloud, datacenter", c.cfg.Deployment),
+		)
 	}
 	return nil
 }
@@ -165,11 +176,13 @@ func (c *Client) findSelf(ctx context.Context) error {
 	_, err := c.do(ctx, request{op: op, method: http.MethodGet, endpoint: "myself", scope: sync.ScopeSide}, &me)
 	if err != nil {
 		return hinted(err, http.StatusUnauthorized,
-			"check JIRA_USERNAME (the e-mail address on Cloud; empty for a bearer token) and JIRA_API_TOKEN, which may have expired")
+			"check JIRA_USERNAME (the e-mail address on Cloud; empty for a bearer token) and JIRA_API_TOKEN, which may have "+
+				"expired")
 	}
 	c.self = c.person(&me)
 	if c.self.ID() == "" {
-		return misconfigured(op, errors.New("Jira answered as to an anonymous caller; check JIRA_USERNAME and JIRA_API_TOKEN"))
+		return misconfigured(op, errors.New("Jira answered as to an anonymous caller; check JIRA_USERNAME and "+
+			"JIRA_API_TOKEN"))
 	}
 	c.self.Agent = true
 	return nil
@@ -270,9 +283,15 @@ func chooseField(all []fieldJSON, nameOrID, projectID string) (requestIDField, e
 	f := found[0]
 	switch {
 	case f.Schema != nil && f.Schema.Type != "" && f.Schema.Type != "string":
-		return requestIDField{}, fmt.Errorf("%s (%q) holds %s, not text; name a text field (single line)", f.ID, f.Name, f.Schema.Type)
+		return requestIDField{}, fmt.Errorf(
+			"%s (%q) holds %s, not text; name a text field (single line)",
+			f.ID,
+			f.Name,
+			f.Schema.Type,
+		)
 	case f.Searchable != nil && !*f.Searchable:
-		return requestIDField{}, fmt.Errorf("%s (%q) has no searcher, so that issues cannot be found by it; give it the free text searcher",
+		return requestIDField{}, fmt.Errorf("%s (%q) has no searcher, so that issues cannot be found by it; give it the "+
+			"free text searcher",
 			f.ID, f.Name)
 	}
 	return f.requestID(), nil
@@ -298,7 +317,10 @@ func (c *Client) checkPermissions(ctx context.Context) error {
 		return err
 	}
 	if len(missing) > 0 {
-		return misconfigured(op, fmt.Errorf("%s is missing; grant it to the account %s", strings.Join(missing, ", "), c.self.ID()))
+		return misconfigured(
+			op,
+			fmt.Errorf("%s is missing; grant it to the account %s", strings.Join(missing, ", "), c.self.ID()),
+		)
 	}
 	return nil
 }
@@ -311,8 +333,11 @@ func (c *Client) missingPermissions(ctx context.Context, wanted ...string) (miss
 		} `json:"permissions"`
 	}
 	_, err = c.do(ctx, request{
-		op: "read the agent's permissions in project " + c.cfg.Project, method: http.MethodGet, endpoint: "mypermissions", scope: sync.ScopeSide,
-		query: url.Values{"projectKey": {c.cfg.Project}, "permissions": {strings.Join(wanted, ",")}},
+		op:       "read the agent's permissions in project " + c.cfg.Project,
+		method:   http.MethodGet,
+		endpoint: "mypermissions",
+		scope:    sync.ScopeSide,
+		query:    url.Values{"projectKey": {c.cfg.Project}, "permissions": {strings.Join(wanted, ",")}},
 	}, &answer)
 	for _, p := range wanted {
 		if !answer.Permissions[p].Have {

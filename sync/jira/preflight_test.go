@@ -22,9 +22,15 @@ import (
 // sound answers a preflight of Cloud as it should be.
 func sound(change routes) routes {
 	all := routes{
-		"GET /serverInfo":    always(200, map[string]any{"deploymentType": "Cloud", "serverTime": "2026-11-22T10:00:00.000+0100"}),
-		"GET /myself":        always(200, map[string]any{"accountId": ownID, "displayName": "Agent", "active": true}),
-		"GET /project/ACC":   always(200, map[string]any{"id": "100", "key": "ACC", "issueTypes": []any{map[string]any{"id": "3", "name": "Task"}}}),
+		"GET /serverInfo": always(
+			200,
+			map[string]any{"deploymentType": "Cloud", "serverTime": "2026-11-22T10:00:00.000+0100"},
+		),
+		"GET /myself": always(200, map[string]any{"accountId": ownID, "displayName": "Agent", "active": true}),
+		"GET /project/ACC": always(
+			200,
+			map[string]any{"id": "100", "key": "ACC", "issueTypes": []any{map[string]any{"id": "3", "name": "Task"}}},
+		),
 		"GET /field":         always(200, []any{textField(fieldID, "teleportAccessRequestId")}),
 		"GET /mypermissions": always(200, permissions(needed...)),
 		"GET /project/ACC/statuses": always(200, []any{
@@ -39,7 +45,13 @@ func sound(change routes) routes {
 func status(id, name string) map[string]any { return map[string]any{"id": id, "name": name} }
 
 func textField(id, name string, change ...func(map[string]any)) map[string]any {
-	f := map[string]any{"id": id, "name": name, "custom": true, "searchable": true, "schema": map[string]any{"type": "string"}}
+	f := map[string]any{
+		"id":         id,
+		"name":       name,
+		"custom":     true,
+		"searchable": true,
+		"schema":     map[string]any{"type": "string"},
+	}
 	for _, c := range change {
 		c(f)
 	}
@@ -71,7 +83,11 @@ func TestConnectLearnsWhatItNeeds(t *testing.T) {
 	asked := f.received("GET", "/mypermissions")
 	require.Len(t, asked, 1)
 	require.Equal(t, []string{"ACC"}, asked[0].query["projectKey"])
-	require.Equal(t, []string{"BROWSE_PROJECTS,CREATE_ISSUES,TRANSITION_ISSUES,ADD_COMMENTS"}, asked[0].query["permissions"])
+	require.Equal(
+		t,
+		[]string{"BROWSE_PROJECTS,CREATE_ISSUES,TRANSITION_ISSUES,ADD_COMMENTS"},
+		asked[0].query["permissions"],
+	)
 }
 
 func TestDeploymentIsWhatJiraSaysUnlessForced(t *testing.T) {
@@ -272,10 +288,15 @@ func TestNowIsJirasClock(t *testing.T) {
 
 func TestPrivateCAIsTrusted(t *testing.T) {
 	t.Parallel()
-	f := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { send(w, 200, map[string]any{}) }))
+	f := httptest.NewTLSServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { send(w, 200, map[string]any{}) }),
+	)
 	t.Cleanup(f.Close)
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw}), 0o600))
+	require.NoError(
+		t,
+		os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw}), 0o600),
+	)
 	pool := x509.NewCertPool()
 	pool.AddCert(f.Certificate())
 	for name, trust := range map[string]func(*Config){

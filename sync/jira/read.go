@@ -109,7 +109,12 @@ func sameStatus(a, b sync.Status) bool {
 
 // changelog reads the whole history of an issue on Cloud, oldest first.
 func (c *Client) changelog(ctx context.Context, id string) ([]historyJSON, error) {
-	r := request{op: "read the history of issue " + id, method: http.MethodGet, endpoint: "issue/{id}/changelog", issue: id}
+	r := request{
+		op:       "read the history of issue " + id,
+		method:   http.MethodGet,
+		endpoint: "issue/{id}/changelog",
+		issue:    id,
+	}
 	var all []historyJSON
 	for range maxPages {
 		r.query = url.Values{"startAt": {strconv.Itoa(len(all))}, "maxResults": {strconv.Itoa(pageSize)}}
@@ -200,8 +205,13 @@ func (c *Client) comments(in []commentJSON) []sync.Comment {
 	for _, comment := range in {
 		author := c.person(comment.Author)
 		out = append(out, sync.Comment{
-			ID: comment.ID, Author: author, Body: comment.Body, Created: comment.Created.Time, Key: ownKey(author, comment.Properties),
-			Edited: c.edited(comment, author), Restricted: comment.restricted(),
+			ID:         comment.ID,
+			Author:     author,
+			Body:       comment.Body,
+			Created:    comment.Created.Time,
+			Key:        ownKey(author, comment.Properties),
+			Edited:     c.edited(comment, author),
+			Restricted: comment.restricted(),
 		})
 	}
 	slices.SortStableFunc(out, func(a, b sync.Comment) int {

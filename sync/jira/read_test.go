@@ -42,7 +42,15 @@ func at(minute int) string { return fmt.Sprintf("2026-11-22T10:%02d:00.000+0000"
 func moved(id, minute int, author any, fromID, toID string) map[string]any {
 	h := map[string]any{"id": fmt.Sprint(id), "created": at(minute), "items": []any{
 		map[string]any{"field": "resolution", "fieldId": "resolution", "to": "5", "toString": "Done"},
-		map[string]any{"field": "status", "fieldtype": "jira", "fieldId": "status", "from": fromID, "fromString": "S" + fromID, "to": toID, "toString": "S" + toID},
+		map[string]any{
+			"field":      "status",
+			"fieldtype":  "jira",
+			"fieldId":    "status",
+			"from":       fromID,
+			"fromString": "S" + fromID,
+			"to":         toID,
+			"toString":   "S" + toID,
+		},
 	}}
 	if author != nil {
 		h["author"] = author
@@ -63,18 +71,29 @@ var noComments = withField("comment", map[string]any{"total": 0, "comments": []a
 
 func TestMovesAreOldestFirstWithTheirAuthors(t *testing.T) {
 	t.Parallel()
-	person := map[string]any{"accountId": "acc-1", "accountType": "atlassian", "emailAddress": "p@example.com", "displayName": "P", "active": true}
+	person := map[string]any{
+		"accountId":    "acc-1",
+		"accountType":  "atlassian",
+		"emailAddress": "p@example.com",
+		"displayName":  "P",
+		"active":       true,
+	}
 	byName := moved(21, 3, map[string]any{"accountId": "bot", "accountType": "app"}, "3", "4")
 	byName["items"] = []any{
 		map[string]any{"field": "Status", "fieldtype": "jira", "from": "3", "fromString": "S3", "to": "4", "toString": "S4"},
 		map[string]any{"field": "Status", "fieldtype": "custom", "from": nil, "to": nil, "toString": "x"},
 	}
-	f := newFake(t, routes{"GET /issue/7": always(200, issueBody(7, inStatus("6", "S6"), noComments, changelog(6,
+	f := newFake(t, routes{"GET /issue/7": always(200, issueBody(7, inStatus("6", "S6"), noComments, changelog(
+		6,
 		moved(100, 4, map[string]any{"accountId": "portal", "accountType": "customer", "active": false}, "5", "6"),
 		moved(99, 4, nil, "4", "5"), // the same time: the lower number was before
 		byName,
 		moved(20, 2, map[string]any{"accountId": ownID}, "2", "3"),
-		map[string]any{"id": "15", "created": at(1), "items": []any{map[string]any{"field": "summary", "fieldId": "summary"}}},
+		map[string]any{
+			"id":      "15",
+			"created": at(1),
+			"items":   []any{map[string]any{"field": "summary", "fieldId": "summary"}},
+		},
 		moved(9, 1, person, "1", "2"),
 	)))})
 	c, _ := connected(t, f, Cloud)
@@ -82,7 +101,13 @@ func TestMovesAreOldestFirstWithTheirAuthors(t *testing.T) {
 	require.NoError(t, err)
 	s := func(id string) sync.Status { return sync.Status{ID: id, Name: "S" + id} }
 	m := func(id string, minute int, who sync.Person, from, to string) sync.Move {
-		return sync.Move{ID: id, Author: who, At: time.Date(2026, 11, 22, 10, minute, 0, 0, time.UTC), From: s(from), To: s(to)}
+		return sync.Move{
+			ID:     id,
+			Author: who,
+			At:     time.Date(2026, 11, 22, 10, minute, 0, 0, time.UTC),
+			From:   s(from),
+			To:     s(to),
+		}
 	}
 	want := []sync.Move{
 		m("9", 1, sync.Person{AccountID: "acc-1", Email: "p@example.com", DisplayName: "P", Active: true}, "1", "2"),
@@ -160,7 +185,15 @@ func TestHistoryIsWhatCameWhereJiraOffersNoMore(t *testing.T) {
 	t.Parallel()
 	missing := always(404, map[string]any{"errorMessages": []any{"null for uri"}, "errors": map[string]any{}})
 	f := newFake(t, routes{
-		"GET /issue/7":           always(200, issueBody(7, inStatus("2", "S2"), noComments, changelog(nil, moved(5, 5, map[string]any{"accountId": "acc-1"}, "1", "2")))),
+		"GET /issue/7": always(
+			200,
+			issueBody(
+				7,
+				inStatus("2", "S2"),
+				noComments,
+				changelog(nil, moved(5, 5, map[string]any{"accountId": "acc-1"}, "1", "2")),
+			),
+		),
 		"GET /issue/7/changelog": missing,
 	})
 	c, _ := connected(t, f, Cloud)
@@ -170,7 +203,12 @@ func TestHistoryIsWhatCameWhereJiraOffersNoMore(t *testing.T) {
 }
 
 func commentBody(id, minute int, author string, change ...func(map[string]any)) map[string]any {
-	m := map[string]any{"id": fmt.Sprint(id), "author": map[string]any{"accountId": author}, "body": fmt.Sprint("body ", id), "created": at(minute)}
+	m := map[string]any{
+		"id":      fmt.Sprint(id),
+		"author":  map[string]any{"accountId": author},
+		"body":    fmt.Sprint("body ", id),
+		"created": at(minute),
+	}
 	for _, c := range change {
 		c(m)
 	}
@@ -188,7 +226,10 @@ func TestCommentsComeWithTheIssueWhereTheyAreAllThere(t *testing.T) {
 	t.Parallel()
 	person := commentBody(1, 1, "acc-1")
 	agent := commentBody(2, 2, ownID)
-	listed := always(200, map[string]any{"total": 2, "comments": []any{commentBody(2, 2, ownID, marked("resolution")), person}})
+	listed := always(
+		200,
+		map[string]any{"total": 2, "comments": []any{commentBody(2, 2, ownID, marked("resolution")), person}},
+	)
 	for name, tt := range map[string]struct {
 		comments any
 		calls    int
@@ -228,7 +269,13 @@ func TestCommentsAreAllReadNewestFirst(t *testing.T) {
 	f := newFake(t, routes{"GET /issue/7/comment": inTurn(
 		always(200, map[string]any{"total": 3, "comments": []any{commentBody(3, 3, "acc-1"), commentBody(10, 2, "acc-1")}}),
 		// One was added meanwhile: the second comes again.
-		always(200, map[string]any{"total": 4, "comments": []any{commentBody(10, 2, "acc-1"), commentBody(9, 2, ownID, marked("review:x"))}}),
+		always(
+			200,
+			map[string]any{
+				"total":    4,
+				"comments": []any{commentBody(10, 2, "acc-1"), commentBody(9, 2, ownID, marked("review:x"))},
+			},
+		),
 	)})
 	c, _ := connected(t, f, Cloud)
 	comments, err := c.Comments(testContext(t), "7")
@@ -327,7 +374,10 @@ func TestAuthorsAreTakenForNoMoreThanJiraSaysOfThem(t *testing.T) {
 			if tt.author == "null" {
 				history = moved(5, 5, nil, "1", "2") // an author that is not said is left out
 			}
-			f := newFake(t, routes{"GET /issue/7": always(200, issueBody(7, inStatus("2", "S2"), noComments, changelog(1, history)))})
+			f := newFake(
+				t,
+				routes{"GET /issue/7": always(200, issueBody(7, inStatus("2", "S2"), noComments, changelog(1, history)))},
+			)
 			c, _ := connected(t, f, tt.deployment)
 			detail, err := c.Read(testContext(t), "7")
 			require.NoError(t, err)
@@ -356,7 +406,15 @@ func TestCommentChangedByAnotherIsMarked(t *testing.T) {
 		"nothing is said":                {nil, false},
 		"written at its last change":     {[]func(map[string]any){with("updated", at(1))}, false},
 	} {
-		f := newFake(t, routes{"GET /issue/7/comment": always(200, map[string]any{"total": 1, "comments": []any{commentBody(1, 1, "acc-1", tt.change...)}})})
+		f := newFake(
+			t,
+			routes{
+				"GET /issue/7/comment": always(
+					200,
+					map[string]any{"total": 1, "comments": []any{commentBody(1, 1, "acc-1", tt.change...)}},
+				),
+			},
+		)
 		c, _ := connected(t, f, Cloud)
 		comments, err := c.Comments(testContext(t), "7")
 		require.NoError(t, err)
@@ -366,7 +424,15 @@ func TestCommentChangedByAnotherIsMarked(t *testing.T) {
 
 func TestReadFillsPropertyAndCreator(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, routes{"GET /issue/7": always(200, issueBody(7, noComments, changelog(0), with("properties", map[string]any{propertyKey: "req-7"})))})
+	f := newFake(
+		t,
+		routes{
+			"GET /issue/7": always(
+				200,
+				issueBody(7, noComments, changelog(0), with("properties", map[string]any{propertyKey: "req-7"})),
+			),
+		},
+	)
 	c, _ := connected(t, f, Cloud)
 	detail, err := c.Read(testContext(t), "7")
 	require.NoError(t, err)

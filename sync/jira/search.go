@@ -45,8 +45,13 @@ type search struct {
 func (c *Client) Search(ctx context.Context, q sync.Query, page func([]sync.Issue) error) error {
 	since := max(q.Since.UnixMilli(), 0)
 	s := search{
-		op:        "search changed issues of project " + c.cfg.Project,
-		where:     fmt.Sprintf(`project = %s AND cf[%s] is not EMPTY AND updated >= %d`, quoted(c.cfg.Project), c.field.number, since),
+		op: "search changed issues of project " + c.cfg.Project,
+		where: fmt.Sprintf(
+			`project = %s AND cf[%s] is not EMPTY AND updated >= %d`,
+			quoted(c.cfg.Project),
+			c.field.number,
+			since,
+		),
 		byUpdated: true,
 	}
 	for _, id := range q.Reconcile {
@@ -110,8 +115,12 @@ func inOrder(found []sync.Issue) []sync.Issue {
 // requests that have their issue named in plugin data do not need it.
 func (c *Client) Inherited(ctx context.Context, requestID string, statuses []string) ([]sync.Issue, error) {
 	s := search{
-		op:         "search issues of Teleport's own plugin in project " + c.cfg.Project,
-		where:      fmt.Sprintf(`project = %s AND cf[%s] is EMPTY AND creator = currentUser()`, quoted(c.cfg.Project), c.field.number),
+		op: "search issues of Teleport's own plugin in project " + c.cfg.Project,
+		where: fmt.Sprintf(
+			`project = %s AND cf[%s] is EMPTY AND creator = currentUser()`,
+			quoted(c.cfg.Project),
+			c.field.number,
+		),
 		properties: true,
 	}
 	if requestID != "" {
@@ -131,14 +140,18 @@ func (c *Client) Inherited(ctx context.Context, requestID string, statuses []str
 			if err != nil {
 				return err
 			}
-			if issue.Property != "" && issue.RequestID == "" && issue.ByAgent && (requestID == "" || issue.Property == requestID) {
+			if issue.Property != "" && issue.RequestID == "" && issue.ByAgent &&
+				(requestID == "" || issue.Property == requestID) {
 				found = append(found, issue)
 			}
 		}
 		return nil
 	})
 	if codeOf(err) == http.StatusBadRequest {
-		c.log.Warn("issues that Teleport's own plugin made, and that no plugin data names, cannot be searched for", zap.Error(err))
+		c.log.Warn(
+			"issues that Teleport's own plugin made, and that no plugin data names, cannot be searched for",
+			zap.Error(err),
+		)
 		return nil, nil
 	}
 	return inOrder(found), err

@@ -56,7 +56,11 @@ func TestCloudSearchFollowsTokensThroughEmptyPages(t *testing.T) {
 	require.Len(t, calls, 3)
 	for i, token := range []any{nil, "t1", "t2"} {
 		body := calls[i].body
-		require.Equal(t, `project = "ACC" AND cf[10042] is not EMPTY AND updated >= 1790000000123 ORDER BY updated ASC, key ASC`, body["jql"])
+		require.Equal(
+			t,
+			`project = "ACC" AND cf[10042] is not EMPTY AND updated >= 1790000000123 ORDER BY updated ASC, key ASC`,
+			body["jql"],
+		)
 		require.Equal(t, []any{fieldID, "status", "project", "issuetype", "updated", "created", "creator"}, body["fields"])
 		require.EqualValues(t, 100, body["maxResults"])
 		require.Equal(t, token, body["nextPageToken"])
@@ -108,7 +112,8 @@ func TestDataCenterSearchPagesByOffsetInOrderOfCreation(t *testing.T) {
 		require.Equal(t, map[string]any{
 			"jql":        `project = "ACC" AND cf[10042] is not EMPTY AND updated >= 1790000000123 ORDER BY created ASC, key ASC`,
 			"fields":     []any{fieldID, "status", "project", "issuetype", "updated", "created", "creator", "archiveddate"},
-			"maxResults": 100.0, "startAt": float64(start),
+			"maxResults": 100.0,
+			"startAt":    float64(start),
 		}, calls[i].body)
 	}
 }
@@ -139,12 +144,23 @@ func TestErrorOfThePageIsReturnedAsItIs(t *testing.T) {
 
 func TestIssueIsReadWhole(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, routes{"POST /search/jql": cloudPage("", true,
+	f := newFake(t, routes{"POST /search/jql": cloudPage(
+		"",
+		true,
 		issueBody(1),
-		issueBody(2, withField(fieldID, nil), withField("creator", map[string]any{"accountId": "other"}), withField("updated", "2026-11-22T10:00:00Z")))})
+		issueBody(
+			2,
+			withField(fieldID, nil),
+			withField("creator", map[string]any{"accountId": "other"}),
+			withField("updated", "2026-11-22T10:00:00Z"),
+		),
+	)})
 	c, _ := connected(t, f, Cloud)
 	var got []sync.Issue
-	require.NoError(t, c.Search(testContext(t), sync.Query{}, func(p []sync.Issue) error { got = append(got, p...); return nil }))
+	require.NoError(
+		t,
+		c.Search(testContext(t), sync.Query{}, func(p []sync.Issue) error { got = append(got, p...); return nil }),
+	)
 	pending := sync.Status{ID: "1", Name: "Pending"}
 	for n := range got {
 		require.WithinDuration(t, time.Now(), got[n].AsOf, time.Minute)
@@ -156,7 +172,14 @@ func TestIssueIsReadWhole(t *testing.T) {
 			ID: "1", Key: "ACC-1", Project: "ACC", Status: pending, RequestID: "req-1", ByAgent: true,
 			Updated: time.Date(2026, 11, 22, 10, 0, 0, 123e6, time.UTC), Archived: sync.NotArchived,
 		},
-		{ID: "2", Key: "ACC-2", Project: "ACC", Status: pending, Updated: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), Archived: sync.NotArchived},
+		{
+			ID:       "2",
+			Key:      "ACC-2",
+			Project:  "ACC",
+			Status:   pending,
+			Updated:  time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC),
+			Archived: sync.NotArchived,
+		},
 	}, got)
 }
 
@@ -187,9 +210,18 @@ func TestFindOnDataCenterReadsEachHit(t *testing.T) {
 		"POST /search": always(200, map[string]any{"total": 4, "issues": []any{
 			issueBody(1, ours), issueBody(2, ours), issueBody(3, ours), issueBody(4),
 		}}),
-		"GET /issue/1": always(200, issueBody(1, ours, with("properties", map[string]any{propertyKey: "req-x"}), withField("creator", map[string]any{"key": "JIRAUSER1"}))),
-		"GET /issue/2": always(404, jiraError("gone")), "GET /issue/ACC-2": always(404, jiraError("gone")),
-		"GET /issue/3": always(200, issueBody(3)), // the index was behind: the field holds something else by now
+		"GET /issue/1": always(
+			200,
+			issueBody(
+				1,
+				ours,
+				with("properties", map[string]any{propertyKey: "req-x"}),
+				withField("creator", map[string]any{"key": "JIRAUSER1"}),
+			),
+		),
+		"GET /issue/2":     always(404, jiraError("gone")),
+		"GET /issue/ACC-2": always(404, jiraError("gone")),
+		"GET /issue/3":     always(200, issueBody(3)), // the index was behind: the field holds something else by now
 	})
 	c, _ := connected(t, f, DataCenter)
 	found, err := c.Find(testContext(t), "req-x")
@@ -213,15 +245,28 @@ func TestFindDoesNotPassOverAnIssueThatCannotBeRead(t *testing.T) {
 
 // ofTheOfficialPlugin is what its issue has: no field, and the request's ID as a property.
 func ofTheOfficialPlugin(n int, edits ...func(map[string]any)) map[string]any {
-	return issueBody(n, append([]func(map[string]any){withField(fieldID, nil), with("properties", map[string]any{propertyKey: "req-x"})}, edits...)...)
+	return issueBody(
+		n,
+		append(
+			[]func(map[string]any){withField(fieldID, nil), with("properties", map[string]any{propertyKey: "req-x"})},
+			edits...)...)
 }
 
 func TestInheritedOnCloudTakesPropertiesFromTheSearch(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, routes{"POST /search/jql": cloudPage("", true,
-		ofTheOfficialPlugin(10), ofTheOfficialPlugin(9), ofTheOfficialPlugin(8, with("properties", map[string]any{})),
-		ofTheOfficialPlugin(7, with("properties", map[string]any{propertyKey: "req-y"})), ofTheOfficialPlugin(6, withField(fieldID, "req-x")),
-		ofTheOfficialPlugin(5, withField("creator", map[string]any{"accountId": "acc-eve"})))})
+	f := newFake(t, routes{"POST /search/jql": cloudPage(
+		"",
+		true,
+		ofTheOfficialPlugin(10),
+		ofTheOfficialPlugin(9),
+		ofTheOfficialPlugin(8, with("properties", map[string]any{})),
+		ofTheOfficialPlugin(
+			7,
+			with("properties", map[string]any{propertyKey: "req-y"}),
+		),
+		ofTheOfficialPlugin(6, withField(fieldID, "req-x")),
+		ofTheOfficialPlugin(5, withField("creator", map[string]any{"accountId": "acc-eve"})),
+	)})
 	c, _ := connected(t, f, Cloud)
 	found, err := c.Inherited(testContext(t), "req-x", nil)
 	require.NoError(t, err)
@@ -229,7 +274,11 @@ func TestInheritedOnCloudTakesPropertiesFromTheSearch(t *testing.T) {
 	require.Equal(t, "9", found[0].ID)
 	require.Equal(t, "req-x", found[0].Property)
 	call := f.received("POST", "/search/jql")[0]
-	require.Equal(t, `project = "ACC" AND cf[10042] is EMPTY AND creator = currentUser() AND description ~ "\"req-x\"" ORDER BY created ASC`, call.body["jql"])
+	require.Equal(
+		t,
+		`project = "ACC" AND cf[10042] is EMPTY AND creator = currentUser() AND description ~ "\"req-x\"" ORDER BY created ASC`,
+		call.body["jql"],
+	)
 	require.Equal(t, []any{propertyKey}, call.body["properties"])
 }
 
@@ -248,12 +297,24 @@ func TestInheritedByStatusReadsOnlyWhatStandsThere(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Equal(t, "req-x", found[0].Property)
-	require.Equal(t, `project = "ACC" AND cf[10042] is EMPTY AND creator = currentUser() ORDER BY created ASC, key ASC`, f.received("POST", "/search")[0].body["jql"])
+	require.Equal(
+		t,
+		`project = "ACC" AND cf[10042] is EMPTY AND creator = currentUser() ORDER BY created ASC, key ASC`,
+		f.received("POST", "/search")[0].body["jql"],
+	)
 }
 
 func TestInheritedIsEmptyWhereJiraRefusesTheSearch(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, routes{"POST /search/jql": always(400, jiraError("Field 'description' does not exist or you do not have permission to view it."))})
+	f := newFake(
+		t,
+		routes{
+			"POST /search/jql": always(
+				400,
+				jiraError("Field 'description' does not exist or you do not have permission to view it."),
+			),
+		},
+	)
 	c, logs := connected(t, f, Cloud)
 	found, err := c.Inherited(testContext(t), "req-x", nil)
 	require.NoError(t, err)
@@ -329,7 +390,13 @@ func TestIssuesAreReadOneByOneWhereBulkIsNotOffered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			answers := routes{"POST /search/jql": showingAll, tt.route: always(tt.code, map[string]any{"errorMessages": []string{"no"}, "issues": []any{issueBody(1)}, "total": 1})}
+			answers := routes{
+				"POST /search/jql": showingAll,
+				tt.route: always(
+					tt.code,
+					map[string]any{"errorMessages": []string{"no"}, "issues": []any{issueBody(1)}, "total": 1},
+				),
+			}
 			for route, answer := range single {
 				answers[route] = answer
 			}
@@ -355,7 +422,10 @@ func TestIssuesAreReadOneByOneWhereBulkIsNotOffered(t *testing.T) {
 
 func TestDataCenterReadsIssuesInBulkBySearch(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, routes{"POST /search": always(200, map[string]any{"issues": []any{issueBody(1), issueBody(2)}, "total": 2})})
+	f := newFake(
+		t,
+		routes{"POST /search": always(200, map[string]any{"issues": []any{issueBody(1), issueBody(2)}, "total": 2})},
+	)
 	c, _ := connected(t, f, DataCenter)
 	issues, err := c.Issues(testContext(t), []string{"2", "1"})
 	require.NoError(t, err)

@@ -121,7 +121,12 @@ func (s *Setup) Apply(ctx context.Context, report func(done, total int, what str
 }
 
 func (s *Setup) failed(step Step, err error) error {
-	return fmt.Errorf("%s: %w; what was done before stays, and setup can be run again; by hand: %s", step.What, err, step.ByHand)
+	return fmt.Errorf(
+		"%s: %w; what was done before stays, and setup can be run again; by hand: %s",
+		step.What,
+		err,
+		step.ByHand,
+	)
 }
 
 // next is the first step that the token may do, and how many of those are left.

@@ -85,7 +85,9 @@ func TestSetupSaysWhereJiraIsLost(t *testing.T) {
 	t.Parallel()
 	server, s := planned(t, administeredJira(jirasim.Cloud, ownScreens))
 	server.Inject(jirasim.Fault{Method: http.MethodPost, Endpoint: "field", Times: 1, Effect: jirasim.LoseAnswer()})
-	server.Inject(jirasim.Fault{Method: http.MethodGet, Endpoint: "field", Skip: 1, Times: 1, Effect: jirasim.DropBefore()})
+	server.Inject(
+		jirasim.Fault{Method: http.MethodGet, Endpoint: "field", Skip: 1, Times: 1, Effect: jirasim.DropBefore()},
+	)
 	_, err := apply(testContext(t), s)
 	require.ErrorContains(t, err, `create the custom field "teleportAccessRequestId"`)
 	_, err = apply(testContext(t), s)
@@ -97,7 +99,9 @@ func TestSetupSaysWhereJiraIsLost(t *testing.T) {
 func TestSetupEndsWhereJiraTakesAStepWithoutEffect(t *testing.T) {
 	t.Parallel()
 	server, s := planned(t, administeredJira(jirasim.Cloud, ownScreens))
-	server.Inject(jirasim.Fault{Method: http.MethodPost, Endpoint: "field", Effect: jirasim.Respond(http.StatusCreated, `{}`)})
+	server.Inject(
+		jirasim.Fault{Method: http.MethodPost, Endpoint: "field", Effect: jirasim.Respond(http.StatusCreated, `{}`)},
+	)
 	_, err := apply(testContext(t), s)
 	require.ErrorIs(t, err, errStillLacking)
 }

@@ -52,12 +52,19 @@ func (k clicks) projectSettings() string {
 func (k clicks) createField() string {
 	switch {
 	case k.team:
-		return fmt.Sprintf("%s → Work types (Issue types) → %s → Create field → Short text → name it %q → Save changes", k.projectSettings(), k.kind, k.field)
+		return fmt.Sprintf(
+			"%s → Work types (Issue types) → %s → Create field → Short text → name it %q → Save changes",
+			k.projectSettings(),
+			k.kind,
+			k.field,
+		)
 	case k.dataCenter:
-		return fmt.Sprintf("%s → Add custom field → Text Field (single line) → name it %q → Create → tick the screens of project %s → Update; it comes with the Free Text "+
+		return fmt.Sprintf("%s → Add custom field → Text Field (single line) → name it %q → Create → tick the screens of "+
+			"project %s → Update; it comes with the Free Text "+
 			"Searcher and a global context", k.fieldsPage(), k.field, k.project)
 	}
-	return fmt.Sprintf("%s → Create new field → Short text (plain text only) → name it %q → Create → add it to the screens of project %s; it comes with the Free Text "+
+	return fmt.Sprintf("%s → Create new field → Short text (plain text only) → name it %q → Create → add it to the "+
+		"screens of project %s; it comes with the Free Text "+
 		"Searcher and a global context", k.fieldsPage(), k.field, k.project)
 }
 
@@ -70,18 +77,25 @@ func (k clicks) lookForField() string {
 
 func (k clicks) makeSearchable() string {
 	if k.dataCenter {
-		return fmt.Sprintf("%s → Actions (cog) beside %q → Edit → Search template: Free Text Searcher → Update; then Administration (cog) → System → Indexing → Re-index",
+		return fmt.Sprintf("%s → Actions (cog) beside %q → Edit → Search template: Free Text Searcher → Update; then "+
+			"Administration (cog) → System → Indexing → Re-index",
 			k.fieldsPage(), k.field)
 	}
-	return fmt.Sprintf("%s → More (...) beside %q → Edit details → Search template: Free Text Searcher → Save", k.fieldsPage(), k.field)
+	return fmt.Sprintf(
+		"%s → More (...) beside %q → Edit details → Search template: Free Text Searcher → Save",
+		k.fieldsPage(),
+		k.field,
+	)
 }
 
 func (k clicks) widenContext() string {
 	if k.dataCenter {
-		return fmt.Sprintf("%s → Actions (cog) beside %q → Configure → Edit Configuration (or Add new context) → choose issue type %s, and project %s or the global context → Modify",
+		return fmt.Sprintf("%s → Actions (cog) beside %q → Configure → Edit Configuration (or Add new context) → choose "+
+			"issue type %s, and project %s or the global context → Modify",
 			k.fieldsPage(), k.field, k.kind, k.project)
 	}
-	return fmt.Sprintf("%s → More (...) beside %q → Contexts and default value → Edit context (or Add new context) → choose project %s and issue type %s → Modify (Add)",
+	return fmt.Sprintf("%s → More (...) beside %q → Contexts and default value → Edit context (or Add new context) → "+
+		"choose project %s and issue type %s → Modify (Add)",
 		k.fieldsPage(), k.field, k.project, k.kind)
 }
 
@@ -89,9 +103,15 @@ func (k clicks) widenContext() string {
 func (k clicks) putOnScreen(field string) string {
 	switch {
 	case k.team:
-		return fmt.Sprintf("%s → Work types (Issue types) → %s → drag the field %q from the right into the layout → Save changes", k.projectSettings(), k.kind, field)
+		return fmt.Sprintf("%s → Work types (Issue types) → %s → drag the field %q from the right into the layout → Save "+
+			"changes", k.projectSettings(), k.kind, field)
 	case k.dataCenter:
-		return fmt.Sprintf("%s → Screens → the screens beside Create Issue and Edit Issue of %s → Select Field: %q", k.projectSettings(), k.kind, field)
+		return fmt.Sprintf(
+			"%s → Screens → the screens beside Create Issue and Edit Issue of %s → Select Field: %q",
+			k.projectSettings(),
+			k.kind,
+			field,
+		)
 	}
 	return fmt.Sprintf("%s → Work items (Issues) → Screens → the screens beside Edit Issue and Create Issue of %s → "+
 		"Select Field: %q", k.projectSettings(), k.kind, field)
@@ -102,7 +122,11 @@ func (k clicks) configuration() string {
 	if k.dataCenter {
 		return fmt.Sprintf("%s → Fields → the configuration of %s → pencil (edit)", k.projectSettings(), k.kind)
 	}
-	return fmt.Sprintf("%s → Work items (Issues) → Fields → the configuration of %s → Actions → Edit fields", k.projectSettings(), k.kind)
+	return fmt.Sprintf(
+		"%s → Work items (Issues) → Fields → the configuration of %s → Actions → Edit fields",
+		k.projectSettings(),
+		k.kind,
+	)
 }
 
 func (k clicks) showInConfiguration() string {
@@ -120,13 +144,19 @@ func (k clicks) addToScheme() string {
 
 func (k clicks) makeOptional(field string) string {
 	if k.team {
-		return fmt.Sprintf("%s → Work types (Issue types) → %s → the field %q → untick Required → Save changes", k.projectSettings(), k.kind, field)
+		return fmt.Sprintf(
+			"%s → Work types (Issue types) → %s → the field %q → untick Required → Save changes",
+			k.projectSettings(),
+			k.kind,
+			field,
+		)
 	}
 	return fmt.Sprintf("%s → Optional beside %q", k.configuration(), field)
 }
 
 func (k clicks) addIssueType() string {
-	return fmt.Sprintf("%s → Work types (Issue types) → Actions → Edit → add %q; or set JIRA_ISSUE_TYPE to one that the project has", k.projectSettings(), k.kind)
+	return fmt.Sprintf("%s → Work types (Issue types) → Actions → Edit → add %q; or set JIRA_ISSUE_TYPE to one that "+
+		"the project has", k.projectSettings(), k.kind)
 }
 
 // workflow leads to the editor of the workflow of the issue type; publish is how its changes are
@@ -134,11 +164,23 @@ func (k clicks) addIssueType() string {
 func (k clicks) workflow() (editor, publish string) {
 	switch {
 	case k.team:
-		return fmt.Sprintf("%s → Work types (Issue types) → %s → Edit workflow", k.projectSettings(), k.kind), "Update workflow"
+		return fmt.Sprintf(
+			"%s → Work types (Issue types) → %s → Edit workflow",
+			k.projectSettings(),
+			k.kind,
+		), "Update workflow"
 	case k.dataCenter:
-		return fmt.Sprintf("%s → Workflows → pencil (edit) beside the workflow of %s → Diagram", k.projectSettings(), k.kind), "Publish Draft"
+		return fmt.Sprintf(
+			"%s → Workflows → pencil (edit) beside the workflow of %s → Diagram",
+			k.projectSettings(),
+			k.kind,
+		), "Publish Draft"
 	}
-	return fmt.Sprintf("%s → Work items (Issues) → Workflows → pencil (edit) beside the workflow of %s", k.projectSettings(), k.kind), "Update workflow"
+	return fmt.Sprintf(
+		"%s → Work items (Issues) → Workflows → pencil (edit) beside the workflow of %s",
+		k.projectSettings(),
+		k.kind,
+	), "Update workflow"
 }
 
 // addStatuses gives the new statuses transitions from all others, and those of back, which are
@@ -149,12 +191,19 @@ func (k clicks) addStatuses(words, back string) string {
 		if back != "" {
 			back = "; tick it for " + back + ", too"
 		}
-		return fmt.Sprintf("%s → Add status → %s, each with the tick \"Allow all statuses to transition to this one\"%s → %s", editor, words, back, publish)
+		return fmt.Sprintf("%s → Add status → %s, each with the tick \"Allow all statuses to transition to this one\"%s → "+
+			"%s", editor, words, back, publish)
 	}
 	if back != "" {
 		back = " and to " + back
 	}
-	return fmt.Sprintf("%s → Status → add %s → Transition → from Any status to each of them%s → %s", editor, words, back, publish)
+	return fmt.Sprintf(
+		"%s → Status → add %s → Transition → from Any status to each of them%s → %s",
+		editor,
+		words,
+		back,
+		publish,
+	)
 }
 
 func (k clicks) addTransitions(words string) string {
@@ -168,5 +217,6 @@ func (k clicks) addTransitions(words string) string {
 
 func (k clicks) askForNothing(words string) string {
 	editor, publish := k.workflow()
-	return fmt.Sprintf("%s → the transition (%s) → no screen, or one without these fields; no rule or validator that requires them → %s", editor, words, publish)
+	return fmt.Sprintf("%s → the transition (%s) → no screen, or one without these fields; no rule or validator that "+
+		"requires them → %s", editor, words, publish)
 }

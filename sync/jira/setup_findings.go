@@ -10,7 +10,14 @@ import (
 
 // findings are the preconditions as they were seen, in the order of the steps.
 func (s *Setup) findings() []sync.Finding {
-	return []sync.Finding{s.fieldFinding(), s.searchableFinding(), s.contextFinding(), s.screenFinding(), s.statusesFinding(), s.transitionsFinding()}
+	return []sync.Finding{
+		s.fieldFinding(),
+		s.searchableFinding(),
+		s.contextFinding(),
+		s.screenFinding(),
+		s.statusesFinding(),
+		s.transitionsFinding(),
+	}
 }
 
 func finding(check string, condition sync.Condition, found string) sync.Finding {
@@ -53,9 +60,21 @@ func (s *Setup) fieldFinding() sync.Finding {
 		return s.remedied(finding(checkField, sync.Fails, words))
 	case len(s.seen.fields) == 1:
 		field = s.seen.fields[0]
-		return s.remedied(finding(checkField, sync.Fails, fmt.Sprintf("%s (%q) holds %s, not a line of text", field.ID, field.Name, field.misfit())))
+		return s.remedied(
+			finding(
+				checkField,
+				sync.Fails,
+				fmt.Sprintf("%s (%q) holds %s, not a line of text", field.ID, field.Name, field.misfit()),
+			),
+		)
 	}
-	return s.remedied(finding(checkField, sync.Fails, fmt.Sprintf("%d custom fields are named %q: %s", len(s.seen.fields), name, strings.Join(s.fieldIDs(), ", "))))
+	return s.remedied(
+		finding(
+			checkField,
+			sync.Fails,
+			fmt.Sprintf("%d custom fields are named %q: %s", len(s.seen.fields), name, strings.Join(s.fieldIDs(), ", ")),
+		),
+	)
 }
 
 // unplaced is what the account cannot know of a field that does not show to it.
@@ -95,7 +114,8 @@ func (s *Setup) searchableFinding() sync.Finding {
 	case field.Searchable == nil:
 		return finding(checkSearchable, sync.Doubt, fmt.Sprintf("Jira does not say whether %s can be searched for", field.ID))
 	case !*field.Searchable:
-		return s.remedied(finding(checkSearchable, sync.Fails, fmt.Sprintf("%s has no searcher, so that issues cannot be found by it", field.ID)))
+		return s.remedied(finding(checkSearchable, sync.Fails, fmt.Sprintf("%s has no searcher, so that issues cannot be "+
+			"found by it", field.ID)))
 	}
 	return finding(checkSearchable, sync.Holds, fmt.Sprintf("%s can be searched for", field.ID))
 }
@@ -134,23 +154,29 @@ func (s *Setup) screenFinding() sync.Finding {
 	case !found:
 		return s.skipped(checkScreen)
 	case s.seen.offered == yes && s.seen.described == no:
-		return s.remedied(finding(checkScreen, sync.Fails, fmt.Sprintf("%s is offered when issues of type %q are created in project %s, but the description, which the agent "+
+		return s.remedied(finding(checkScreen, sync.Fails, fmt.Sprintf("%s is offered when issues of type %q are created "+
+			"in project %s, but the description, which the agent "+
 			"fills in, is not", field.ID, k.kind, k.project)))
 	case s.seen.offered == yes && lacking != "":
-		return s.remedied(finding(checkScreen, sync.Doubt, fmt.Sprintf("%s is offered on creation, but is not on %s, which the project may edit issues on", field.ID, lacking)))
+		return s.remedied(finding(checkScreen, sync.Doubt, fmt.Sprintf("%s is offered on creation, but is not on %s, "+
+			"which the project may edit issues on", field.ID, lacking)))
 	case s.seen.edited == no:
-		return s.remedied(finding(checkScreen, sync.Doubt, field.ID+" is offered on creation, but not when issues are edited: "+
+		return s.remedied(finding(checkScreen, sync.Doubt, field.ID+" is offered on creation, but not when issues are "+
+			"edited: "+
 			"a request ID that somebody takes out of its issue cannot be put back"))
 	case s.seen.offered == yes:
-		return finding(checkScreen, sync.Holds, fmt.Sprintf("%s is offered when issues of type %q are created in project %s", field.ID, k.kind, k.project))
+		return finding(checkScreen, sync.Holds, fmt.Sprintf("%s is offered when issues of type %q are created in project "+
+			"%s", field.ID, k.kind, k.project))
 	case lacking != "":
 		return s.remedied(finding(checkScreen, sync.Fails, fmt.Sprintf("%s is not on %s", field.ID, lacking)))
 	case s.seen.offered == no && s.seen.context.covers == no:
 		return finding(checkScreen, sync.Skipped, "without a context the field shows on no screen")
 	case s.seen.offered == no:
-		return s.remedied(finding(checkScreen, sync.Fails, fmt.Sprintf("%s is not offered when issues of type %q are created in project %s", field.ID, k.kind, k.project)))
+		return s.remedied(finding(checkScreen, sync.Fails, fmt.Sprintf("%s is not offered when issues of type %q are "+
+			"created in project %s", field.ID, k.kind, k.project)))
 	}
-	f := finding(checkScreen, sync.Doubt, fmt.Sprintf("Jira does not tell the agent's account whether %s is on the create screen of project %s", field.ID, k.project))
+	f := finding(checkScreen, sync.Doubt, fmt.Sprintf("Jira does not tell the agent's account whether %s is on the "+
+		"create screen of project %s", field.ID, k.project))
 	f.Remedy = "see that it is: " + k.putOnScreen(k.field)
 	return f
 }
@@ -163,15 +189,29 @@ func (s *Setup) statusesFinding() sync.Finding {
 		f.Remedy = "see that it has those of JIRA_STATUS_*: " + k.addStatuses("those that are missing", "")
 		return f
 	case s.seen.kind.ID == "":
-		return s.remedied(finding(checkStatuses, sync.Fails, fmt.Sprintf("project %s has no issue type %q; it has %s", k.project, k.kind, strings.Join(flow.kinds, ", "))))
+		return s.remedied(
+			finding(
+				checkStatuses,
+				sync.Fails,
+				fmt.Sprintf("project %s has no issue type %q; it has %s", k.project, k.kind, strings.Join(flow.kinds, ", ")),
+			),
+		)
 	case len(lacking) > 0:
-		return s.remedied(finding(checkStatuses, sync.Fails, fmt.Sprintf("the workflow of issue type %q lacks %s", k.kind, strings.Join(lacking, ", "))))
+		return s.remedied(
+			finding(
+				checkStatuses,
+				sync.Fails,
+				fmt.Sprintf("the workflow of issue type %q lacks %s", k.kind, strings.Join(lacking, ", ")),
+			),
+		)
 	case len(flow.spare) > 0:
-		f := finding(checkStatuses, sync.Doubt, fmt.Sprintf("the workflow of issue type %q has a status for each outcome, but not %s", k.kind, strings.Join(flow.spare, ", ")))
+		f := finding(checkStatuses, sync.Doubt, fmt.Sprintf("the workflow of issue type %q has a status for each outcome, "+
+			"but not %s", k.kind, strings.Join(flow.spare, ", ")))
 		f.Remedy = "take what was misspelt or removed out of JIRA_STATUS_*, or add it to the workflow"
 		return f
 	}
-	return finding(checkStatuses, sync.Holds, fmt.Sprintf("the workflow of issue type %q has all statuses of JIRA_STATUS_*", k.kind))
+	return finding(checkStatuses, sync.Holds, fmt.Sprintf("the workflow of issue type %q has all statuses of "+
+		"JIRA_STATUS_*", k.kind))
 }
 
 func (s *Setup) transitionsFinding() sync.Finding {
@@ -179,11 +219,13 @@ func (s *Setup) transitionsFinding() sync.Finding {
 	lacking, untold := flow.movesThatAre(no), strings.Join(flow.movesThatAre(unknown), ", ")
 	switch {
 	case len(lacking) > 0:
-		return s.remedied(finding(checkTransitions, sync.Fails, fmt.Sprintf("the workflow leads the agent's account nowhere from %s, in up to %d transitions", strings.Join(lacking, ", "), sync.MaxWay)))
+		return s.remedied(finding(checkTransitions, sync.Fails, fmt.Sprintf("the workflow leads the agent's account "+
+			"nowhere from %s, in up to %d transitions", strings.Join(lacking, ", "), sync.MaxWay)))
 	case len(flow.moves) == 0:
 		return finding(checkTransitions, sync.Skipped, "there are no statuses to move between")
 	case len(flow.movesThatAsk()) > 0:
-		return s.remedied(finding(checkTransitions, sync.Fails, "transitions ask for fields that the agent does not fill in: "+strings.Join(flow.movesThatAsk(), ", ")))
+		return s.remedied(finding(checkTransitions, sync.Fails, "transitions ask for fields that the agent does not fill "+
+			"in: "+strings.Join(flow.movesThatAsk(), ", ")))
 	case untold != "":
 		f := finding(checkTransitions, sync.Doubt, "no issue is there to ask for the transitions from "+untold)
 		f.Remedy = "see that the workflow has them: " + k.addTransitions(untold)

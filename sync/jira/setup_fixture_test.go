@@ -48,7 +48,9 @@ func ownScreens(c *jirasim.Config) {
 		{Name: "OLD: Create", Fields: []string{"summary"}},
 	}
 	c.Projects[0].Screens = jirasim.ScreenScheme{
-		Create: "OPS: Task Management Create Issue Screen", Edit: "OPS: Task Management Edit/View Issue Screen", View: "OPS: Task Management Edit/View Issue Screen",
+		Create: "OPS: Task Management Create Issue Screen",
+		Edit:   "OPS: Task Management Edit/View Issue Screen",
+		View:   "OPS: Task Management Edit/View Issue Screen",
 	}
 }
 
@@ -67,7 +69,11 @@ func planned(t *testing.T, sim jirasim.Config, change ...func(*Config)) (*jirasi
 	url, stop := server.Start()
 	t.Cleanup(stop)
 	for _, status := range sim.Statuses {
-		issue, err := server.CreateIssue("alice", map[string]any{"summary": "sample", "project": map[string]any{"key": sim.Projects[0].Key}}, nil)
+		issue, err := server.CreateIssue(
+			"alice",
+			map[string]any{"summary": "sample", "project": map[string]any{"key": sim.Projects[0].Key}},
+			nil,
+		)
 		require.NoError(t, err)
 		require.NoError(t, server.ForceStatus(issue.ID, "", status.Name))
 	}

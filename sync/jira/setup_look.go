@@ -104,7 +104,10 @@ func (s *Setup) look(ctx context.Context) error {
 			seen.project.IssueTypes = append(seen.project.IssueTypes, w.statusJSON)
 		}
 	}
-	if at := slices.IndexFunc(seen.project.IssueTypes, func(t statusJSON) bool { return t.status().Is(s.c.cfg.IssueType) }); at >= 0 {
+	if at := slices.IndexFunc(
+		seen.project.IssueTypes,
+		func(t statusJSON) bool { return t.status().Is(s.c.cfg.IssueType) },
+	); at >= 0 {
 		seen.kind = seen.project.IssueTypes[at]
 	}
 	if seen.admin, err = s.c.administers(ctx); err != nil {
@@ -140,8 +143,11 @@ func (c *Client) administers(ctx context.Context) (bool, error) {
 		} `json:"permissions"`
 	}
 	_, err := c.do(ctx, request{
-		op: "read whether the account may administer Jira", method: http.MethodGet, endpoint: "mypermissions", scope: sync.ScopeSide,
-		query: url.Values{"permissions": {"ADMINISTER"}},
+		op:       "read whether the account may administer Jira",
+		method:   http.MethodGet,
+		endpoint: "mypermissions",
+		scope:    sync.ScopeSide,
+		query:    url.Values{"permissions": {"ADMINISTER"}},
 	}, &answer)
 	if code := codeOf(err); code == http.StatusNotFound || code == http.StatusBadRequest {
 		return false, nil
@@ -220,7 +226,11 @@ func (s *Setup) lookBehind(ctx context.Context, seen *sight, field fieldJSON) er
 func (c *Client) namedFields(ctx context.Context, seen sight) (found []fieldJSON, hidden bool, err error) {
 	const op = "find the custom field for the request ID"
 	var all []fieldJSON
-	if _, err := c.do(ctx, request{op: op, method: http.MethodGet, endpoint: "field", scope: sync.ScopeSide}, &all); err != nil {
+	if _, err := c.do(
+		ctx,
+		request{op: op, method: http.MethodGet, endpoint: "field", scope: sync.ScopeSide},
+		&all,
+	); err != nil {
 		return nil, false, err
 	}
 	wanted := c.cfg.RequestIDField
@@ -247,7 +257,13 @@ func (c *Client) namedFields(ctx context.Context, seen sight) (found []fieldJSON
 // hiddenFields are the custom fields of that name or id in the lists for administrators. A Jira
 // without such a list has none.
 func (c *Client) hiddenFields(ctx context.Context, op string) ([]fieldJSON, error) {
-	r := request{op: op, method: http.MethodGet, endpoint: "field/search", scope: sync.ScopeSide, query: url.Values{"type": {"custom"}}}
+	r := request{
+		op:       op,
+		method:   http.MethodGet,
+		endpoint: "field/search",
+		scope:    sync.ScopeSide,
+		query:    url.Values{"type": {"custom"}},
+	}
 	search := "query"
 	if c.deployment == DataCenter {
 		r.endpoint, r.query, search = "customFields", url.Values{}, "search"
@@ -259,7 +275,10 @@ func (c *Client) hiddenFields(ctx context.Context, op string) ([]fieldJSON, erro
 	if codeOf(err) == http.StatusNotFound {
 		return nil, nil
 	}
-	return slices.DeleteFunc(all, func(f fieldJSON) bool { return f.ID != c.cfg.RequestIDField && f.Name != c.cfg.RequestIDField }), err
+	return slices.DeleteFunc(
+		all,
+		func(f fieldJSON) bool { return f.ID != c.cfg.RequestIDField && f.Name != c.cfg.RequestIDField },
+	), err
 }
 
 // offers reports whether the create screen shows the field and the description to the account.

@@ -157,7 +157,11 @@ func (c *Client) allScreens(ctx context.Context) ([]namedJSON, error) {
 
 // readScreen reads whether a screen shows the field, on whichever tab, and whether it shows a
 // summary.
-func (c *Client) readScreen(ctx context.Context, screen namedJSON, fieldID string) (s screenSight, summary bool, err error) {
+func (c *Client) readScreen(
+	ctx context.Context,
+	screen namedJSON,
+	fieldID string,
+) (s screenSight, summary bool, err error) {
 	s = screenSight{id: screen.ID, name: screen.Name}
 	r := request{
 		op: fmt.Sprintf("read screen %q", screen.Name), method: http.MethodGet, endpoint: "screens/{screen}/tabs",

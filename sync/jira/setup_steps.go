@@ -24,7 +24,13 @@ func (s *Setup) steps() []Step {
 	add := func(steps ...Step) { all = append(all, steps...) }
 	k := s.clicks()
 	if s.seen.kind.ID == "" {
-		add(Step{Check: checkStatuses, What: fmt.Sprintf("add issue type %q to project %s", k.kind, k.project), ByHand: k.addIssueType()})
+		add(
+			Step{
+				Check:  checkStatuses,
+				What:   fmt.Sprintf("add issue type %q to project %s", k.kind, k.project),
+				ByHand: k.addIssueType(),
+			},
+		)
 	}
 	field, found := s.seen.one()
 	switch {
@@ -61,7 +67,8 @@ func (s *Setup) steps() []Step {
 	}
 	if words := s.seen.flow.movesThatAsk(); len(words) > 0 {
 		joined := strings.Join(words, ", ")
-		add(Step{Check: checkTransitions, What: "let these transitions ask for no field: " + joined, ByHand: k.askForNothing(joined)})
+		add(Step{Check: checkTransitions, What: "let these transitions ask for no field: " +
+			joined, ByHand: k.askForNothing(joined)})
 	}
 	return all
 }
@@ -71,10 +78,15 @@ func (s *Setup) administered() bool { return s.seen.admin && !s.seen.project.Sim
 
 func (s *Setup) fieldStep() Step {
 	name := s.c.cfg.RequestIDField
-	step := Step{Check: checkField, What: fmt.Sprintf("create the custom field %q", name), ByHand: s.clicks().createField()}
+	step := Step{
+		Check:  checkField,
+		What:   fmt.Sprintf("create the custom field %q", name),
+		ByHand: s.clicks().createField(),
+	}
 	if customFieldID.MatchString(name) { // Jira gives the ids
 		step.What = "settle which custom field holds the request ID"
-		step.ByHand = "set JIRA_REQUEST_ID_FIELD to the name or the id of a text field (single line) that project " + s.c.cfg.Project + " has"
+		step.ByHand = "set JIRA_REQUEST_ID_FIELD to the name or the id of a text field (single line) that project " +
+			s.c.cfg.Project + " has"
 		return step
 	}
 	step.ByToken, step.do = s.administered(), s.createField
@@ -94,7 +106,10 @@ func (s *Setup) createField(ctx context.Context) error {
 	return s.c.change(ctx, request{
 		op: fmt.Sprintf("create the custom field %q", s.c.cfg.RequestIDField), method: http.MethodPost, endpoint: "field",
 		body: map[string]string{
-			"name": s.c.cfg.RequestIDField, "description": fieldDescription, "type": textFieldType, "searcherKey": textSearcherType,
+			"name":        s.c.cfg.RequestIDField,
+			"description": fieldDescription,
+			"type":        textFieldType,
+			"searcherKey": textSearcherType,
 		},
 	})
 }
@@ -104,7 +119,10 @@ func (s *Setup) createField(ctx context.Context) error {
 func (s *Setup) searcherStep(field fieldJSON) Step {
 	what := fmt.Sprintf("give the custom field %s the free text searcher", field.ID)
 	return Step{
-		Check: checkSearchable, What: what, ByToken: s.administered() && s.c.deployment == Cloud, ByHand: s.clicks().makeSearchable(),
+		Check:   checkSearchable,
+		What:    what,
+		ByToken: s.administered() && s.c.deployment == Cloud,
+		ByHand:  s.clicks().makeSearchable(),
 		do: func(ctx context.Context) error {
 			return s.c.change(ctx, request{
 				op: what, method: http.MethodPut, endpoint: "field/{field}", vars: map[string]string{"field": field.ID},
@@ -123,18 +141,29 @@ func (s *Setup) contextSteps(field fieldJSON) []Step {
 	project, kind := s.seen.project, s.seen.kind
 	r := request{
 		method: http.MethodPost, endpoint: "field/{field}/context", vars: map[string]string{"field": field.ID},
-		body: map[string]any{"name": "teleport-jira-agent: " + project.Key, "projectIds": []string{project.ID}, "issueTypeIds": []string{}},
+		body: map[string]any{"name": "teleport-jira-agent: " +
+			project.Key, "projectIds": []string{project.ID}, "issueTypeIds": []string{}},
 	}
 	r.op = fmt.Sprintf("give the custom field %s a context for project %s", field.ID, project.Key)
 	if limited := s.seen.context.limited; limited != "" {
-		r.op = fmt.Sprintf("add issue type %q to the context of the custom field %s for project %s", kind.Name, field.ID, project.Key)
+		r.op = fmt.Sprintf(
+			"add issue type %q to the context of the custom field %s for project %s",
+			kind.Name,
+			field.ID,
+			project.Key,
+		)
 		r.method, r.endpoint, r.vars["context"] = http.MethodPut, "field/{field}/context/{context}/issuetype", limited
 		r.body = map[string][]string{"issueTypeIds": {kind.ID}}
 	}
-	return []Step{{
-		Check: checkContext, What: r.op, ByToken: s.administered() && s.c.deployment == Cloud, ByHand: s.clicks().widenContext(),
-		do: func(ctx context.Context) error { return s.c.change(ctx, r) },
-	}}
+	return []Step{
+		{
+			Check:   checkContext,
+			What:    r.op,
+			ByToken: s.administered() && s.c.deployment == Cloud,
+			ByHand:  s.clicks().widenContext(),
+			do:      func(ctx context.Context) error { return s.c.change(ctx, r) },
+		},
+	}
 }
 
 // screenSteps put the field on the screens that are known to lack it. Where none does and the field
@@ -161,9 +190,15 @@ func (s *Setup) screenSteps(fieldID string) []Step {
 	if len(steps) > 0 || fieldID == "" || s.seen.offered != no || outside || s.seen.kind.ID == "" {
 		return steps
 	}
-	where := fmt.Sprintf("show the custom field %s when issues of type %q are created in project %s", fieldID, k.kind, k.project)
+	where := fmt.Sprintf(
+		"show the custom field %s when issues of type %q are created in project %s",
+		fieldID,
+		k.kind,
+		k.project,
+	)
 	by := k.putOnScreen(k.field)
-	certain := s.seen.context.covers == yes && slices.ContainsFunc(s.seen.screens, func(on screenSight) bool { return on.create })
+	certain := s.seen.context.covers == yes &&
+		slices.ContainsFunc(s.seen.screens, func(on screenSight) bool { return on.create })
 	switch {
 	case certain: // it is there and hidden
 		by = k.showInConfiguration()

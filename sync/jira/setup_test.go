@@ -15,8 +15,13 @@ func TestSetupMakesTheFieldWhereThereIsNone(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
 		server, s := planned(t, administeredJira(d, ownScreens))
-		screens := []string{`put the custom field "teleportAccessRequestId" on screen "OPS: Task Management Create Issue Screen"`}
-		screens = append(screens, `put the custom field "teleportAccessRequestId" on screen "OPS: Task Management Edit/View Issue Screen"`)
+		screens := []string{
+			`put the custom field "teleportAccessRequestId" on screen "OPS: Task Management Create Issue Screen"`,
+		}
+		screens = append(
+			screens,
+			`put the custom field "teleportAccessRequestId" on screen "OPS: Task Management Edit/View Issue Screen"`,
+		)
 		plan := append([]string{`create the custom field "teleportAccessRequestId"`}, screens...)
 		require.Equal(t, plan, whats(s.Steps()))
 		require.Equal(t, map[string]sync.Condition{
@@ -56,7 +61,12 @@ func TestSetupTakesTheScreenOfTheIssueType(t *testing.T) {
 	_, err := apply(testContext(t), s)
 	require.NoError(t, err)
 	allHolds(t, s)
-	require.Equal(t, 2, server.CallCount("POST screens/{screen}/tabs/{tab}/fields"), "of the type to create on, of all to edit on")
+	require.Equal(
+		t,
+		2,
+		server.CallCount("POST screens/{screen}/tabs/{tab}/fields"),
+		"of the type to create on, of all to edit on",
+	)
 }
 
 func TestSetupDoesNothingWhereNothingLacks(t *testing.T) {
@@ -75,7 +85,10 @@ func TestSetupDoesNothingWhereNothingLacks(t *testing.T) {
 func TestSetupGivesASearcher(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
-		server, s := planned(t, administeredJira(d, withFields(changed(textLine, func(f *jirasim.Field) { f.Unsearchable = true }))))
+		server, s := planned(
+			t,
+			administeredJira(d, withFields(changed(textLine, func(f *jirasim.Field) { f.Unsearchable = true }))),
+		)
 		require.Equal(t, []string{"give the custom field customfield_10042 the free text searcher"}, whats(s.Steps()))
 		require.Equal(t, sync.Fails, found(t, s, "jira.field.searchable").Condition)
 		_, err := apply(testContext(t), s)
@@ -139,7 +152,11 @@ func TestSetupBringsAFieldOfOtherProjectsIntoThisOne(t *testing.T) {
 				if d == jirasim.DataCenter { // has no call for it
 					require.Empty(t, writes(server))
 					require.NotEmpty(t, s.Steps())
-					require.Contains(t, found(t, s, "jira.field.context").Remedy+s.Steps()[0].ByHand, "Configure → Edit Configuration (or Add new context) → choose issue type Task, and project OPS")
+					require.Contains(
+						t,
+						found(t, s, "jira.field.context").Remedy+s.Steps()[0].ByHand,
+						"Configure → Edit Configuration (or Add new context) → choose issue type Task, and project OPS",
+					)
 					server.SetFieldProjects("customfield_10042", "OLD", "OPS")
 					require.NoError(t, s.look(testContext(t)))
 				}
@@ -152,7 +169,13 @@ func TestSetupBringsAFieldOfOtherProjectsIntoThisOne(t *testing.T) {
 
 func TestSetupAddsTheIssueTypeToAContext(t *testing.T) {
 	t.Parallel()
-	server, s := planned(t, administeredJira(jirasim.Cloud, withFields(changed(textLine, func(f *jirasim.Field) { f.Projects = []string{"OLD"} }))))
+	server, s := planned(
+		t,
+		administeredJira(
+			jirasim.Cloud,
+			withFields(changed(textLine, func(f *jirasim.Field) { f.Projects = []string{"OLD"} })),
+		),
+	)
 	_, err := s.c.do(testContext(t), request{
 		method: http.MethodPost, endpoint: "field/{field}/context", vars: map[string]string{"field": "customfield_10042"},
 		body: map[string]any{"name": "bugs of OPS", "projectIds": []string{"10100"}, "issueTypeIds": []string{"10201"}},
@@ -160,7 +183,11 @@ func TestSetupAddsTheIssueTypeToAContext(t *testing.T) {
 	require.NoError(t, err)
 	server.ResetCalls()
 	require.NoError(t, s.look(testContext(t)))
-	require.Equal(t, []string{`add issue type "Task" to the context of the custom field customfield_10042 for project OPS`}, whats(s.Steps()))
+	require.Equal(
+		t,
+		[]string{`add issue type "Task" to the context of the custom field customfield_10042 for project OPS`},
+		whats(s.Steps()),
+	)
 	_, err = apply(testContext(t), s)
 	require.NoError(t, err)
 	allHolds(t, s)
@@ -177,10 +204,15 @@ func TestSetupLeavesAnUnfitFieldToPeople(t *testing.T) {
 	}{
 		"a number": {
 			[]jirasim.Field{changed(textLine, func(f *jirasim.Field) { f.Type = jirasim.Number })},
-			`customfield_10042 ("teleportAccessRequestId") holds number, not a line of text`, "set JIRA_REQUEST_ID_FIELD to another name",
+			`customfield_10042 ("teleportAccessRequestId") holds number, not a line of text`,
+			"set JIRA_REQUEST_ID_FIELD to another name",
 		},
 		"a URL": {
-			[]jirasim.Field{changed(textLine, func(f *jirasim.Field) { f.Type = jirasim.URLField })}, "holds a URL", "set JIRA_REQUEST_ID_FIELD to another name",
+			[]jirasim.Field{
+				changed(textLine, func(f *jirasim.Field) { f.Type = jirasim.URLField }),
+			},
+			"holds a URL",
+			"set JIRA_REQUEST_ID_FIELD to another name",
 		},
 		"two of that name": {
 			[]jirasim.Field{second, textLine},
@@ -209,7 +241,10 @@ func TestSetupLeavesAnUnfitFieldToPeople(t *testing.T) {
 func TestSetupWantsTheDescriptionOnTheCreateScreen(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
-		server, s := planned(t, administeredJira(d, ownScreens, func(c *jirasim.Config) { c.Screens[0].Fields = []string{"summary"} }))
+		server, s := planned(
+			t,
+			administeredJira(d, ownScreens, func(c *jirasim.Config) { c.Screens[0].Fields = []string{"summary"} }),
+		)
 		require.Contains(t, whats(s.Steps()), `show the description when issues of type "Task" are created in project OPS`)
 		_, err := apply(testContext(t), s)
 		require.NoError(t, err)
@@ -226,11 +261,14 @@ func TestSetupWantsTheDescriptionOnTheCreateScreen(t *testing.T) {
 
 func TestSetupLeavesTheCreateScreensOfOtherIssueTypesAlone(t *testing.T) {
 	t.Parallel()
-	server, s := planned(t, administeredJira(jirasim.DataCenter, ownScreens, withFields(textLine), func(c *jirasim.Config) {
-		c.Screens = append(c.Screens, jirasim.Screen{Name: "OPS: Bug Create Screen", Fields: []string{"summary"}})
-		c.Screens[0].Fields = append(c.Screens[0].Fields, "customfield_10042")
-		c.Screens[1].Fields = append(c.Screens[1].Fields, "customfield_10042")
-	}))
+	server, s := planned(
+		t,
+		administeredJira(jirasim.DataCenter, ownScreens, withFields(textLine), func(c *jirasim.Config) {
+			c.Screens = append(c.Screens, jirasim.Screen{Name: "OPS: Bug Create Screen", Fields: []string{"summary"}})
+			c.Screens[0].Fields = append(c.Screens[0].Fields, "customfield_10042")
+			c.Screens[1].Fields = append(c.Screens[1].Fields, "customfield_10042")
+		}),
+	)
 	allHolds(t, s)
 	require.Empty(t, writes(server))
 }
@@ -243,13 +281,22 @@ func TestSetupTakesATokenThatMayNotAdministerForWhatItIs(t *testing.T) {
 	}{
 		"screens":       {"screens/{screen}/tabs", nil},
 		"hidden fields": {"field/search", nil},
-		"contexts":      {"field/{field}/context/projectmapping", []jirasim.Field{changed(textLine, func(f *jirasim.Field) { f.NoScreen = true })}},
+		"contexts": {
+			"field/{field}/context/projectmapping",
+			[]jirasim.Field{changed(textLine, func(f *jirasim.Field) { f.NoScreen = true })},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server, s := planned(t, administeredJira(jirasim.Cloud, withFields(test.fields...)))
-			server.Inject(jirasim.Fault{Method: http.MethodGet, Endpoint: test.endpoint, Effect: jirasim.Respond(http.StatusForbidden, `{"errorMessages":["scope"],"errors":{}}`)})
+			server.Inject(
+				jirasim.Fault{
+					Method:   http.MethodGet,
+					Endpoint: test.endpoint,
+					Effect:   jirasim.Respond(http.StatusForbidden, `{"errorMessages":["scope"],"errors":{}}`),
+				},
+			)
 			require.NoError(t, s.look(testContext(t)))
 			require.NotEmpty(t, s.Steps())
 			for _, step := range s.Steps() {
@@ -261,19 +308,40 @@ func TestSetupTakesATokenThatMayNotAdministerForWhatItIs(t *testing.T) {
 
 func TestAContextThatNamesTheProjectOverridesTheGlobalOne(t *testing.T) {
 	t.Parallel()
-	global, own, other := contextEntry{ContextID: "1", Global: true}, contextEntry{ContextID: "2", ProjectID: "10100"}, contextEntry{ContextID: "3", ProjectID: "10101"}
+	global, own, other := contextEntry{
+		ContextID: "1",
+		Global:    true,
+	}, contextEntry{
+		ContextID: "2",
+		ProjectID: "10100",
+	}, contextEntry{
+		ContextID: "3",
+		ProjectID: "10101",
+	}
 	anyType := func(id string) contextEntry { return contextEntry{ContextID: id, AnyType: true} }
 	ofType := func(id, typ string) contextEntry { return contextEntry{ContextID: id, TypeID: typ} }
 	tests := map[string]struct {
 		projects, types []contextEntry
 		want            contextSight
 	}{
-		"none":                    {nil, nil, contextSight{covers: no}},
-		"global":                  {[]contextEntry{other, global}, []contextEntry{anyType("1"), anyType("3")}, contextSight{covers: yes}},
-		"its own":                 {[]contextEntry{other, own}, []contextEntry{ofType("2", "10201"), ofType("2", "10200")}, contextSight{covers: yes}},
-		"another project's":       {[]contextEntry{other}, []contextEntry{anyType("3")}, contextSight{covers: no}},
-		"global, of other types":  {[]contextEntry{global}, []contextEntry{ofType("1", "10201")}, contextSight{covers: no}},
-		"its own, of other types": {[]contextEntry{own, global}, []contextEntry{anyType("1"), ofType("2", "10201")}, contextSight{covers: no, limited: "2"}},
+		"none": {nil, nil, contextSight{covers: no}},
+		"global": {
+			[]contextEntry{other, global},
+			[]contextEntry{anyType("1"), anyType("3")},
+			contextSight{covers: yes},
+		},
+		"its own": {
+			[]contextEntry{other, own},
+			[]contextEntry{ofType("2", "10201"), ofType("2", "10200")},
+			contextSight{covers: yes},
+		},
+		"another project's":      {[]contextEntry{other}, []contextEntry{anyType("3")}, contextSight{covers: no}},
+		"global, of other types": {[]contextEntry{global}, []contextEntry{ofType("1", "10201")}, contextSight{covers: no}},
+		"its own, of other types": {
+			[]contextEntry{own, global},
+			[]contextEntry{anyType("1"), ofType("2", "10201")},
+			contextSight{covers: no, limited: "2"},
+		},
 	}
 	for name, test := range tests {
 		require.Equal(t, test.want, covers(test.projects, test.types, "10100", "10200"), name)
@@ -283,11 +351,20 @@ func TestAContextThatNamesTheProjectOverridesTheGlobalOne(t *testing.T) {
 func TestSetupDoubtsWhatJiraDoesNotTell(t *testing.T) {
 	t.Parallel()
 	server, s := planned(t, administeredJira(jirasim.DataCenter, withFields(textLine), withoutAdministration))
-	server.Inject(jirasim.Fault{Endpoint: "issue/createmeta/{project}/issuetypes", Effect: jirasim.Respond(http.StatusNotFound, "<status/>")}) // before 8.4
+	server.Inject(
+		jirasim.Fault{
+			Endpoint: "issue/createmeta/{project}/issuetypes",
+			Effect:   jirasim.Respond(http.StatusNotFound, "<status/>"),
+		},
+	) // before 8.4
 	require.NoError(t, s.look(testContext(t)))
 	require.Equal(t, sync.Doubt, found(t, s, "jira.field.screen").Condition)
 	require.Equal(t, sync.Doubt, found(t, s, "jira.field.context").Condition)
-	require.Contains(t, found(t, s, "jira.field.screen").Remedy, "see that it is: project OPS → Project settings → Screens")
+	require.Contains(
+		t,
+		found(t, s, "jira.field.screen").Remedy,
+		"see that it is: project OPS → Project settings → Screens",
+	)
 	require.Empty(t, s.Steps())
 }
 
@@ -295,7 +372,11 @@ func TestSetupMakesNoFieldForAnID(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
 		server, s := planned(t, administeredJira(d), func(c *Config) { c.RequestIDField = "customfield_10099" })
-		require.Contains(t, found(t, s, "jira.field").Remedy, "set JIRA_REQUEST_ID_FIELD to the name or the id of a text field")
+		require.Contains(
+			t,
+			found(t, s, "jira.field").Remedy,
+			"set JIRA_REQUEST_ID_FIELD to the name or the id of a text field",
+		)
 		_, err := apply(testContext(t), s)
 		require.NoError(t, err)
 		require.Empty(t, writes(server))
@@ -336,7 +417,11 @@ func TestSetupOfATeamManagedProjectIsByHand(t *testing.T) {
 	server, s := planned(t, administeredJira(jirasim.Cloud, func(c *jirasim.Config) {
 		c.Projects = append([]jirasim.Project{{ID: "10109", Key: "TEAM", Name: "Team", TeamManaged: true}}, c.Projects...)
 	}))
-	require.Contains(t, found(t, s, "jira.field").Remedy, "Space settings (Project settings) → Work types (Issue types) → Task → Create field → Short text")
+	require.Contains(
+		t,
+		found(t, s, "jira.field").Remedy,
+		"Space settings (Project settings) → Work types (Issue types) → Task → Create field → Short text",
+	)
 	_, err := apply(testContext(t), s)
 	require.NoError(t, err)
 	require.Empty(t, writes(server))
@@ -371,7 +456,11 @@ func TestSetupFailsWhereItCannotLook(t *testing.T) {
 func TestSetupCallsHaveBoundedNames(t *testing.T) {
 	t.Parallel()
 	names := make(chan string, 1000)
-	_, s := planned(t, administeredJira(jirasim.Cloud, ownScreens), func(c *Config) { c.OnCall = func(i CallInfo) { names <- i.Endpoint } })
+	_, s := planned(
+		t,
+		administeredJira(jirasim.Cloud, ownScreens),
+		func(c *Config) { c.OnCall = func(i CallInfo) { names <- i.Endpoint } },
+	)
 	_, err := apply(testContext(t), s)
 	require.NoError(t, err)
 	close(names)

@@ -49,7 +49,13 @@ func (m moveSight) String() string {
 }
 
 // outcomesInOrder are those that JIRA_STATUS_* configure.
-var outcomesInOrder = []sync.Outcome{sync.OutcomePending, sync.OutcomeApproved, sync.OutcomeDenied, sync.OutcomeExpired, sync.OutcomePromoted}
+var outcomesInOrder = []sync.Outcome{
+	sync.OutcomePending,
+	sync.OutcomeApproved,
+	sync.OutcomeDenied,
+	sync.OutcomeExpired,
+	sync.OutcomePromoted,
+}
 
 // lookAtWorkflow compares the workflow with the configuration.
 func (s *Setup) lookAtWorkflow(ctx context.Context, seen *sight, workflows []workflowJSON) error {
@@ -243,10 +249,22 @@ func (s *Setup) findWay(g graph, m *moveSight) {
 // there is none.
 func (c *Client) newestIn(ctx context.Context, typeID string, status statusJSON) (string, error) {
 	r := request{
-		op: fmt.Sprintf("find an issue in status %q of project %s", status.Name, c.cfg.Project), method: http.MethodPost, endpoint: "search",
+		op: fmt.Sprintf(
+			"find an issue in status %q of project %s",
+			status.Name,
+			c.cfg.Project,
+		),
+		method:   http.MethodPost,
+		endpoint: "search",
 		body: map[string]any{
-			"jql":    fmt.Sprintf("project = %s AND issuetype = %s AND status = %s ORDER BY created DESC", quoted(c.cfg.Project), typeID, status.ID),
-			"fields": []string{"status"}, "maxResults": 1,
+			"jql": fmt.Sprintf(
+				"project = %s AND issuetype = %s AND status = %s ORDER BY created DESC",
+				quoted(c.cfg.Project),
+				typeID,
+				status.ID,
+			),
+			"fields":     []string{"status"},
+			"maxResults": 1,
 		},
 		scope: sync.ScopeSide,
 	}

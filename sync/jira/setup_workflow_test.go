@@ -64,7 +64,11 @@ func TestSetupNamesTheTransitionsThatPeopleHaveToAdd(t *testing.T) {
 		}))
 		f := found(t, s, "jira.transitions")
 		require.Equal(t, sync.Fails, f.Condition)
-		require.Equal(t, `the workflow leads the agent's account nowhere from "Pending" to "Approved", "Expired" to "Pending", in up to 6 transitions`, f.Found)
+		require.Equal(
+			t,
+			`the workflow leads the agent's account nowhere from "Pending" to "Approved", "Expired" to "Pending", in up to 6 transitions`,
+			f.Found,
+		)
 		require.Contains(t, f.Remedy, `ransition → "Pending" to "Approved", "Expired" to "Pending"`)
 		require.Equal(t, []string{`add transitions: "Pending" to "Approved", "Expired" to "Pending"`}, whats(s.Steps()))
 
@@ -81,7 +85,10 @@ func TestGlobalTransitionsLeadOnFromStatusesWithoutIssues(t *testing.T) {
 		sim := administeredJira(d, withFields(textLine))
 		sim.Transitions = nil
 		for n, status := range sim.Statuses {
-			sim.Transitions = append(sim.Transitions, jirasim.Transition{ID: string(rune('1' + n)), Name: status.Name, To: status.Name})
+			sim.Transitions = append(
+				sim.Transitions,
+				jirasim.Transition{ID: string(rune('1' + n)), Name: status.Name, To: status.Name},
+			)
 		}
 		server, c := simulated(t, sim)
 		_, err := server.CreateIssue("alice", map[string]any{"summary": "one"}, nil)
@@ -130,7 +137,13 @@ func TestSetupDoubtsASpareStatusThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	_, s := planned(t, administeredJira(jirasim.Cloud, withFields(textLine)))
 	s.statuses = sync.Statuses{
-		sync.OutcomePending: {"pending", "Wating"}, sync.OutcomeApproved: {"10302"}, sync.OutcomeDenied: {"Denied"}, sync.OutcomeExpired: {"Expired", "Lapsed"},
+		sync.OutcomePending: {
+			"pending",
+			"Wating",
+		},
+		sync.OutcomeApproved: {"10302"},
+		sync.OutcomeDenied:   {"Denied"},
+		sync.OutcomeExpired:  {"Expired", "Lapsed"},
 	}
 	require.NoError(t, s.look(testContext(t)))
 	f := found(t, s, "jira.statuses")
@@ -159,7 +172,11 @@ func TestTransitionsOfTheOtherIssueTypeDoNotCount(t *testing.T) {
 	sim := administeredJira(jirasim.DataCenter, withFields(textLine))
 	server, c := simulated(t, sim)
 	for _, status := range sim.Statuses {
-		issue, err := server.CreateIssue("alice", map[string]any{"summary": "a bug", "issuetype": map[string]any{"id": "10201"}}, nil)
+		issue, err := server.CreateIssue(
+			"alice",
+			map[string]any{"summary": "a bug", "issuetype": map[string]any{"id": "10201"}},
+			nil,
+		)
 		require.NoError(t, err)
 		require.NoError(t, server.ForceStatus(issue.ID, "", status.Name))
 	}

@@ -45,7 +45,11 @@ func over(t *testing.T, w wire, change ...func(*Config)) *Client {
 }
 
 func (c *Client) get(ctx context.Context, endpoint string) error {
-	_, err := c.do(ctx, request{op: "get " + endpoint, method: "GET", endpoint: endpoint, scope: sync.ScopeSide}, &struct{}{})
+	_, err := c.do(
+		ctx,
+		request{op: "get " + endpoint, method: "GET", endpoint: endpoint, scope: sync.ScopeSide},
+		&struct{}{},
+	)
 	return err
 }
 
@@ -119,7 +123,11 @@ func TestCallThatWouldWaitTooLongFailsAtOnce(t *testing.T) {
 func TestTurnThatComesTooLateIsGivenBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := over(t, func(*http.Request) (*http.Response, error) { return answer(200, "{}"), nil }, func(cfg *Config) { cfg.MaxRPS = 0.1 })
+		c := over(
+			t,
+			func(*http.Request) (*http.Response, error) { return answer(200, "{}"), nil },
+			func(cfg *Config) { cfg.MaxRPS = 0.1 },
+		)
 		require.NoError(t, c.get(t.Context(), "a"))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -197,7 +205,10 @@ func TestCallHasItsOwnDeadline(t *testing.T) {
 					cfg.MaxRPS = 0.05
 					cfg.OnCall = func(i CallInfo) { info = i }
 				})
-				require.NoError(t, c.transport.pace.wait(t.Context(), sync.PriorityWork)) // the next turn is in 20 s, which does not count
+				require.NoError(
+					t,
+					c.transport.pace.wait(t.Context(), sync.PriorityWork),
+				) // the next turn is in 20 s, which does not count
 				start := time.Now()
 				err := c.get(t.Context(), "a")
 				require.ErrorContains(t, err, "no answer within 15s")

@@ -182,7 +182,12 @@ func TestATransitionThatAsksForAFieldIsNotOnTheWay(t *testing.T) {
 		"Selected": {"Denied"}, "In review": {"Denied"}, "Backlog": {"In review"},
 	})
 	s.AddTransition(jirasim.Transition{
-		ID: "9", Name: "asks", From: []string{"Backlog"}, To: "Selected", Screen: []string{fieldID}, Required: []string{fieldID},
+		ID:       "9",
+		Name:     "asks",
+		From:     []string{"Backlog"},
+		To:       "Selected",
+		Screen:   []string{fieldID},
+		Required: []string{fieldID},
 	})
 	visited, err := walked(t, s, c, walkPolicy.Way(sync.OutcomeDenied, false))
 	require.NoError(t, err)

@@ -126,8 +126,16 @@ func (c *Client) issue(in issueJSON) (sync.Issue, error) {
 		creator   *personJSON
 	)
 	err := errors.Join(
-		field(in, "status", &status), field(in, "project", &project), field(in, "issuetype", &kind), field(in, "updated", &updated),
-		field(in, c.field.id, &requestID), field(in, "creator", &creator),
+		field(
+			in,
+			"status",
+			&status,
+		),
+		field(in, "project", &project),
+		field(in, "issuetype", &kind),
+		field(in, "updated", &updated),
+		field(in, c.field.id, &requestID),
+		field(in, "creator", &creator),
 	)
 	switch {
 	case err != nil:

@@ -22,7 +22,10 @@ func ofNoType(statuses ...any) func(seen) (int, any) {
 
 // movable lets the issues 7 and 8 be moved from Pending to Approved and Denied.
 func movable(routes routes) routes {
-	offered := always(200, map[string]any{"transitions": []any{transition("21", "8", "Approved"), transition("31", "9", "Denied")}})
+	offered := always(
+		200,
+		map[string]any{"transitions": []any{transition("21", "8", "Approved"), transition("31", "9", "Denied")}},
+	)
 	routes["GET /project/ACC/statuses"] = ofNoType(status("1", "Pending"), status("8", "Approved"), status("9", "Denied"))
 	for id, body := range map[string]map[string]any{"7": issueBody(7), "8": issueBody(8)} {
 		routes["GET /issue/"+id] = always(200, body)
@@ -47,12 +50,21 @@ func TestDriveAsksAboutOneIssueAndKnowsTheNext(t *testing.T) {
 	require.Empty(t, f.received("GET", "/project/ACC/statuses"))
 	require.NoError(t, c.learnStatuses(testContext(t), pendingIssue("8")))
 	before := len(f.calls)
-	issue, err = c.Drive(testContext(t), pendingIssue("8"), sync.Way{To: []string{"Granted", "Approved"}}, noteStep(&committed))
+	issue, err = c.Drive(
+		testContext(t),
+		pendingIssue("8"),
+		sync.Way{To: []string{"Granted", "Approved"}},
+		noteStep(&committed),
+	)
 	require.NoError(t, err)
 	require.Equal(t, sync.Status{ID: "8", Name: "Approved"}, issue.Status)
 	require.WithinDuration(t, time.Now(), issue.Assumed, time.Minute)
 	require.Len(t, f.calls, before+1)
-	require.Equal(t, map[string]any{"transition": map[string]any{"id": "21"}}, f.received("POST", "/issue/8/transitions")[0].body)
+	require.Equal(
+		t,
+		map[string]any{"transition": map[string]any{"id": "21"}},
+		f.received("POST", "/issue/8/transitions")[0].body,
+	)
 	require.Equal(t, 2, committed)
 }
 
@@ -68,7 +80,12 @@ func TestDriveOfAnIssueThatDidNotArriveForgetsWhatItKnew(t *testing.T) {
 		if elsewhere := (place{"ACC", "", "5"}); n == 1 {
 			c.workflow.offered[elsewhere] = offer{transitions: []transitionJSON{{ID: "41"}}}
 		} else {
-			require.Equal(t, n == 2, c.workflow.offered[elsewhere].transitions != nil, "7 was moved from a fresh read, which is no reason to doubt")
+			require.Equal(
+				t,
+				n == 2,
+				c.workflow.offered[elsewhere].transitions != nil,
+				"7 was moved from a fresh read, which is no reason to doubt",
+			)
 		}
 	}
 }
@@ -84,7 +101,10 @@ func TestDriveReadsTheIssueWhereJiraRefusesWhatItKnew(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, movable(routes{"POST /issue/8/transitions": inTurn(always(tt.code, jiraError("no")), always(204, nil))}))
+			f := newFake(
+				t,
+				movable(routes{"POST /issue/8/transitions": inTurn(always(tt.code, jiraError("no")), always(204, nil))}),
+			)
 			c, _ := connected(t, f, Cloud)
 			_, err := c.Drive(testContext(t), pendingIssue("7"), sync.Way{To: []string{"Denied"}}, noteStep(new(int)))
 			require.NoError(t, err)
@@ -106,8 +126,16 @@ func TestAnIssueIsTakenForBeingWhereTheLastOneBegan(t *testing.T) {
 	t.Parallel()
 	unmoved := map[string]any{"histories": []any{}, "total": 0, "startAt": 0}
 	f := newFake(t, routes{
-		"POST /issue":  always(201, map[string]any{"id": "9", "key": "ACC-9"}),
-		"GET /issue/7": always(200, issueBody(7, inStatus("4", "To Do"), with("changelog", unmoved), withField("comment", map[string]any{"total": 0, "comments": []any{}}))),
+		"POST /issue": always(201, map[string]any{"id": "9", "key": "ACC-9"}),
+		"GET /issue/7": always(
+			200,
+			issueBody(
+				7,
+				inStatus("4", "To Do"),
+				with("changelog", unmoved),
+				withField("comment", map[string]any{"total": 0, "comments": []any{}}),
+			),
+		),
 	})
 	c, _ := connected(t, f, Cloud)
 	draft := sync.Draft{RequestID: "req-9", Summary: "s"}
@@ -133,10 +161,22 @@ func TestAnIssueIsTakenForBeingWhereTheLastOneBegan(t *testing.T) {
 func TestWhereIssuesBeginIsLearnedFromTheAgentsOwnAlone(t *testing.T) {
 	t.Parallel()
 	unmoved := with("changelog", map[string]any{"histories": []any{}, "total": 0, "startAt": 0})
-	moved := with("changelog", map[string]any{"total": 1, "startAt": 0, "histories": []any{map[string]any{
-		"id": "1", "created": "2026-11-22T09:30:00.000+0000",
-		"items": []any{map[string]any{"field": "status", "fieldId": "status", "from": "4", "to": "1", "fromString": "To Do", "toString": "Pending"}},
-	}}})
+	moved := with("changelog", map[string]any{"total": 1, "startAt": 0, "histories": []any{
+		map[string]any{
+			"id":      "1",
+			"created": "2026-11-22T09:30:00.000+0000",
+			"items": []any{
+				map[string]any{
+					"field":      "status",
+					"fieldId":    "status",
+					"from":       "4",
+					"to":         "1",
+					"fromString": "To Do",
+					"toString":   "Pending",
+				},
+			},
+		},
+	}})
 	for name, change := range map[string][]func(map[string]any){
 		"by somebody else":   {unmoved, withField("creator", map[string]any{"accountId": "bob"})},
 		"in another project": {unmoved, withField("project", map[string]any{"key": "OTHER"})},
@@ -144,7 +184,15 @@ func TestWhereIssuesBeginIsLearnedFromTheAgentsOwnAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, routes{"GET /issue/7": always(200, issueBody(7, append(change, withField("comment", map[string]any{"total": 0, "comments": []any{}}))...))})
+			f := newFake(
+				t,
+				routes{
+					"GET /issue/7": always(
+						200,
+						issueBody(7, append(change, withField("comment", map[string]any{"total": 0, "comments": []any{}}))...),
+					),
+				},
+			)
 			c, _ := connected(t, f, Cloud)
 			_, err := c.Read(testContext(t), "7")
 			require.NoError(t, err)
@@ -168,7 +216,14 @@ func TestTheWorkflowThatIsRememberedIsBounded(t *testing.T) {
 
 func TestDriveReadsTheIssueAfterAnAnswerThatWasLost(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, movable(routes{"POST /issue/8/transitions": inTurn(always(http.StatusInternalServerError, jiraError("no")), always(204, nil))}))
+	f := newFake(
+		t,
+		movable(
+			routes{
+				"POST /issue/8/transitions": inTurn(always(http.StatusInternalServerError, jiraError("no")), always(204, nil)),
+			},
+		),
+	)
 	c, _ := connected(t, f, Cloud)
 	_, err := c.Drive(testContext(t), pendingIssue("7"), sync.Way{To: []string{"Denied"}}, noteStep(new(int)))
 	require.NoError(t, err)
@@ -177,5 +232,10 @@ func TestDriveReadsTheIssueAfterAnAnswerThatWasLost(t *testing.T) {
 	require.Empty(t, f.received("GET", "/issue/8"))
 	_, err = c.Drive(testContext(t), pendingIssue("8"), sync.Way{To: []string{"Denied"}}, noteStep(new(int)))
 	require.NoError(t, err)
-	require.Len(t, f.received("GET", "/issue/8"), 1, "it may have been moved: a global transition would be carried out twice")
+	require.Len(
+		t,
+		f.received("GET", "/issue/8"),
+		1,
+		"it may have been moved: a global transition would be carried out twice",
+	)
 }

@@ -170,7 +170,12 @@ func moving(id string, to []string) string {
 }
 
 // transition sends one.
-func (c *Client) transition(ctx context.Context, op, id string, t transitionJSON, commit func(context.Context, sync.Status) error) error {
+func (c *Client) transition(
+	ctx context.Context,
+	op, id string,
+	t transitionJSON,
+	commit func(context.Context, sync.Status) error,
+) error {
 	r := request{
 		op: op, method: http.MethodPost, endpoint: "issue/{id}/transitions", issue: id,
 		body: map[string]any{"transition": map[string]string{"id": t.ID}},
@@ -273,7 +278,11 @@ func noWay(issue sync.Issue, way sync.Way, offered []transitionJSON, flow sync.W
 	for _, t := range offered {
 		names = append(names, t.To.Name)
 	}
-	leads := fmt.Sprintf("from %q the workflow leads to %s only", issue.Status.Name, bounded(strings.Join(names, ", "), maxMessage))
+	leads := fmt.Sprintf(
+		"from %q the workflow leads to %s only",
+		issue.Status.Name,
+		bounded(strings.Join(names, ", "), maxMessage),
+	)
 	wanted := strings.Join(way.To, " or ")
 	has := func(s sync.Status) bool { return isOneOf(s, way.To) }
 	switch {
@@ -311,7 +320,14 @@ const internalProperty = "sd.public.comment"
 // Comment adds a comment with the agent's mark, which customers of a service desk do not see.
 func (c *Client) Comment(ctx context.Context, id, key, body string, commit func(context.Context) error) error {
 	r := request{
-		op: fmt.Sprintf("add comment %q to issue %s", key, id), method: http.MethodPost, endpoint: "issue/{id}/comment", issue: id,
+		op: fmt.Sprintf(
+			"add comment %q to issue %s",
+			key,
+			id,
+		),
+		method:   http.MethodPost,
+		endpoint: "issue/{id}/comment",
+		issue:    id,
 	}
 	return c.sendText(ctx, "comment", body, func(text string) error {
 		r.body = map[string]any{

@@ -22,13 +22,26 @@ func TestCreateSetsFieldAndProperty(t *testing.T) {
 			f := newFake(t, routes{"POST /issue": always(201, map[string]any{"id": "7", "key": "ACC-7", "self": "x"})})
 			c, _ := connected(t, f, Cloud, func(cfg *Config) {
 				cfg.IssueType = tt.issueType
-				cfg.Fields = map[string]any{"labels": []string{"access"}, "summary": "overridden", fieldID: "overridden", "project": "overridden"}
+				cfg.Fields = map[string]any{
+					"labels":  []string{"access"},
+					"summary": "overridden",
+					fieldID:   "overridden",
+					"project": "overridden",
+				}
 			})
 			committed := 0
-			issue, err := c.Create(testContext(t), sync.Draft{RequestID: "req-7", Summary: "S", Description: "D <&>"}, noteCommit(&committed))
+			issue, err := c.Create(
+				testContext(t),
+				sync.Draft{RequestID: "req-7", Summary: "S", Description: "D <&>"},
+				noteCommit(&committed),
+			)
 			require.NoError(t, err)
 			require.Equal(t, 1, committed)
-			require.Equal(t, sync.Issue{ID: "7", Key: "ACC-7", Project: "ACC", RequestID: "req-7", Property: "req-7", ByAgent: true}, issue)
+			require.Equal(
+				t,
+				sync.Issue{ID: "7", Key: "ACC-7", Project: "ACC", RequestID: "req-7", Property: "req-7", ByAgent: true},
+				issue,
+			)
 			require.Equal(t, map[string]any{
 				"fields": map[string]any{
 					"project": map[string]any{"key": "ACC"}, "issuetype": tt.want, "summary": "S", "description": "D <&>",
@@ -164,7 +177,10 @@ func TestMoveReadsTheIssueFirst(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, routes{"GET /issue/7": always(200, issueBody(7, inStatus("8", "Approved")))}) // any other call fails the test
+			f := newFake(
+				t,
+				routes{"GET /issue/7": always(200, issueBody(7, inStatus("8", "Approved")))},
+			) // any other call fails the test
 			c, _ := connected(t, f, Cloud)
 			committed := 0
 			issue, err := c.Move(testContext(t), "7", tt.from, sync.Way{To: tt.to}, noteStep(&committed))

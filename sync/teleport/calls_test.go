@@ -26,12 +26,20 @@ func TestEachCallIsToldByMethodAndCodeAndAWatchIsNone(t *testing.T) {
 	id := file(t, server, teleportsim.Request{})
 	require.NoError(t, c.Requests(soon(t), func([]sync.Request) error { return nil }))
 	require.NoError(t, c.Decide(soon(t), id, sync.Decision{State: sync.StateApproved, Delegator: "jira:bob"}))
-	require.ErrorIs(t, c.Decide(soon(t), "nobody's", sync.Decision{State: sync.StateApproved, Delegator: "jira:bob"}), sync.ErrNotFound)
+	require.ErrorIs(
+		t,
+		c.Decide(soon(t), "nobody's", sync.Decision{State: sync.StateApproved, Delegator: "jira:bob"}),
+		sync.ErrNotFound,
+	)
 
 	mu.Lock()
 	defer mu.Unlock()
 	require.Contains(t, calls, "Ping OK")
-	require.Subset(t, calls, []string{"ListAccessRequests OK", "SetAccessRequestState OK", "SetAccessRequestState NotFound"})
+	require.Subset(
+		t,
+		calls,
+		[]string{"ListAccessRequests OK", "SetAccessRequestState OK", "SetAccessRequestState NotFound"},
+	)
 	for _, call := range calls {
 		require.NotContains(t, call, "WatchEvents")
 	}

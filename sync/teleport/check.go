@@ -105,7 +105,8 @@ func (w CheckFor) checks() []string {
 func checkFiles(cfg Config, f *sync.Findings) bool {
 	creds, err := loadCredentials(cfg)
 	if err != nil {
-		f.Fails(checkIdentity, "have tbot write it (an output of type identity), or: tctl auth sign --user=jira-agent --out=identity --ttl=8760h; "+
+		f.Fails(checkIdentity, "have tbot write it (an output of type identity), or: tctl auth sign --user=jira-agent "+
+			"--out=identity --ttl=8760h; "+
 			"then see that the agent's process may read it", "%s", err)
 		return false
 	}
@@ -128,14 +129,16 @@ func checkFiles(cfg Config, f *sync.Findings) bool {
 	return true
 }
 
-const renewRemedy = "renew it: see that tbot runs and writes to this path, or: tctl auth sign --user=jira-agent --out=identity --ttl=8760h"
+const renewRemedy = "renew it: see that tbot runs and writes to this path, or: tctl auth sign --user=jira-agent " +
+	"--out=identity --ttl=8760h"
 
 // dialRemedy is what to do about a connection that does not come about.
 func dialRemedy(cfg Config, err error) string {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "client version is unsupported"):
-		return "this Teleport is too new for this release of the agent, whose client is of version " + api.Version + ": install a newer release"
+		return "this Teleport is too new for this release of the agent, whose client is of version " + api.Version +
+			": install a newer release"
 	case slices.ContainsFunc(certificateRefusals, func(refusal string) bool { return strings.Contains(text, refusal) }):
 		return "Teleport's user CA was rotated since the identity was made, or the identity is of another cluster " +
 			"than the one at " + cfg.Addr + ": " + renewRemedy +
@@ -144,7 +147,8 @@ func dialRemedy(cfg Config, err error) string {
 	if remedy := callerRemedy(err); remedy != "" {
 		return remedy
 	}
-	return "check TELEPORT_ADDR (host:port of the Proxy, as a rule with port 443, or of the Auth Service), and that this machine reaches it: " +
+	return "check TELEPORT_ADDR (host:port of the Proxy, as a rule with port 443, or of the Auth Service), and that " +
+		"this machine reaches it: " +
 		"curl https://" + cfg.Addr + "/webapi/ping; a proxy on the way is set by HTTPS_PROXY and NO_PROXY"
 }
 
@@ -184,17 +188,34 @@ func callerRemedy(err error) string {
 func (c *Client) checkVersion(f *sync.Findings) {
 	server, err := semver.NewVersion(c.ServerVersion())
 	if err != nil {
-		f.Doubt(checkVersion, "report it to whoever makes the agent", "the server's version %q cannot be read", c.ServerVersion())
+		f.Doubt(
+			checkVersion,
+			"report it to whoever makes the agent",
+			"the server's version %q cannot be read",
+			c.ServerVersion(),
+		)
 		return
 	}
 	ours := semver.New(api.Version)
 	switch {
 	case server.Major > ours.Major+1:
-		f.Fails(checkVersion, "install a newer release of the agent", "server %s takes clients from %d.0 on, this agent's is %s", server, server.Major-1, ours)
+		f.Fails(checkVersion, "install a newer release of the agent", "server %s takes clients from %d.0 on, this agent's "+
+			"is %s", server, server.Major-1, ours)
 	case server.Major == ours.Major+1:
-		f.Holds(checkVersion, "server %s, client %s; the next major version of Teleport needs a newer release of the agent", server, ours)
+		f.Holds(
+			checkVersion,
+			"server %s, client %s; the next major version of Teleport needs a newer release of the agent",
+			server,
+			ours,
+		)
 	case server.Major < ours.Major-1:
-		f.Doubt(checkVersion, "upgrade Teleport; Teleport's documentation calls newer clients unsupported", "server %s is older than this agent's client %s was made for", server, ours)
+		f.Doubt(
+			checkVersion,
+			"upgrade Teleport; Teleport's documentation calls newer clients unsupported",
+			"server %s is older than this agent's client %s was made for",
+			server,
+			ours,
+		)
 	default:
 		f.Holds(checkVersion, "server %s, client %s", server, ours)
 	}
@@ -225,7 +246,8 @@ func refusalRemedy(err error, rule string) string {
 	}
 	if codeOf(err) == codes.PermissionDenied {
 		if strings.Contains(err.Error(), "requires MFA") {
-			return "let the agent use an identity from tbot, or from tctl auth sign on the Auth Service: a person's own identity needs MFA for this"
+			return "let the agent use an identity from tbot, or from tctl auth sign on the Auth Service: a person's own " +
+				"identity needs MFA for this"
 		}
 		return roleRemedy(rule)
 	}
@@ -276,7 +298,13 @@ func (c *Client) checkPluginData(ctx context.Context, f *sync.Findings) {
 		f.Fails(checkPlugin, refusalRemedy(err, listRule), "%s", err)
 		return
 	}
-	err := c.update(ctx, "try the right to write plugin data", id, map[string]string{keyClaim: "check"}, map[string]string{keyIssueID: "none"})
+	err := c.update(
+		ctx,
+		"try the right to write plugin data",
+		id,
+		map[string]string{keyClaim: "check"},
+		map[string]string{keyIssueID: "none"},
+	)
 	if !errors.Is(err, sync.ErrNotFound) && !errors.Is(err, sync.ErrChanged) {
 		f.Fails(checkPlugin, refusalRemedy(err, "allow.rules access_plugin_data: [update]"), "%s", orAccepted(err))
 		return
@@ -299,7 +327,8 @@ func (c *Client) checkDecide(ctx context.Context, f *sync.Findings) {
 		f.Fails(checkDecide, refusalRemedy(err, "allow.rules access_request: [update]"), "%s", err)
 		return
 	case !errors.Is(err, sync.ErrNotFound):
-		f.Doubt(checkDecide, "see whether the role has allow.rules access_request: [update]", "it cannot be told whether requests can be decided: %s", orAccepted(err))
+		f.Doubt(checkDecide, "see whether the role has allow.rules access_request: [update]", "it cannot be told whether "+
+			"requests can be decided: %s", orAccepted(err))
 		return
 	}
 	f.Holds(checkDecide, "requests can be approved and denied (TELEPORT_DECISION_MODE=state)")
@@ -319,13 +348,23 @@ func (c *Client) checkReview(ctx context.Context, f *sync.Findings) {
 		f.Fails(checkReview, refusalRemedy(err, "allow.rules user: [list, read]"), "%s", err)
 		return
 	case len(users) == 0:
-		f.Doubt(checkReview, "give it to the users who decide: tctl edit user/NAME, spec.traits."+c.cfg.UserTrait+": [ID], with the account id that Jira shows in the address of "+
-			"the person's profile; users of an identity provider get it there", "no user has the trait %s, so that nobody can decide in Jira", c.cfg.UserTrait)
+		f.Doubt(
+			checkReview,
+			"give it to the users who decide: tctl edit user/NAME, spec.traits."+c.cfg.UserTrait+": [ID], with the account id that Jira shows in the address of "+
+				"the person's profile; users of an identity provider get it there",
+			"no user has the trait %s, so that nobody "+
+				"can decide in Jira",
+			c.cfg.UserTrait,
+		)
 		return
 	}
 	var refused, powerless []string
 	for _, user := range users[:min(len(users), reviewersTried)] {
-		_, err := c.Review(ctx, uuid.NewString(), sync.Review{Author: user, Verdict: sync.StateDenied, Reason: "teleport-jira-agent check", Created: time.Now()})
+		_, err := c.Review(
+			ctx,
+			uuid.NewString(),
+			sync.Review{Author: user, Verdict: sync.StateDenied, Reason: "teleport-jira-agent check", Created: time.Now()},
+		)
 		switch {
 		case errors.Is(err, sync.ErrNotFound):
 		case errors.Is(err, sync.ErrReviewUnsupported):
@@ -343,12 +382,24 @@ func (c *Client) checkReview(ctx context.Context, f *sync.Findings) {
 	case len(refused) == tried:
 		f.Fails(checkReview, remedy, "the agent may review for none of the users with the trait %s", c.cfg.UserTrait)
 	case len(powerless) == tried:
-		f.Doubt(checkReview, "give those who decide a role with allow.review_requests: tctl users update NAME --set-roles=…, or the trait to those who have one",
+		f.Doubt(checkReview, "give those who decide a role with allow.review_requests: tctl users update NAME "+
+			"--set-roles=…, or the trait to those who have one",
 			"none of the users with the trait %s may review requests (%d tried)", c.cfg.UserTrait, tried)
 	case len(refused) > 0:
-		f.Doubt(checkReview, remedy, "the agent may not review for %s, whose moves in Jira will be refused", strings.Join(refused, ", "))
+		f.Doubt(
+			checkReview,
+			remedy,
+			"the agent may not review for %s, whose moves in Jira will be refused",
+			strings.Join(refused, ", "),
+		)
 	default:
-		f.Holds(checkReview, "the agent may review for the users with the trait %s who may review (%d of %d tried)", c.cfg.UserTrait, tried-len(powerless), tried)
+		f.Holds(
+			checkReview,
+			"the agent may review for the users with the trait %s who may review (%d of %d tried)",
+			c.cfg.UserTrait,
+			tried-len(powerless),
+			tried,
+		)
 	}
 }
 

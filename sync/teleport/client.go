@@ -203,7 +203,13 @@ func (c *Client) connection() (*client.Client, error) {
 
 // call runs one remote call within its own deadline and turns its failure into a *sync.Error. Not
 // being connected is never Uncertain: nothing was sent.
-func (c *Client) call(ctx context.Context, op string, k kind, timeout time.Duration, fn func(context.Context, *client.Client) error) error {
+func (c *Client) call(
+	ctx context.Context,
+	op string,
+	k kind,
+	timeout time.Duration,
+	fn func(context.Context, *client.Client) error,
+) error {
 	api, err := c.connection()
 	if err != nil {
 		return sideError(op, err)

@@ -34,8 +34,13 @@ func start(t *testing.T, cfg teleportsim.Config) (*teleportsim.Server, Config) {
 	path := filepath.Join(t.TempDir(), "identity")
 	require.NoError(t, server.WriteIdentity(path, teleportsim.IdentityOptions{}))
 	return server, Config{
-		Addr: server.Addr(), IdentityFile: path, RefreshIdentity: true,
-		DialTimeout: patience, RefreshInterval: 10 * time.Millisecond, PingInterval: 20 * time.Millisecond, RedialInterval: 10 * time.Millisecond,
+		Addr:            server.Addr(),
+		IdentityFile:    path,
+		RefreshIdentity: true,
+		DialTimeout:     patience,
+		RefreshInterval: 10 * time.Millisecond,
+		PingInterval:    20 * time.Millisecond,
+		RedialInterval:  10 * time.Millisecond,
 	}
 }
 
@@ -60,8 +65,14 @@ func cluster(t *testing.T, cfg teleportsim.Config) (*teleportsim.Server, *Client
 func running(t *testing.T, cfg Config, before ...func(*Client)) (*Client, <-chan string) {
 	t.Helper()
 	messages := make(chan string, 1000)
-	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "msg"}), zapcore.AddSync(new(bytes.Buffer)), zap.InfoLevel),
-		zap.Hooks(func(e zapcore.Entry) error { messages <- e.Message; return nil }))
+	log := zap.New(
+		zapcore.NewCore(
+			zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "msg"}),
+			zapcore.AddSync(new(bytes.Buffer)),
+			zap.InfoLevel,
+		),
+		zap.Hooks(func(e zapcore.Entry) error { messages <- e.Message; return nil }),
+	)
 	c, err := Connect(soon(t), cfg, log)
 	require.NoError(t, err)
 	for _, prepare := range before {

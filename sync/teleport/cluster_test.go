@@ -195,7 +195,13 @@ func TestRequestsServesAnAuthServiceWithoutPages(t *testing.T) {
 	t.Parallel()
 	server, c := cluster(t, teleportsim.Config{})
 	id := file(t, server, teleportsim.Request{})
-	server.Inject(teleportsim.Fault{RPC: "ListAccessRequests", Kind: teleportsim.FaultError, Err: trace.NotImplemented("unknown method")})
+	server.Inject(
+		teleportsim.Fault{
+			RPC:  "ListAccessRequests",
+			Kind: teleportsim.FaultError,
+			Err:  trace.NotImplemented("unknown method"),
+		},
+	)
 	count, _ := list(t, c, func(r sync.Request) { require.Equal(t, id, r.ID) })
 	require.Equal(t, 1, count)
 	r, err := c.Request(soon(t), id)
@@ -247,7 +253,10 @@ func TestDecideSetsStateReasonAndDelegator(t *testing.T) {
 	server, c := cluster(t, teleportsim.Config{AgentUser: "agent"})
 	id := file(t, server, teleportsim.Request{})
 	long := strings.Repeat("é", 3000)
-	require.NoError(t, c.Decide(soon(t), id, sync.Decision{State: sync.StateApproved, Reason: long, Delegator: "jira:bob@example.com"}))
+	require.NoError(
+		t,
+		c.Decide(soon(t), id, sync.Decision{State: sync.StateApproved, Reason: long, Delegator: "jira:bob@example.com"}),
+	)
 	request := server.Request(id)
 	require.Equal(t, types.RequestState_APPROVED, request.GetState())
 	require.Equal(t, cut(long, 4096), request.GetResolveReason())

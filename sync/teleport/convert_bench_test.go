@@ -14,12 +14,22 @@ func BenchmarkConvert(b *testing.B) {
 	request := &types.AccessRequestV3{
 		Metadata: types.Metadata{Name: "01a2124c-7c29-7197-badb-464bafdf8646"},
 		Spec: types.AccessRequestSpecV3{
-			User: "alice@example.com", Roles: []string{"db-admin", "web"}, State: types.RequestState_PENDING,
-			Created: created, Expires: created.Add(8 * time.Hour), ResourceExpiry: &expires,
-			RequestReason: "on call this week: the orders database is slow", SuggestedReviewers: []string{"bob@example.com", "carol@example.com"},
-			RequestedResourceIDs: []types.ResourceID{{ClusterName: "main", Kind: "node", Name: "n1"}, {ClusterName: "main", Kind: "db", Name: "orders"}},
-			Reviews:              []types.AccessReview{{Author: "bob@example.com", ProposedState: types.RequestState_APPROVED, Created: created}},
-			Thresholds:           []types.AccessReviewThreshold{{Approve: 2, Deny: 1}},
+			User:               "alice@example.com",
+			Roles:              []string{"db-admin", "web"},
+			State:              types.RequestState_PENDING,
+			Created:            created,
+			Expires:            created.Add(8 * time.Hour),
+			ResourceExpiry:     &expires,
+			RequestReason:      "on call this week: the orders database is slow",
+			SuggestedReviewers: []string{"bob@example.com", "carol@example.com"},
+			RequestedResourceIDs: []types.ResourceID{
+				{ClusterName: "main", Kind: "node", Name: "n1"},
+				{ClusterName: "main", Kind: "db", Name: "orders"},
+			},
+			Reviews: []types.AccessReview{
+				{Author: "bob@example.com", ProposedState: types.RequestState_APPROVED, Created: created},
+			},
+			Thresholds: []types.AccessReviewThreshold{{Approve: 2, Deny: 1}},
 		},
 	}
 	b.ReportAllocs()

@@ -63,7 +63,11 @@ func TestConvertLeavesWhatIsNotThereEmpty(t *testing.T) {
 	t.Parallel()
 	in := &types.AccessRequestV3{
 		Metadata: types.Metadata{Name: "id"},
-		Spec:     types.AccessRequestSpecV3{Roles: []string{}, SuggestedReviewers: []string{}, State: types.RequestState_PENDING},
+		Spec: types.AccessRequestSpecV3{
+			Roles:              []string{},
+			SuggestedReviewers: []string{},
+			State:              types.RequestState_PENDING,
+		},
 	}
 	require.Equal(t, sync.Request{ID: "id", State: sync.StatePending}, convert(in, ""))
 }

@@ -270,7 +270,8 @@ func ClusterOf(cfg Config) (string, error) {
 	// https://github.com/gravitational/teleport/blob/master/lib/tlsca/ca.go (ClusterName)
 	issuer := creds.current.Load().leaf.Issuer.Organization
 	if len(issuer) == 0 || issuer[0] == "" {
-		return "", sideError("load the credentials", fmt.Errorf("the certificate in %s does not name the cluster that issued it", creds.files))
+		return "", sideError("load the credentials", fmt.Errorf("the certificate in %s does not name the cluster that "+
+			"issued it", creds.files))
 	}
 	return issuer[0], nil
 }

@@ -114,7 +114,11 @@ func TestCredentialsFollowASwappedSymlink(t *testing.T) {
 func TestCredentialsOfThreePEMFilesReloadToo(t *testing.T) {
 	t.Parallel()
 	ca, dir := newSigner(t), t.TempDir()
-	cfg := Config{KeyFile: filepath.Join(dir, "key"), CertFile: filepath.Join(dir, "crt"), RootCAsFile: filepath.Join(dir, "cas")}
+	cfg := Config{
+		KeyFile:     filepath.Join(dir, "key"),
+		CertFile:    filepath.Join(dir, "crt"),
+		RootCAsFile: filepath.Join(dir, "cas"),
+	}
 	old, renewed := ca.issue(t, time.Now().Add(time.Hour)), ca.issue(t, time.Now().Add(2*time.Hour))
 	write(t, cfg.KeyFile, old.key)
 	write(t, cfg.CertFile, old.cert)
@@ -123,7 +127,11 @@ func TestCredentialsOfThreePEMFilesReloadToo(t *testing.T) {
 	require.NoError(t, err)
 	before := inUse(t, c)
 	_, err = c.SSHClientConfig()
-	require.True(t, trace.IsNotImplemented(err), "without an SSH certificate the client must not try the ways through a proxy")
+	require.True(
+		t,
+		trace.IsNotImplemented(err),
+		"without an SSH certificate the client must not try the ways through a proxy",
+	)
 
 	write(t, cfg.KeyFile, renewed.key) // the certificate is not written yet
 	_, err = c.reload(time.Now())
@@ -168,6 +176,10 @@ func TestCredentialsTrustOnlyTheirOwnCAs(t *testing.T) {
 	write(t, path, stranger.issue(t, time.Now().Add(time.Hour)).identityFile())
 	_, err = c.reload(time.Now())
 	require.NoError(t, err)
-	require.NoError(t, handshake(t, config, stranger, "teleport.cluster.local"), "rotated CAs count from the next handshake on")
+	require.NoError(
+		t,
+		handshake(t, config, stranger, "teleport.cluster.local"),
+		"rotated CAs count from the next handshake on",
+	)
 	require.Error(t, handshake(t, config, ca, "teleport.cluster.local"))
 }

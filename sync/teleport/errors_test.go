@@ -23,8 +23,14 @@ func remote(code codes.Code, text string) error {
 
 // marks are all conditions that classify knows.
 var marks = []error{
-	sync.ErrNotFound, sync.ErrChanged, sync.ErrForbidden, sync.ErrReviewUnsupported, sync.ErrReviewDenied, sync.ErrReviewed,
-	context.DeadlineExceeded, context.Canceled,
+	sync.ErrNotFound,
+	sync.ErrChanged,
+	sync.ErrForbidden,
+	sync.ErrReviewUnsupported,
+	sync.ErrReviewDenied,
+	sync.ErrReviewed,
+	context.DeadlineExceeded,
+	context.Canceled,
 }
 
 func TestClassifySaysHowFarAFailureReaches(t *testing.T) {

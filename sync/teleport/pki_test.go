@@ -49,7 +49,12 @@ func (s *signer) issue(t *testing.T, notAfter time.Time) issued {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "bot"}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: notAfter,
+		SerialNumber: big.NewInt(
+			2,
+		),
+		Subject:     pkix.Name{CommonName: "bot"},
+		NotBefore:   time.Now().Add(-2 * time.Hour),
+		NotAfter:    notAfter,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, s.cert, key.Public(), s.key)
@@ -61,7 +66,12 @@ func (s *signer) issue(t *testing.T, notAfter time.Time) issued {
 	require.NoError(t, err)
 	authority, err := ssh.NewSignerFromKey(s.key)
 	require.NoError(t, err)
-	sshCert := &ssh.Certificate{Key: pub, CertType: ssh.UserCert, ValidPrincipals: []string{sshPrincipal}, ValidBefore: ssh.CertTimeInfinity}
+	sshCert := &ssh.Certificate{
+		Key:             pub,
+		CertType:        ssh.UserCert,
+		ValidPrincipals: []string{sshPrincipal},
+		ValidBefore:     ssh.CertTimeInfinity,
+	}
 	require.NoError(t, sshCert.SignCert(rand.Reader, authority))
 
 	return issued{
@@ -90,7 +100,12 @@ func handshake(t *testing.T, config *tls.Config, authority *signer, name string)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(3), DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(
+			3,
+		),
+		DNSNames:    []string{name},
+		NotBefore:   time.Now().Add(-time.Hour),
+		NotAfter:    time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, authority.cert, key.Public(), authority.key)
@@ -106,7 +121,13 @@ func handshake(t *testing.T, config *tls.Config, authority *signer, name string)
 			return
 		}
 		defer conn.Close()
-		server := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{"h2"}})
+		server := tls.Server(
+			conn,
+			&tls.Config{
+				Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+				NextProtos:   []string{"h2"},
+			},
+		)
 		_ = server.HandshakeContext(t.Context())
 	}()
 	near, err := net.Dial("tcp", listener.Addr().String())

@@ -100,7 +100,11 @@ func contains(data, want map[string]string) bool {
 }
 
 // Claim implements sync.Cluster. The usual case, nobody was there, costs one call.
-func (c *Client) Claim(ctx context.Context, r sync.Request, mark, after string) (ref sync.IssueRef, mine bool, err error) {
+func (c *Client) Claim(
+	ctx context.Context,
+	r sync.Request,
+	mark, after string,
+) (ref sync.IssueRef, mine bool, err error) {
 	op := "claim access request " + r.ID
 	set, expected := claimData(r)
 	set[keyClaim], set[keyAfter] = mark, after
@@ -161,12 +165,21 @@ func (c *Client) Link(ctx context.Context, requestID string, ref sync.IssueRef) 
 	case data[keyIssueID] == ref.ID:
 		return nil
 	}
-	return requestError(op, fmt.Errorf("%w: the plugin data names issue %s (id %s)", sync.ErrChanged, data[keyIssueKey], data[keyIssueID]))
+	return requestError(
+		op,
+		fmt.Errorf("%w: the plugin data names issue %s (id %s)", sync.ErrChanged, data[keyIssueKey], data[keyIssueID]),
+	)
 }
 
 // Resolve implements sync.Cluster. A resolution that is there already stays; a different one is
 // replaced. The usual case, the issue is named and the first resolution recorded, costs one call.
-func (c *Client) Resolve(ctx context.Context, requestID string, ref sync.IssueRef, resolution, reason string, reviews int) error {
+func (c *Client) Resolve(
+	ctx context.Context,
+	requestID string,
+	ref sync.IssueRef,
+	resolution, reason string,
+	reviews int,
+) error {
 	op := fmt.Sprintf("record resolution %s of access request %s", resolution, requestID)
 	if ref.ID != "" {
 		set, expected := resolveData(map[string]string{keyIssueID: ref.ID}, resolution, reason, reviews)
@@ -199,11 +212,20 @@ func (c *Client) Resolve(ctx context.Context, requestID string, ref sync.IssueRe
 // pluginData reads the plugin's entry for one request, or errNoPluginData.
 func (c *Client) pluginData(ctx context.Context, op, requestID string) (map[string]string, error) {
 	var rows []types.PluginData
-	err := c.call(ctx, op+": read plugin data", readOne, c.cfg.CallTimeout, func(ctx context.Context, api *client.Client) error {
-		var err error
-		rows, err = api.GetPluginData(ctx, types.PluginDataFilter{Kind: types.KindAccessRequest, Resource: requestID, Plugin: pluginName})
-		return err
-	})
+	err := c.call(
+		ctx,
+		op+": read plugin data",
+		readOne,
+		c.cfg.CallTimeout,
+		func(ctx context.Context, api *client.Client) error {
+			var err error
+			rows, err = api.GetPluginData(
+				ctx,
+				types.PluginDataFilter{Kind: types.KindAccessRequest, Resource: requestID, Plugin: pluginName},
+			)
+			return err
+		},
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,15 @@ func row(t *testing.T) types.PluginData {
 }
 
 func swap(data types.PluginData, set, expect map[string]string) error {
-	return data.Update(types.PluginDataUpdateParams{Kind: types.KindAccessRequest, Resource: "id", Plugin: pluginName, Set: set, Expect: expect})
+	return data.Update(
+		types.PluginDataUpdateParams{
+			Kind:     types.KindAccessRequest,
+			Resource: "id",
+			Plugin:   pluginName,
+			Set:      set,
+			Expect:   expect,
+		},
+	)
 }
 
 func TestClaimDataReadsAsTeleportsOwnPluginWritesIt(t *testing.T) {
@@ -85,7 +93,12 @@ func TestClaimIsFirstOnlyOnce(t *testing.T) {
 	require.Zero(t, ref)
 	require.Equal(t, map[string]int{"UpdatePluginData": 1}, server.Calls())
 	require.Equal(t, map[string]string{
-		"user": "alice", "roles": "db,web", "request_reason": "why", "created": fmt.Sprint(r.Created.Unix()), "claim": "m", "claim_after": "OPS-7",
+		"user":           "alice",
+		"roles":          "db,web",
+		"request_reason": "why",
+		"created":        fmt.Sprint(r.Created.Unix()),
+		"claim":          "m",
+		"claim_after":    "OPS-7",
 	}, server.PluginData(id)["jira"])
 
 	for mark, mine := range map[string]bool{"m": true, "other": false} {
@@ -110,7 +123,17 @@ func TestClaimIsFirstOnlyOnce(t *testing.T) {
 	require.NoError(t, c.Resolve(soon(t), id, issueRef, "denied", "", 0))
 	data, err = c.Linked(soon(t), id)
 	require.NoError(t, err)
-	require.Equal(t, sync.PluginData{Claimed: true, Issue: sync.IssueRef{ID: "10001", Key: "P-1"}, Resolution: sync.OutcomeDenied, Mark: "other", After: "OPS-8"}, data)
+	require.Equal(
+		t,
+		sync.PluginData{
+			Claimed:    true,
+			Issue:      sync.IssueRef{ID: "10001", Key: "P-1"},
+			Resolution: sync.OutcomeDenied,
+			Mark:       "other",
+			After:      "OPS-8",
+		},
+		data,
+	)
 	require.ErrorIs(t, c.Reclaim(soon(t), id, "third", "OPS-8"), sync.ErrChanged)
 	data, err = c.Linked(soon(t), "unknown")
 	require.NoError(t, err)
@@ -177,13 +200,22 @@ func TestResolveWritesOnceAndReplacesADifferentResolution(t *testing.T) {
 	require.NoError(t, c.Resolve(soon(t), id, issueRef, "approved", "fine", 2))
 	require.Equal(t, map[string]int{"UpdatePluginData": 1}, server.Calls())
 	require.NoError(t, c.Resolve(soon(t), id, issueRef, "approved", "fine", 2))
-	require.Equal(t, map[string]int{"UpdatePluginData": 2, "GetPluginData": 1}, server.Calls(), "the repeat is refused, and finds it done")
+	require.Equal(
+		t,
+		map[string]int{"UpdatePluginData": 2, "GetPluginData": 1},
+		server.Calls(),
+		"the repeat is refused, and finds it done",
+	)
 	require.Equal(t, map[string]string{
 		"issue_id": "10001", "issue_key": "P-1", "resolution": "approved", "resolve_reason": "fine", "reviews_count": "2",
 	}, server.PluginData(id)["jira"])
 
 	require.NoError(t, c.Resolve(soon(t), id, issueRef, "denied", "", 0))
-	require.Equal(t, map[string]string{"issue_id": "10001", "issue_key": "P-1", "resolution": "denied"}, server.PluginData(id)["jira"])
+	require.Equal(
+		t,
+		map[string]string{"issue_id": "10001", "issue_key": "P-1", "resolution": "denied"},
+		server.PluginData(id)["jira"],
+	)
 }
 
 func TestResolveWritesAfterTheRequestIsGoneWhileItsDataLives(t *testing.T) {

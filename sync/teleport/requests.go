@@ -46,17 +46,26 @@ func (c *Client) eachPage(ctx context.Context, filter *types.AccessRequestFilter
 }
 
 // listPage reads one page. An Auth Service too old for pages gives all requests as one.
-func (c *Client) listPage(ctx context.Context, query *proto.ListAccessRequestsRequest) (*proto.ListAccessRequestsResponse, error) {
+func (c *Client) listPage(
+	ctx context.Context,
+	query *proto.ListAccessRequestsRequest,
+) (*proto.ListAccessRequestsResponse, error) {
 	var answer *proto.ListAccessRequestsResponse
-	err := c.call(ctx, "list access requests", wholeSide, listTimeout, func(ctx context.Context, api *client.Client) error {
-		var err error
-		answer, err = api.ListAccessRequests(ctx, query)
-		if trace.IsNotImplemented(err) {
-			answer = &proto.ListAccessRequestsResponse{}
-			answer.AccessRequests, err = api.ListAllAccessRequests(ctx, query)
-		}
-		return err
-	})
+	err := c.call(
+		ctx,
+		"list access requests",
+		wholeSide,
+		listTimeout,
+		func(ctx context.Context, api *client.Client) error {
+			var err error
+			answer, err = api.ListAccessRequests(ctx, query)
+			if trace.IsNotImplemented(err) {
+				answer = &proto.ListAccessRequestsResponse{}
+				answer.AccessRequests, err = api.ListAllAccessRequests(ctx, query)
+			}
+			return err
+		},
+	)
 	return answer, err
 }
 
@@ -71,7 +80,10 @@ func (c *Client) Request(ctx context.Context, id string) (sync.Request, error) {
 	err := c.call(ctx, op, readOne, c.cfg.CallTimeout, func(ctx context.Context, api *client.Client) error {
 		var err error
 		// Teleport looks a request up by ID in its backend; anything else would come from a cache.
-		found, err = api.ListAllAccessRequests(ctx, &proto.ListAccessRequestsRequest{Filter: &types.AccessRequestFilter{ID: id}, Limit: 1})
+		found, err = api.ListAllAccessRequests(
+			ctx,
+			&proto.ListAccessRequestsRequest{Filter: &types.AccessRequestFilter{ID: id}, Limit: 1},
+		)
 		return err
 	})
 	if err != nil {
@@ -99,7 +111,10 @@ func (c *Client) Decide(ctx context.Context, id string, d sync.Decision) error {
 	}
 	ctx = utils.WithDelegator(ctx, d.Delegator)
 	return c.call(ctx, op, decideOnly, c.cfg.CallTimeout, func(ctx context.Context, api *client.Client) error {
-		return api.SetAccessRequestState(ctx, types.AccessRequestUpdate{RequestID: id, State: state, Reason: cut(d.Reason, maxReason)})
+		return api.SetAccessRequestState(
+			ctx,
+			types.AccessRequestUpdate{RequestID: id, State: state, Reason: cut(d.Reason, maxReason)},
+		)
 	})
 }
 

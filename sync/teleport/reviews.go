@@ -22,7 +22,10 @@ const fieldOnBehalf protowire.Number = 12
 // onBehalf are the bytes that say that the caller submits the review for its author. Without them,
 // or with an Auth Service that does not know them, a review by anybody but the caller is refused.
 func onBehalf() []byte {
-	return protowire.AppendVarint(protowire.AppendTag(nil, fieldOnBehalf, protowire.VarintType), protowire.EncodeBool(true))
+	return protowire.AppendVarint(
+		protowire.AppendTag(nil, fieldOnBehalf, protowire.VarintType),
+		protowire.EncodeBool(true),
+	)
 }
 
 // Review submits a review whose author is r.Author, and returns the request as it is then, which
@@ -52,7 +55,12 @@ func (c *Client) Review(ctx context.Context, requestID string, r sync.Review) (s
 }
 
 func submission(requestID string, r sync.Review) (types.AccessReviewSubmission, error) {
-	review := types.AccessReview{Author: r.Author, Reason: cut(r.Reason, maxReason), Created: r.Created, XXX_unrecognized: onBehalf()}
+	review := types.AccessReview{
+		Author:           r.Author,
+		Reason:           cut(r.Reason, maxReason),
+		Created:          r.Created,
+		XXX_unrecognized: onBehalf(),
+	}
 	switch r.Verdict {
 	case sync.StateApproved:
 		review.ProposedState = types.RequestState_APPROVED

@@ -33,11 +33,19 @@ func TestReviewIsThePersonsOwnAndCountsTowardsTheThreshold(t *testing.T) {
 	server, c := reviewing(t, "18.11.0")
 	id := file(t, server, teleportsim.Request{Approvals: 2})
 	created := time.Date(2026, 11, 23, 9, 0, 0, 0, time.FixedZone("somewhere", 3600))
-	after, err := c.Review(soon(t), id, sync.Review{Author: "bob", Verdict: sync.StateApproved, Reason: "fine", Created: created})
+	after, err := c.Review(
+		soon(t),
+		id,
+		sync.Review{Author: "bob", Verdict: sync.StateApproved, Reason: "fine", Created: created},
+	)
 	require.NoError(t, err)
 	require.Equal(t, sync.StatePending, after.State, "one of two approvals")
 	require.Equal(t, 2, after.ApprovalsNeeded)
-	require.Equal(t, []sync.Review{{Author: "bob", Verdict: sync.StateApproved, Reason: "fine", Created: created.UTC()}}, after.Reviews)
+	require.Equal(
+		t,
+		[]sync.Review{{Author: "bob", Verdict: sync.StateApproved, Reason: "fine", Created: created.UTC()}},
+		after.Reviews,
+	)
 	require.Equal(t, id, after.ID)
 
 	after, err = c.Review(soon(t), id, sync.Review{Author: "carol", Verdict: sync.StateApproved})

@@ -70,10 +70,20 @@ func onlyInTeleport(r types.AccessRequest) string {
 
 func TestOnlyTeleportApprovesWhatHasNewerDetailsElsewhere(t *testing.T) {
 	t.Parallel()
-	resources := []types.ResourceID{{Kind: "node", Name: "a"}, {Kind: "node", Name: "b", XXX_unrecognized: varintField(5, 1)}}
+	resources := []types.ResourceID{
+		{Kind: "node", Name: "a"},
+		{Kind: "node", Name: "b", XXX_unrecognized: varintField(5, 1)},
+	}
 	require.Equal(t, unreadable, onlyInTeleport(&types.AccessRequestV3{XXX_unrecognized: varintField(6, 1)}))
-	require.Equal(t, unreadable, onlyInTeleport(&types.AccessRequestV3{Spec: types.AccessRequestSpecV3{RequestedResourceIDs: resources}}))
-	require.Empty(t, onlyInTeleport(&types.AccessRequestV3{Spec: types.AccessRequestSpecV3{RequestedResourceIDs: resources[:1]}}))
+	require.Equal(
+		t,
+		unreadable,
+		onlyInTeleport(&types.AccessRequestV3{Spec: types.AccessRequestSpecV3{RequestedResourceIDs: resources}}),
+	)
+	require.Empty(
+		t,
+		onlyInTeleport(&types.AccessRequestV3{Spec: types.AccessRequestSpecV3{RequestedResourceIDs: resources[:1]}}),
+	)
 }
 
 func FuzzUnknownFieldsAreReadOrRefused(f *testing.F) {

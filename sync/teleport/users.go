@@ -32,7 +32,8 @@ func (c *Client) Users(ctx context.Context, q sync.UserQuery) ([]sync.User, erro
 	var err error
 	switch {
 	case q.Name != "" && q.JiraID != "":
-		return nil, &sync.Error{Side: side, Op: "find users", Permanent: true, Err: errors.New("a query is by name or by Jira account id, not both")}
+		return nil, &sync.Error{Side: side, Op: "find users", Permanent: true, Err: errors.New("a query is by name or by " +
+			"Jira account id, not both")}
 	case q.Name != "":
 		found, err = c.userByName(ctx, q.Name)
 	case q.JiraID != "":

@@ -37,10 +37,26 @@ func set(t *testing.T, server *teleportsim.Server, users ...teleportsim.User) {
 func TestUsersAreFoundByTheirExactTrait(t *testing.T) {
 	t.Parallel()
 	server, c := peopled(t)
-	set(t, server,
-		withTrait("bob", "712020:b0b", "557058:old"), withTrait("carol", "712020:B0B"), withTrait("dave", "712020:b0b "), withTrait("erin", "712020:b0b-more"),
-		withTrait("frank", "shared"), withTrait("grace", "shared", "712020:grace"), withTrait("heidi"), withTrait("ivan", ""),
-		teleportsim.User{Name: "judy", Traits: map[string][]string{"other": {"712020:b0b"}}}, teleportsim.User{Name: "712020:b0b"},
+	set(
+		t,
+		server,
+		withTrait(
+			"bob",
+			"712020:b0b",
+			"557058:old",
+		),
+		withTrait("carol", "712020:B0B"),
+		withTrait("dave", "712020:b0b "),
+		withTrait("erin", "712020:b0b-more"),
+		withTrait("frank", "shared"),
+		withTrait("grace", "shared", "712020:grace"),
+		withTrait("heidi"),
+		withTrait("ivan", ""),
+		teleportsim.User{
+			Name:   "judy",
+			Traits: map[string][]string{"other": {"712020:b0b"}},
+		},
+		teleportsim.User{Name: "712020:b0b"},
 	)
 	for id, want := range map[string][]sync.User{
 		"712020:b0b":    {{Name: "bob", JiraIDs: []string{"712020:b0b", "557058:old"}}},
@@ -112,7 +128,11 @@ func TestUsersWhoCouldNotLogInThemselvesAreLeftOut(t *testing.T) {
 
 	got, err := c.Users(soon(t), sync.UserQuery{JiraID: "x"})
 	require.NoError(t, err)
-	require.Equal(t, []sync.User{{Name: "released", JiraIDs: []string{"x"}}, {Name: "temporary", JiraIDs: []string{"x"}}}, got)
+	require.Equal(
+		t,
+		[]sync.User{{Name: "released", JiraIDs: []string{"x"}}, {Name: "temporary", JiraIDs: []string{"x"}}},
+		got,
+	)
 	for name, found := range map[string]int{"bot": 0, "locked": 0, "expired": 0, "released": 1, "temporary": 1, "bot-jira": 0} {
 		got, err := c.Users(soon(t), sync.UserQuery{Name: name})
 		require.NoError(t, err)

@@ -36,7 +36,10 @@ func (c *Client) Watch(ctx context.Context) (sync.Watch, error) {
 
 	// NewWatcher succeeds even when Teleport refuses the watch; the refusal ends the stream before
 	// OpInit. No filter: one by state would hide the very event that tells of a decision.
-	watcher, err := api.NewWatcher(stream, types.Watch{Name: "access requests", Kinds: []types.WatchKind{{Kind: types.KindAccessRequest}}})
+	watcher, err := api.NewWatcher(
+		stream,
+		types.Watch{Name: "access requests", Kinds: []types.WatchKind{{Kind: types.KindAccessRequest}}},
+	)
 	if err == nil {
 		err = awaitInit(opening, watcher)
 	}
