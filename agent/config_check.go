@@ -103,7 +103,8 @@ func (l *loader) checkTeleport() {
 		for _, name := range unset {
 			l.complainMissing(name, "is missing beside "+strings.Join(set, ", "))
 		}
-	case t.IdentityFile == "" && !l.elsewhere && !l.hasProblem("TELEPORT_CLIENT_KEY") && !l.hasProblem("TELEPORT_CLIENT_CRT"):
+	case t.IdentityFile == "" && !l.elsewhere &&
+		!l.hasProblem("TELEPORT_CLIENT_KEY") && !l.hasProblem("TELEPORT_CLIENT_CRT"):
 		if _, err := tls.LoadX509KeyPair(t.ClientCrt, t.ClientKey); err != nil {
 			l.complain("TELEPORT_CLIENT_CRT", "is no certificate for the key in TELEPORT_CLIENT_KEY: "+err.Error())
 		}
@@ -339,8 +340,8 @@ func certificates(path string) string {
 	return ""
 }
 
-// printable refuses what cannot stand in an HTTP header, such as the line break of a carelessly copied token. The value may be a secret,
-// and is not shown.
+// printable refuses what cannot stand in an HTTP header, such as the line break of a carelessly
+// copied token. The value may be a secret, and is not shown.
 func printable(value string) string {
 	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return "must not contain spaces, line breaks or control characters"

@@ -87,9 +87,11 @@ func TestWrongValueIsNamedWithWhatIsWrongAndAnExample(t *testing.T) {
 		{"lease too long", []string{"LEADER_LEASE=10h"}, `LEADER_LEASE: must be at most 1h0m0s, is 10h0m0s`},
 		{"admin listener without port", []string{"ADMIN_LISTEN_ADDR=127.0.0.1"}, `ADMIN_LISTEN_ADDR: must be host:port or :port, is "127.0.0.1"`},
 		{"admin listener with port too high", []string{"ADMIN_LISTEN_ADDR=:65536"}, `ADMIN_LISTEN_ADDR: must be host:port or :port`},
-		{"log that cannot be written", []string{"LOG_OUTPUT=/nowhere/agent.log"}, "LOG_OUTPUT: cannot be written: open /nowhere/agent.log: no such file or directory"},
+		{"log that cannot be written", []string{"LOG_OUTPUT=/nowhere/agent.log"}, "LOG_OUTPUT: cannot be written: open " +
+			"/nowhere/agent.log: no such file or directory"},
 		{"approvers that are none", []string{"POLICY_APPROVERS= , "}, `POLICY_APPROVERS: must name at least one, is ","`},
-		{"trait with a space", []string{"TELEPORT_USER_TRAIT=jira id"}, "TELEPORT_USER_TRAIT: must not contain spaces, line breaks or control characters"},
+		{"trait with a space", []string{"TELEPORT_USER_TRAIT=jira id"}, "TELEPORT_USER_TRAIT: must not contain spaces, " +
+			"line breaks or control characters"},
 		{"unknown severity", []string{"LOG_SEVERITY=loud"}, `LOG_SEVERITY: must be one of debug, info, warn, error, is "loud"`},
 		{"value at great length", []string{"LOG_FORMAT=" + strings.Repeat("x", 10_000)}, `LOG_FORMAT: must be one of json, console, is "` + strings.Repeat("x", 80) + `…"`},
 		{"value of several lines", []string{"LOG_FORMAT=a\nb"}, `LOG_FORMAT: must be one of json, console, is "a\nb"`},

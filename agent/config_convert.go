@@ -106,7 +106,8 @@ func (l *loader) entry(s *setting, f Format, missing bool) (e entry, ok bool) {
 	switch {
 	case f == FormatEnv && strings.ContainsAny(e.value, "\n\r"):
 		l.complain(s.name, "has several lines, which an env file cannot hold; use --format toml")
-	case f == FormatEnv && (strings.Contains(e.value, `\`) || strings.HasPrefix(e.value, `"`) || strings.HasPrefix(e.value, "'")):
+	case f == FormatEnv && (strings.Contains(e.value, `\`) ||
+		strings.HasPrefix(e.value, `"`) || strings.HasPrefix(e.value, "'")):
 		e.notes = append(
 			e.notes,
 			`Docker takes it as it stands; for systemd put it in double quotes, with \ before each \ and ".`,

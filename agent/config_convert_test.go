@@ -185,10 +185,13 @@ func TestWhatHasNoEqualIsSaid(t *testing.T) {
 		return lines
 	}
 	require.Equal(t, []string{
-		"[http] basic_auth in FILE has no equal: webhooks always come over TLS, and are known by Jira's signature (WEBHOOK_SECRET)",
-		"[http] insecure in FILE has no equal: webhooks always come over TLS, and are known by Jira's signature (WEBHOOK_SECRET)",
+		"[http] basic_auth in FILE has no equal: webhooks always come over TLS, and are known by Jira's signature " +
+			"(WEBHOOK_SECRET)",
+		"[http] insecure in FILE has no equal: webhooks always come over TLS, and are known by Jira's signature " +
+			"(WEBHOOK_SECRET)",
 		"[http] tls in FILE has no equal: webhooks always come over TLS, and are known by Jira's signature (WEBHOOK_SECRET)",
-		"[http] is kept and means nothing while WEBHOOK_ENABLED is false: polls need no webhook. To have one all the same, switch it on, and give it and Jira's webhook one secret (WEBHOOK_SECRET)",
+		"[http] is kept and means nothing while WEBHOOK_ENABLED is false: polls need no webhook. To have one all the same, " +
+			"switch it on, and give it and Jira's webhook one secret (WEBHOOK_SECRET)",
 	}, said("all of its [http]"))
 	require.Equal(
 		t,
@@ -267,7 +270,8 @@ func TestAConversionLooksAtNoFileThatIsNamed(t *testing.T) {
 	file := write(
 		t,
 		"their.toml",
-		"[teleport]\nidentity = \"/elsewhere\"\n[jira]\nca_file = \"/elsewhere\"\napi_token = \"/elsewhere\"\n[log]\noutput = \""+output+"\"\n",
+		"[teleport]\nidentity = \"/elsewhere\"\n[jira]\nca_file = \"/elsewhere\"\napi_token = "+
+			"\"/elsewhere\"\n[log]\noutput = \""+output+"\"\n",
 	)
 	_, _, err := Convert(file, FormatEnv)
 	require.NoError(t, err)
@@ -298,12 +302,16 @@ approvers = ["a@example.com", "b@example.com"]
 		warnings[i] = strings.ReplaceAll(warnings[i], file, "FILE")
 	}
 	require.Empty(t, cmp.Diff([]string{
-		"[teleport] client_key in FILE is left out: the chart takes an identity file, from tbot or tctl auth sign, in place of the key pair",
-		"[teleport] client_crt in FILE is left out: the chart takes an identity file, from tbot or tctl auth sign, in place of the key pair",
-		"[teleport] root_cas in FILE is left out: the chart takes an identity file, from tbot or tctl auth sign, in place of the key pair",
+		"[teleport] client_key in FILE is left out: the chart takes an identity file, from tbot or tctl auth sign, in " +
+			"place of the key pair",
+		"[teleport] client_crt in FILE is left out: the chart takes an identity file, from tbot or tctl auth sign, in " +
+			"place of the key pair",
+		"[teleport] root_cas in FILE is left out: the chart takes an identity file, from tbot or tctl auth sign, in place " +
+			"of the key pair",
 		"[jira] ca_file in FILE is left out: put it into a ConfigMap, and name that in jira.caFromConfigMap",
 		"[http] listen_addr in FILE is left out: the chart sets it, for its Service",
-		"[http] is kept and means nothing while WEBHOOK_ENABLED is false: polls need no webhook. To have one all the same, switch it on, and give it and Jira's webhook one secret (WEBHOOK_SECRET)",
+		"[http] is kept and means nothing while WEBHOOK_ENABLED is false: polls need no webhook. To have one all the same, " +
+			"switch it on, and give it and Jira's webhook one secret (WEBHOOK_SECRET)",
 	}, warnings))
 	for _, line := range []string{`  identityFromSecret: ""`, `  decisionMode: "review"`, `  approvers: ["a@example.com", "b@example.com"]`} {
 		require.Contains(t, values, "\n"+line+"\n")
@@ -331,11 +339,13 @@ func TestARemarkIsOneLineWhateverItQuotes(t *testing.T) {
 func TestAFileThatCannotBeConvertedIsExplained(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, want string }{
-		"no TOML":      {"[jira\napi_token = \"hush\"", "--from: FILE is not valid TOML at line 1, column 6; example: --from /etc/teleport-jira.toml"},
-		"unknown key":  {"[jira]\nprojekt = \"OPS\"", "[jira] projekt in FILE: is no key of this program"},
-		"wrong type":   {"[jira]\nmax_rps = \"fast\"", "JIRA_MAX_RPS ([jira] max_rps in FILE): "},
-		"two problems": {"[teleport]\nrefresh_identity = \"perhaps\"\n[jira]\nproject = 5.5.5", "--from: FILE is not valid TOML"},
-		"many lines":   {"[jira]\nissue_type = \"a\\nb\"", "JIRA_ISSUE_TYPE ([jira] issue_type in FILE): has several lines"},
+		"no TOML": {"[jira\napi_token = \"hush\"", "--from: FILE is not valid TOML at line 1, column 6; example: " +
+			"--from /etc/teleport-jira.toml"},
+		"unknown key": {"[jira]\nprojekt = \"OPS\"", "[jira] projekt in FILE: is no key of this program"},
+		"wrong type":  {"[jira]\nmax_rps = \"fast\"", "JIRA_MAX_RPS ([jira] max_rps in FILE): "},
+		"two problems": {"[teleport]\nrefresh_identity = \"perhaps\"\n[jira]\nproject = 5.5.5", "--from: FILE is not " +
+			"valid TOML"},
+		"many lines": {"[jira]\nissue_type = \"a\\nb\"", "JIRA_ISSUE_TYPE ([jira] issue_type in FILE): has several lines"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

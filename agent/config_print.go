@@ -22,16 +22,20 @@ const (
 // --env-file and systemd's EnvironmentFile take them; a shell would need quotes around those with
 // spaces.
 var heads = map[Format]string{
-	FormatEnv: `Configuration of teleport-jira-agent: one environment variable per line, for docker run --env-file or systemd's EnvironmentFile.
+	FormatEnv: `Configuration of teleport-jira-agent: one environment variable per line, ` +
+		`for docker run --env-file or systemd's EnvironmentFile.
 Fill in what is required; what is commented out has its default. A variable marked "secret" can also be given as
 NAME_FILE, the path of a file that holds the value; it is read again when the file changes.
 `,
-	FormatTOML: `Configuration of teleport-jira-agent, for start --config. A set environment variable wins over what stands here.
+	FormatTOML: `Configuration of teleport-jira-agent, for start --config. ` +
+		`A set environment variable wins over what stands here.
 Fill in what is required; what is commented out has its default. A key marked "secret" can also be given as
 key_file, the path of a file that holds the value; it is read again when the file changes.
 `,
-	FormatHelm: `Values of the chart deploy/helm/teleport-jira-agent. Fill in what is required; what is commented out has its default. Secrets are
-better kept in a Kubernetes secret of yours, which the values ending in FromSecret name. What is no value of the chart goes into extraEnv.
+	FormatHelm: `Values of the chart deploy/helm/teleport-jira-agent. ` +
+		`Fill in what is required; what is commented out has its default. Secrets are
+better kept in a Kubernetes secret of yours, which the values ending in FromSecret name. ` +
+		`What is no value of the chart goes into extraEnv.
 `,
 }
 

@@ -72,7 +72,8 @@ func TestFileOfTheOfficialPluginIsReadWithFurtherTables(t *testing.T) {
 	require.Empty(t, cfg.Admin.ListenAddr)
 	require.False(t, cfg.Webhook.Enabled)
 	require.Empty(t, cmp.Diff([]string{
-		"[teleport] refresh_identity_interval in " + file + " is ignored: credentials are read again as soon as their file changes",
+		"[teleport] refresh_identity_interval in " + file + " is ignored: credentials are read again as soon as their file " +
+			"changes",
 		"[http] in " + file + " is ignored: the webhook is off, and WEBHOOK_ENABLED=true switches it on",
 	}, cfg.Warnings))
 }
@@ -98,7 +99,8 @@ secret = "s3cret"
 	require.Equal(t, []string{crt, key}, []string{cfg.Webhook.TLSCertFile, cfg.Webhook.TLSKeyFile})
 	require.Equal(t, "s3cret", cfg.Webhook.Secret.Value())
 	require.Equal(t, []string{
-		"[http] basic_auth in " + file + " is ignored: webhooks always come over TLS and are known by their signature (WEBHOOK_SECRET)",
+		"[http] basic_auth in " + file + " is ignored: webhooks always come over TLS and are known by their signature " +
+			"(WEBHOOK_SECRET)",
 	}, cfg.Warnings)
 }
 
@@ -149,22 +151,37 @@ func TestProblemsOfTheFileNameTheKeyAndTheVariable(t *testing.T) {
 		name, toml string
 		want       []string
 	}{
-		{"wrong value", "[jira]\nmax_rps = -1", []string{"JIRA_MAX_RPS ([jira] max_rps in FILE): must be greater than 0, is -1; example: 10"}},
-		{"wrong type", "[jira]\nproject = 2026-01-01", []string{"JIRA_PROJECT ([jira] project in FILE): must be a string, is a toml.LocalDate; example: ACCESS"}},
-		{"list with a comma", "[jira]\nstatus_denied = [\"No, thanks\"]", []string{"JIRA_STATUS_DENIED ([jira] status_denied in FILE): must be a list of strings without a comma; example: Denied"}},
-		{"absent token file", "[jira]\napi_token = \"/nowhere/token\"", []string{"JIRA_API_TOKEN_FILE ([jira] api_token in FILE): cannot be read: stat /nowhere/token: no such file or directory; example: JIRA_API_TOKEN_FILE=/run/secrets/jira-api-token"}},
-		{"key given twice", "[teleport]\nauth_server = \"b:1\"\naddr = \"a:1\"", []string{"TELEPORT_ADDR ([teleport] auth_server in FILE): is given before by [teleport] addr in FILE; example: teleport.example.com:443"}},
-		{"token and its file", "[jira]\napi_token = \"s3cret\"\napi_token_file = \"/nowhere\"", []string{"JIRA_API_TOKEN ([jira] api_token in FILE): is set, and so is JIRA_API_TOKEN_FILE: set one of the two; example: JIRA_API_TOKEN_FILE=/run/secrets/jira-api-token"}},
-		{"webhook without what it needs", "[webhook]\nenabled = true\nlisten_addr = \"8081\"\n[http]\nhttps_cert_file = \"/nowhere/tls.crt\"", []string{
+		{"wrong value", "[jira]\nmax_rps = -1", []string{"JIRA_MAX_RPS ([jira] max_rps in FILE): must be greater than 0, " +
+			"is -1; example: 10"}},
+		{"wrong type", "[jira]\nproject = 2026-01-01", []string{"JIRA_PROJECT ([jira] project in FILE): must be a string, " +
+			"is a toml.LocalDate; example: ACCESS"}},
+		{"list with a comma", "[jira]\nstatus_denied = [\"No, thanks\"]", []string{"JIRA_STATUS_DENIED ([jira] " +
+			"status_denied in FILE): must be a list of strings without a comma; example: Denied"}},
+		{"absent token file", "[jira]\napi_token = \"/nowhere/token\"", []string{"JIRA_API_TOKEN_FILE ([jira] api_token in " +
+			"FILE): cannot be read: stat /nowhere/token: no such file or directory; example: " +
+			"JIRA_API_TOKEN_FILE=/run/secrets/jira-api-token"}},
+		{"key given twice", "[teleport]\nauth_server = \"b:1\"\naddr = \"a:1\"", []string{"TELEPORT_ADDR ([teleport] " +
+			"auth_server in FILE): is given before by [teleport] addr in FILE; example: teleport.example.com:443"}},
+		{"token and its file", "[jira]\napi_token = \"s3cret\"\napi_token_file = \"/nowhere\"", []string{"JIRA_API_TOKEN " +
+			"([jira] api_token in FILE): is set, and so is JIRA_API_TOKEN_FILE: set one of the two; example: " +
+			"JIRA_API_TOKEN_FILE=/run/secrets/jira-api-token"}},
+		{"webhook without what it needs", "[webhook]\nenabled = true\nlisten_addr = \"8081\"\n[http]\nhttps_cert_file = " +
+			"\"/nowhere/tls.crt\"", []string{
 			"WEBHOOK_LISTEN_ADDR ([webhook] listen_addr in FILE): must be host:port or :port, is \"8081\"; example: :8081",
-			"WEBHOOK_TLS_CERT_FILE ([http] https_cert_file in FILE): cannot be read: open /nowhere/tls.crt: no such file or directory; example: /etc/teleport-jira-agent/tls.crt",
+			"WEBHOOK_TLS_CERT_FILE ([http] https_cert_file in FILE): cannot be read: open /nowhere/tls.crt: no such file or " +
+				"directory; example: /etc/teleport-jira-agent/tls.crt",
 			"WEBHOOK_TLS_KEY_FILE: is missing, and WEBHOOK_ENABLED is true; example: /etc/teleport-jira-agent/tls.key",
 			"WEBHOOK_SECRET: is missing, and WEBHOOK_ENABLED is true; example: WEBHOOK_SECRET_FILE=/run/secrets/jira-webhook",
 		}},
-		{"unknown key", "[leader]\nlaese = \"1m\"", []string{"[leader] laese in FILE: is no key of this program; example: one of lease"}},
-		{"unknown table and lone key", "a = 1\n[lader]\nlease = \"1m\"", []string{"a in FILE: is outside of any table; example: [jira]", "[lader] in FILE: is no table of this program; example: [jira]"}},
-		{"unknown key of [http]", "[http]\nlisten = \":1\"", []string{"[http] listen in FILE: is no key of this program; example: one of listen_addr, public_addr, https_key_file, https_cert_file, basic_auth, tls, insecure"}},
-		{"key and value wrong", "[sync]\npoll = 1\nconcurrency = 0", []string{"SYNC_CONCURRENCY ([sync] concurrency in FILE): must be from 1 to 1000, is 0; example: 16", "[sync] poll in FILE: is no key of this program; example: one of poll_schedule, idle_schedule, sweep_schedule, lookback, dry_run, concurrency, retention"}},
+		{"unknown key", "[leader]\nlaese = \"1m\"", []string{"[leader] laese in FILE: is no key of this program; example: " +
+			"one of lease"}},
+		{"unknown table and lone key", "a = 1\n[lader]\nlease = \"1m\"", []string{"a in FILE: is outside of any table; " +
+			"example: [jira]", "[lader] in FILE: is no table of this program; example: [jira]"}},
+		{"unknown key of [http]", "[http]\nlisten = \":1\"", []string{"[http] listen in FILE: is no key of this program; " +
+			"example: one of listen_addr, public_addr, https_key_file, https_cert_file, basic_auth, tls, insecure"}},
+		{"key and value wrong", "[sync]\npoll = 1\nconcurrency = 0", []string{"SYNC_CONCURRENCY ([sync] concurrency in " +
+			"FILE): must be from 1 to 1000, is 0; example: 16", "[sync] poll in FILE: is no key of this program; example: one " +
+			"of poll_schedule, idle_schedule, sweep_schedule, lookback, dry_run, concurrency, retention"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -198,7 +215,8 @@ func TestUnreadableFileIsTheOnlyProblem(t *testing.T) {
 	require.Equal(
 		t,
 		[]string{
-			"--config: cannot be read: open /nowhere.toml: no such file or directory; example: --config /etc/teleport-jira-agent.toml",
+			"--config: cannot be read: open /nowhere.toml: no such file or directory; example: --config " +
+				"/etc/teleport-jira-agent.toml",
 		},
 		problems(t, "/nowhere.toml", environ(t)),
 	)

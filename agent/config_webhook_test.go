@@ -34,19 +34,22 @@ func TestAWebhookThatIsOnNeedsWhatItNeeds(t *testing.T) {
 			"WEBHOOK_TLS_KEY_FILE: is missing, and WEBHOOK_ENABLED is true; example: /etc/",
 			"WEBHOOK_SECRET: is missing, and WEBHOOK_ENABLED is true; example: WEBHOOK_SECRET_FILE=",
 		}},
-		{"misspelled secret", []string{"WEBHOOK_SECRET", "WEBHOOK_SECRT=s3cret"}, []string{"WEBHOOK_SECRET: is missing, and WEBHOOK_ENABLED is true (set, but unknown: WEBHOOK_SECRT)"}},
+		{"misspelled secret", []string{"WEBHOOK_SECRET", "WEBHOOK_SECRT=s3cret"}, []string{"WEBHOOK_SECRET: is missing, " +
+			"and WEBHOOK_ENABLED is true (set, but unknown: WEBHOOK_SECRT)"}},
 		{"key of another certificate", []string{"WEBHOOK_TLS_CERT_FILE=" + otherCrt, "WEBHOOK_TLS_KEY_FILE=" + key}, []string{"WEBHOOK_TLS_CERT_FILE: is no certificate for the key in WEBHOOK_TLS_KEY_FILE: "}},
 		{"certificate without PEM", []string{"WEBHOOK_TLS_CERT_FILE=" + write(t, "tls.crt", "not PEM")}, []string{"WEBHOOK_TLS_CERT_FILE: is no certificate for the key"}},
 		{"files swapped", []string{"WEBHOOK_TLS_CERT_FILE=" + key, "WEBHOOK_TLS_KEY_FILE=" + crt}, []string{"WEBHOOK_TLS_CERT_FILE: is no certificate for the key"}},
 		{"absent key and certificate", []string{"WEBHOOK_TLS_CERT_FILE=/nowhere/tls.crt", "WEBHOOK_TLS_KEY_FILE=/nowhere/tls.key"}, []string{
-			"WEBHOOK_TLS_CERT_FILE: cannot be read: open /nowhere/tls.crt", "WEBHOOK_TLS_KEY_FILE: cannot be read: open /nowhere/tls.key",
+			"WEBHOOK_TLS_CERT_FILE: cannot be read: open /nowhere/tls.crt", "WEBHOOK_TLS_KEY_FILE: cannot be read: open " +
+				"/nowhere/tls.key",
 		}},
 		{"absent secret file", []string{"WEBHOOK_SECRET", "WEBHOOK_SECRET_FILE=/nowhere/secret"}, []string{"WEBHOOK_SECRET_FILE: cannot be read: stat /nowhere/secret"}},
 		{"empty secret file", []string{"WEBHOOK_SECRET", "WEBHOOK_SECRET_FILE=" + write(t, "secret", "\n")}, []string{"WEBHOOK_SECRET_FILE: "}},
 		{"address without port", []string{"WEBHOOK_LISTEN_ADDR=0.0.0.0"}, []string{`WEBHOOK_LISTEN_ADDR: must be host:port or :port, is "0.0.0.0"`}},
 		{"public address of plain http", []string{"WEBHOOK_PUBLIC_ADDR=http://agent.example.com"}, []string{`WEBHOOK_PUBLIC_ADDR: must be an https:// URL or host:port, is "http://`}},
 		{"public address with a password", []string{"WEBHOOK_PUBLIC_ADDR=https://jira:x@agent.example.com"}, []string{"WEBHOOK_PUBLIC_ADDR: must be an https:// URL or host:port"}},
-		{"public address without host", []string{"WEBHOOK_PUBLIC_ADDR=:8081"}, []string{"WEBHOOK_PUBLIC_ADDR: must be an https:// URL or host:port"}},
+		{"public address without host", []string{"WEBHOOK_PUBLIC_ADDR=:8081"}, []string{"WEBHOOK_PUBLIC_ADDR: must be an " +
+			"https:// URL or host:port"}},
 		{"public address with port too high", []string{"WEBHOOK_PUBLIC_ADDR=agent.example.com:65536"}, []string{"WEBHOOK_PUBLIC_ADDR: must be an https:// URL or host:port"}},
 		{"neither on nor off", []string{"WEBHOOK_ENABLED=maybe", "WEBHOOK_TLS_CERT_FILE=/nowhere/tls.crt", "WEBHOOK_SECRET"}, []string{
 			`WEBHOOK_ENABLED: must be true or false, is "maybe"`, "WEBHOOK_TLS_CERT_FILE: cannot be read",

@@ -120,7 +120,8 @@ func (o *Operator) unknown(ctx context.Context, p *process, name string) error {
 	}
 	if r, asked := p.cluster.Request(ctx, name); asked == nil {
 		return fmt.Errorf(
-			"%w; Teleport has it (%s, made %s), and no agent has taken it up: `teleport-jira-agent status` says whether one works",
+			"%w; Teleport has it (%s, made %s), and no agent has taken it up: `teleport-jira-agent status` says whether "+
+				"one works",
 			err,
 			r.State,
 			since(r.Created, time.Now()),

@@ -61,7 +61,8 @@ func (o *Operator) QueueDrop(ctx context.Context, name string) error {
 		}
 		if l := rows[0]; !stuck(l) {
 			return fmt.Errorf(
-				"%s is neither parked nor delayed: there is nothing to give up on; `teleport-jira-agent explain %s` says how it stands",
+				"%s is neither parked nor delayed: there is nothing to give up on; `teleport-jira-agent explain %s` says how it "+
+					"stands",
 				name,
 				l.RequestID,
 			)
@@ -88,7 +89,8 @@ func (o *Operator) named(ctx context.Context, view *db.View, name string) ([]syn
 	l, err := view.Find(ctx, name)
 	if errors.Is(err, sync.ErrNotFound) {
 		return nil, fmt.Errorf(
-			"%w: no request of project %s has %q as its ID or as the key of its issue; `teleport-jira-agent queue list` shows those that are stuck",
+			"%w: no request of project %s has %q as its ID or as the key of its issue; `teleport-jira-agent queue list` shows "+
+				"those that are stuck",
 			errUnknown,
 			o.cfg.Jira.Project,
 			name,

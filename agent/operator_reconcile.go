@@ -320,14 +320,16 @@ func (t *terminal) reconciliation(r reconciliation, o db.Overview) {
 	switch {
 	case r.DryRun:
 		t.print(
-			"\nNothing was done (--dry-run). The leader does this by itself when it next compares both sides (SYNC_SWEEP_SCHEDULE); `teleport-jira-agent reconcile` has it do so now.\n",
+			"\nNothing was done (--dry-run). The leader does this by itself when it next compares both sides " +
+				"(SYNC_SWEEP_SCHEDULE); `teleport-jira-agent reconcile` has it do so now.\n",
 		)
 	case r.Led && r.leaderDry:
 		t.printf("\nHanded to the leader, %s, which writes nothing while SYNC_DRY_RUN is set: it logs what would be "+
 			"done.\n", o.Holder)
 	case r.Led:
 		t.printf(
-			"\nHanded to the leader, %s, which looks at both sides again first. `teleport-jira-agent status` shows how it goes.\n",
+			"\nHanded to the leader, %s, which looks at both sides again first. `teleport-jira-agent status` shows how it "+
+				"goes.\n",
 			o.Holder,
 		)
 	default:

@@ -94,8 +94,10 @@ func TestTimesAreToldInTheUnitThatPeopleUse(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 25, 10, 0, 0, 0, time.UTC)
 	for ago, want := range map[time.Duration]string{
-		0: "now", 999 * time.Millisecond: "now", -999 * time.Millisecond: "now", time.Second: "1 s ago", -1500 * time.Millisecond: "in 2 s",
-		119 * time.Second: "119 s ago", 2 * time.Minute: "2 min ago", 119*time.Minute + 59*time.Second: "119 min ago", -2 * time.Hour: "in 2 h",
+		0: "now", 999 * time.Millisecond: "now", -999 * time.Millisecond: "now", time.Second: "1 s ago",
+		-1500 * time.Millisecond: "in 2 s",
+		119 * time.Second:        "119 s ago", 2 * time.Minute: "2 min ago", 119*time.Minute + 59*time.Second: "119 min ago",
+		-2 * time.Hour:                "in 2 h",
 		47*time.Hour + 59*time.Minute: "47 h ago", 48 * time.Hour: "2 d ago", -24 * 90 * time.Hour: "in 90 d",
 	} {
 		require.Equal(t, want, since(now.Add(-ago), now))

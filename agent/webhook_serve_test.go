@@ -24,7 +24,8 @@ import (
 
 const (
 	testSecret = "s3cret-of-the-webhook"
-	testBody   = `{"timestamp":1795431600123,"webhookEvent":"jira:issue_updated","issue":{"id":"10001","key":"OPS-1","fields":{"updated":"2026-11-23T11:00:00.000+0000"}}}`
+	testBody   = `{"timestamp":1795431600123,"webhookEvent":"jira:issue_updated",` +
+		`"issue":{"id":"10001","key":"OPS-1","fields":{"updated":"2026-11-23T11:00:00.000+0000"}}}`
 	// patience bounds what a test waits for; only a failing test ever waits that long.
 	patience = 30 * time.Second
 )

@@ -193,7 +193,8 @@ func isLocal(address net.Addr) bool {
 func (c checking) version(ctx context.Context) error {
 	var number int
 	var name string
-	if err := c.conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version')").
+	if err := c.conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int / 10000, "+
+		"current_setting('server_version')").
 		Scan(&number, &name); err != nil {
 		return err
 	}
@@ -295,7 +296,8 @@ func (c checking) rights(ctx context.Context) error {
 	var foreign *string
 	err = c.conn.QueryRow(ctx, `
 		SELECT string_agg(relname || ' of ' || pg_get_userbyid(relowner), ', ') FROM pg_class
-		WHERE relnamespace = current_schema()::regnamespace AND relname = ANY($1) AND NOT pg_has_role(relowner, 'USAGE')`, tables).Scan(&foreign)
+		WHERE relnamespace = current_schema()::regnamespace AND relname = ANY($1) AND NOT pg_has_role(relowner, 'USAGE')`,
+		tables).Scan(&foreign)
 	if err != nil {
 		return err
 	}
@@ -322,7 +324,8 @@ func (c checking) schema(ctx context.Context) error {
 		return err
 	case version == 0:
 		var there *string
-		if err := c.conn.QueryRow(ctx, "SELECT string_agg(t, ', ') FROM unnest($1::text[]) AS t WHERE to_regclass(t) IS NOT NULL", tables).
+		if err := c.conn.QueryRow(ctx, "SELECT string_agg(t, ', ') FROM unnest($1::text[]) AS t WHERE to_regclass(t) IS "+
+			"NOT NULL", tables).
 			Scan(&there); err != nil {
 			return err
 		}

@@ -85,7 +85,8 @@ func TestMigrate_MarksTheRowsThatStillNeedIt(t *testing.T) {
 	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, mark, issue_id, settled_at, dropped) VALUES
 		($1, 'a', 1, '{}', 'pending', '', NULL, NULL, false), ($1, 'b', 1, '{}', 'pending', '', NULL, NULL, false),
 		($1, 'claimed', 1, '{}', 'pending', 'm', NULL, NULL, false), ($1, 'bound', 1, '{}', 'pending', '', '1', NULL, false),
-		($1, 'dropped', 1, '{}', 'pending', '', NULL, now(), true), ($1, 'settled', 1, '{}', 'denied', '', NULL, now(), false)`, board.String())
+		($1, 'dropped', 1, '{}', 'pending', '', NULL, now(), true), ($1,
+			'settled', 1, '{}', 'denied', '', NULL, now(), false)`, board.String())
 	require.NoError(t, d.Migrate(t.Context()))
 	require.Equal(
 		t,

@@ -150,7 +150,8 @@ func killLeader(t *testing.T, d *DB) {
 	t.Helper()
 	require.Equal(t, 1, scalar[int](t, d, `
 		SELECT count(pg_terminate_backend(pid)) FROM pg_locks
-		WHERE locktype = 'advisory' AND classid = $1 AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, lockClass))
+		WHERE locktype = 'advisory' AND classid = $1 AND granted AND database = (SELECT oid FROM pg_database
+			WHERE datname = current_database())`, lockClass))
 }
 
 func TestElector_OneOfThreeLeadsAndHandsOverAtOnce(t *testing.T) {

@@ -84,7 +84,10 @@ func Failed(err error) bool {
 // failure makes the driver's error one of this package; it is the only place that knows the
 // driver's errors.
 func failure(op string, err error) error {
-	for _, condition := range []error{sync.ErrNotLeader, sync.ErrNotFound, sync.ErrChanged, ErrNewerSchema, ErrNoSchema, ErrOlderSchema, ErrUnsuitable} {
+	for _, condition := range []error{
+		sync.ErrNotLeader, sync.ErrNotFound, sync.ErrChanged,
+		ErrNewerSchema, ErrNoSchema, ErrOlderSchema, ErrUnsuitable,
+	} {
 		if errors.Is(err, condition) {
 			return fmt.Errorf("%s: %w", op, err)
 		}

@@ -35,7 +35,8 @@ func (d *DB) Hint(ctx context.Context, scope Scope, issueID string, claimed time
 			INSERT INTO hints AS h (scope, issue_id, claimed, due_set)
 			SELECT scope, issue_id, $3::timestamptz, now() FROM links WHERE scope = $1 AND issue_id = $2 FOR KEY SHARE
 			ON CONFLICT (scope, issue_id) DO UPDATE SET
-				claimed = CASE WHEN h.claimed IS NOT NULL AND excluded.claimed IS NOT NULL THEN GREATEST(h.claimed, excluded.claimed) END,
+				claimed = CASE WHEN h.claimed IS NOT NULL AND excluded.claimed IS NOT NULL
+					THEN GREATEST(h.claimed, excluded.claimed) END,
 				received_at = now(), seq = h.seq + 1, looks = 0, due = LEAST(h.due, now()), due_set = now()
 			RETURNING 1)
 		SELECT pg_notify($4, '') FROM noted`, scope.String(), issueID, toNull(claimed), scope.hintChannel())
@@ -44,7 +45,8 @@ func (d *DB) Hint(ctx context.Context, scope Scope, issueID string, claimed time
 
 const (
 	dueHintsQuery = `
-		SELECT h.issue_id, h.claimed, h.looks, h.seq, l.issue_updated, l.settled_at IS NULL FROM hints AS h JOIN links AS l USING (scope, issue_id)
+		SELECT h.issue_id, h.claimed, h.looks, h.seq, l.issue_updated, l.settled_at IS NULL FROM hints AS h
+			JOIN links AS l USING (scope, issue_id)
 		WHERE h.scope = $1 AND h.due <= now() ORDER BY h.due, h.issue_id LIMIT $2`
 	nextHintQuery = "SELECT EXTRACT(EPOCH FROM min(due) - now())::float8 FROM hints WHERE scope = $1 AND due > now()"
 )

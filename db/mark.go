@@ -42,7 +42,8 @@ func (v *View) mark(ctx context.Context, action string, requestIDs []string, set
 	return v.within(ctx, op, pgx.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			WITH named AS (SELECT request_id FROM links WHERE scope = $1 AND request_id = ANY($2) ORDER BY request_id FOR UPDATE)
-			UPDATE links AS l SET seq = seq + 1, `+set+` FROM named WHERE l.scope = $1 AND l.request_id = named.request_id`, v.scope.String(), requestIDs)
+			UPDATE links AS l SET seq = seq + 1, `+set+` FROM named WHERE l.scope = $1 AND l.request_id = named.request_id`,
+			v.scope.String(), requestIDs)
 		if err != nil {
 			return err
 		}
@@ -51,7 +52,8 @@ func (v *View) mark(ctx context.Context, action string, requestIDs []string, set
 		}
 		_, err = tx.Exec(ctx, `
 			INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
-			SELECT $1, c.id, now(), COALESCE((SELECT epoch FROM leadership WHERE name = $1), 0), $3, 'ok', $4, 0 FROM unnest($2::text[]) AS c (id)`,
+			SELECT $1, c.id, now(), COALESCE((SELECT epoch FROM leadership WHERE name = $1), 0), $3, 'ok', $4, 0
+				FROM unnest($2::text[]) AS c (id)`,
 			v.scope.String(), requestIDs, action, byOperator)
 		if err != nil {
 			return err

@@ -68,7 +68,9 @@ type issueRow struct {
 	issue     sync.Issue
 	strays    []string
 	due       bool // by now
-	waiting   bool // it failed before, or is not settled and its request is resolved: whatever is new of the issue may matter
+	// waiting: it failed before, or is not settled and its request is resolved. Whatever is new of
+	// the issue may matter.
+	waiting bool
 
 	changed bool
 	woken   bool // what changed has to be worked on, or the row has no issue, was not due yet, and one was seen
@@ -166,7 +168,8 @@ func (s *store) writeIssues(ctx context.Context, tx pgx.Tx, rows []*issueRow) er
 	}
 	if len(changed.ids) > 0 {
 		_, err := tx.Exec(ctx, `
-			UPDATE links AS l SET issue = c.issue::json, issue_updated = c.updated, urgent = l.urgent OR c.moved, seq = l.seq + c.wakes::int,
+			UPDATE links AS l SET issue = c.issue::json, issue_updated = c.updated, urgent = l.urgent OR c.moved,
+				seq = l.seq + c.wakes::int,
 				due = CASE WHEN c.wakes THEN LEAST(l.due, now()) ELSE l.due END,
 				due_set = CASE WHEN c.wakes THEN now() ELSE l.due_set END,
 				attempts = CASE WHEN c.wakes THEN 0 ELSE l.attempts END, parked = l.parked AND NOT c.wakes

@@ -317,7 +317,8 @@ func TestObservationsThatChangedSomethingAreInTheActivity(t *testing.T) {
 	require.Equal(t, `teleport: new, pending
 teleport: state approved, was pending
 jira: status "Pending"; issue OPS-200 holds the request's ID, too
-teleport: gone`, scalar[string](t, d, `SELECT string_agg(cause || ': ' || outcome, E'\n' ORDER BY id) FROM activity WHERE action = 'observe'`))
+teleport: gone`, scalar[string](t, d, `SELECT string_agg(cause || ': ' || outcome, E'\n' ORDER BY id) FROM activity
+	WHERE action = 'observe'`))
 }
 
 func TestRecoverIssues_LeavesTheIssuesOfAnotherClusterAlone(t *testing.T) {

@@ -18,9 +18,11 @@ func TestQueries_UseIndexesBesideManyClosedRows(t *testing.T) {
 	t.Parallel()
 	d, _ := newStore(t)
 	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, issue_id, issue, issue_updated, settled_at)
-		SELECT $1, 'closed' || n, 3, '{}', 'approved', 'c' || n, '{}', now(), now() FROM generate_series(1, 100000) AS n`, board.String())
+		SELECT $1, 'closed' || n, 3, '{}', 'approved', 'c' || n, '{}', now(), now() FROM generate_series(1, 100000) AS n`,
+		board.String())
 	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, issue_id, due, parked)
-		SELECT $1, 'open' || n, 3, '{}', 'pending', 'o' || n, now() + n * interval '1 second', n % 10 = 0 FROM generate_series(-50, 50) AS n`, board.String())
+		SELECT $1, 'open' || n, 3, '{}', 'pending', 'o' || n, now() + n * interval '1 second', n % 10 = 0
+			FROM generate_series(-50, 50) AS n`, board.String())
 	exec(
 		t,
 		d,
@@ -71,7 +73,8 @@ func TestDue_ReadsNoMoreThanItReturnsHoweverManyRowsAreDue(t *testing.T) {
 	t.Parallel()
 	d, _ := newStore(t)
 	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, due, urgent)
-		SELECT $1, 'open' || n, 3, '{}', 'pending', now() + (n - 50000) * interval '1 second', n % 10 = 0 FROM generate_series(1, 55000) AS n`, board.String())
+		SELECT $1, 'open' || n, 3, '{}', 'pending', now() + (n - 50000) * interval '1 second', n % 10 = 0
+			FROM generate_series(1, 55000) AS n`, board.String())
 	exec(t, d, "VACUUM ANALYZE links")
 	const limit = 16
 	skip := []string{"open1", "open10", "open20", "closed"}

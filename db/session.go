@@ -43,7 +43,8 @@ func (e *Elector) connect(ctx context.Context) (*session, error) {
 func (s *session) verify(ctx context.Context) error {
 	var pid uint32
 	var version int
-	err := s.conn.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_version_num')::int / 10000", pgx.QueryExecModeSimpleProtocol).
+	err := s.conn.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_version_num')::int "+
+		"/ 10000", pgx.QueryExecModeSimpleProtocol).
 		Scan(&pid, &version)
 	if err != nil {
 		return err
@@ -250,7 +251,8 @@ func (s *session) begin(ctx context.Context) (term *Term, handedOver bool, err e
 	start := time.Now()
 	scope := s.config.Scope.String()
 	_, err = s.conn.Exec(ctx, `
-		INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, 0, $2, '', true) ON CONFLICT DO NOTHING`, scope, uuid.Nil.String())
+		INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, 0, $2, '', true) ON CONFLICT DO NOTHING`,
+		scope, uuid.Nil.String())
 	if err != nil {
 		return nil, false, failure("begin a term", err)
 	}
@@ -262,7 +264,8 @@ func (s *session) begin(ctx context.Context) (term *Term, handedOver bool, err e
 		WITH before AS (SELECT epoch, resigned FROM leadership WHERE name = $1 FOR UPDATE)
 		UPDATE leadership AS l SET epoch = before.epoch + 1, term = $2, holder = $3, acquired_at = now(), renewed_at = now(),
 			resigned = false
-		FROM before WHERE l.name = $1 RETURNING l.epoch, before.resigned`, scope, uuid.NewString(), clean(s.config.Instance)).Scan(&epoch, &handedOver)
+		FROM before WHERE l.name = $1 RETURNING l.epoch, before.resigned`, scope, uuid.NewString(),
+		clean(s.config.Instance)).Scan(&epoch, &handedOver)
 	if err != nil {
 		return nil, false, failure("begin a term", err)
 	}

@@ -88,7 +88,8 @@ func (s *store) write(ctx context.Context, op, parts string, args ...any) (hits 
 // writeBy is write as a part of a transaction, or by the pool.
 func (s *store) writeBy(ctx context.Context, by querier, parts string, args ...any) (hits int, err error) {
 	var ours bool
-	err = by.QueryRow(ctx, fenceCTE+", "+parts+" SELECT "+held+", (SELECT count(*) FROM hit)", append([]any{s.scope, s.epoch}, args...)...).
+	err = by.QueryRow(ctx, fenceCTE+", "+parts+" SELECT "+held+", (SELECT count(*) FROM hit)",
+		append([]any{s.scope, s.epoch}, args...)...).
 		Scan(&ours, &hits)
 	if err == nil && !ours {
 		return 0, s.overtaken()

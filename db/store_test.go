@@ -429,7 +429,8 @@ func TestPrune_DeletesOldSettledRowsWithTheirActivity(t *testing.T) {
 		require.NoError(t, err)
 	}
 	exec(t, d, `INSERT INTO links (scope, request_id, seq, request, state, settled_at)
-		SELECT $1, 'many' || n, 1, '{}', 'denied', $2::timestamptz - interval '1 day' FROM generate_series(1, 2500) AS n`, board.String(), t0)
+		SELECT $1, 'many' || n, 1, '{}', 'denied', $2::timestamptz - interval '1 day' FROM generate_series(1, 2500) AS n`,
+		board.String(), t0)
 
 	pruned, err := s.Prune(t.Context(), t0)
 	require.NoError(t, err)

@@ -185,7 +185,10 @@ func (v *View) Queue(ctx context.Context, limit int) ([]sync.Link, error) {
 // the error is sync.ErrNotFound.
 func (v *View) Find(ctx context.Context, name string) (sync.Link, error) {
 	op := fmt.Sprintf("find %q among the requests of %s", name, v.scope)
-	for _, where := range []string{"request_id = $2", "issue_key <> '' AND issue_key = upper($2)", "issue_id = $2", "upper(issue ->> 'key') = upper($2)"} {
+	for _, where := range []string{
+		"request_id = $2", "issue_key <> '' AND issue_key = upper($2)",
+		"issue_id = $2", "upper(issue ->> 'key') = upper($2)",
+	} {
 		found, err := v.links(
 			ctx,
 			op,

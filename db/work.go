@@ -224,7 +224,8 @@ func (s *store) Save(ctx context.Context, l sync.Link, done ...sync.Activity) (s
 // present one then may be over by now; one that is the present one now was so then.
 func (s *store) whyNotSaved(ctx context.Context, op string, l sync.Link) error {
 	return s.read(ctx, op, func(batch *pgx.Batch) {
-		batch.Queue("SELECT issue_id FROM links WHERE scope = $1 AND request_id = $2 AND issue_id IS NOT NULL", s.scope, l.RequestID).
+		batch.Queue("SELECT issue_id FROM links WHERE scope = $1 AND request_id = $2 AND issue_id IS "+
+			"NOT NULL", s.scope, l.RequestID).
 			QueryRow(func(row pgx.Row) error {
 				var issueID string
 				switch err := row.Scan(&issueID); {
@@ -296,7 +297,8 @@ func (s *store) Condition(ctx context.Context, loop, problem string) error {
 		hit AS (
 			INSERT INTO conditions AS c (scope, loop, epoch, problem, since) SELECT $1, $3, $2, $4, now() FROM fence
 			ON CONFLICT (scope, loop) DO UPDATE SET epoch = excluded.epoch, problem = excluded.problem,
-				since = CASE WHEN (c.problem = '') = (excluded.problem = '') AND (c.problem <> '' OR c.epoch = excluded.epoch) THEN c.since ELSE now() END
+				since = CASE WHEN (c.problem = '') = (excluded.problem = '') AND (c.problem <> '' OR c.epoch = excluded.epoch)
+					THEN c.since ELSE now() END
 			RETURNING 1)`, loop, clean(problem))
 	return err
 }

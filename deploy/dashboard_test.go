@@ -50,7 +50,8 @@ func readDashboard(t *testing.T) (d dashboard) {
 // filled is a query with values in place of Grafana's variables, those of its own and the
 // dashboard's.
 func filled(query string) string {
-	return strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$namespace", ".*", "$job", ".*", "$window", "5m").
+	return strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$namespace", ".*", "$job", ".*", "$window",
+		"5m").
 		Replace(query)
 }
 

@@ -30,7 +30,8 @@ func decode(t *testing.T, manifests []byte) []runtime.Object {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		core.AddToScheme, apps.AddToScheme, networking.AddToScheme, policy.AddToScheme, rbac.AddToScheme, monitoring.AddToScheme,
+		core.AddToScheme, apps.AddToScheme, networking.AddToScheme, policy.AddToScheme, rbac.AddToScheme,
+		monitoring.AddToScheme,
 	} {
 		require.NoError(t, add(scheme))
 	}

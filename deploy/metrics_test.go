@@ -20,7 +20,8 @@ func documentedMetrics(t *testing.T) map[string]documentedMetric {
 	page, err := os.ReadFile("METRICS.md")
 	require.NoError(t, err)
 	known := make(map[string]documentedMetric)
-	for _, row := range regexp.MustCompile("(?m)^\\| `(teleport_jira_agent_\\w+)` \\| (\\w+) \\| [^|]+ \\| ([^|]*)\\|").FindAllStringSubmatch(string(page), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `(teleport_jira_agent_\\w+)` \\| (\\w+) \\| [^|]+ \\| "+
+		"([^|]*)\\|").FindAllStringSubmatch(string(page), -1) {
 		var names []string
 		for _, several := range regexp.MustCompile("((?:`\\w+`, )*`\\w+`): ").FindAllStringSubmatch(row[3], -1) {
 			names = append(names, regexp.MustCompile(`\w+`).FindAllString(several[1], -1)...)

@@ -54,7 +54,8 @@ func draw(t *testing.T, path string, d dashboard, shown map[string]promql.Matrix
 	require.NoError(t, os.WriteFile(html, []byte(page), 0o600))
 	html, err = filepath.Abs(html)
 	require.NoError(t, err)
-	out, err := exec.CommandContext(t.Context(), "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+	out, err := exec.CommandContext(t.Context(), "chromium", "--headless", "--no-sandbox", "--disable-gpu",
+		"--hide-scrollbars",
 		fmt.Sprintf("--window-size=1600,%d", height*36+80), "--screenshot="+path, "file://"+html).
 		CombinedOutput()
 	require.NoError(t, err, "%s", out)

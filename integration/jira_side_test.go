@@ -354,7 +354,10 @@ func TestWithoutAUserNameTheTokenIsABearerToken(t *testing.T) {
 
 func TestTheBaseURLMayHaveAPath(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, d jirasim.Deployment) {
-		path := map[jirasim.Deployment]string{jirasim.Cloud: "/ex/jira/11223344-a1b2-3b33-c444-def123456789", jirasim.DataCenter: "/jira"}[d]
+		path := map[jirasim.Deployment]string{
+			jirasim.Cloud:      "/ex/jira/11223344-a1b2-3b33-c444-def123456789",
+			jirasim.DataCenter: "/jira",
+		}[d]
 		s := running(t, on{deployment: d, jira: func(c *jirasim.Config) { c.BasePath = path }})
 		s.decideOne()
 		for _, call := range s.jira.Calls() {

@@ -189,7 +189,8 @@ func newContest(t *testing.T, lease time.Duration, ownPostgres bool) *contest {
 func (c *contest) terminate() {
 	c.t.Helper()
 	require.Equal(c.t, 1, c.number(c.env["DATABASE_URL"], `
-		SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND objsubid = 2 AND granted
+		SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND objsubid = 2
+			AND granted
 		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, 0x746a61))
 }
 

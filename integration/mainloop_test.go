@@ -179,7 +179,8 @@ var (
 	}, "|"))
 )
 
-// requireShown checks that markup shows exactly these lines; several are each set off by a mark, so that none looks like one of the agent's own.
+// requireShown checks that markup shows exactly these lines; several are each set off by a mark,
+// so that none looks like one of the agent's own.
 func requireShown(t *testing.T, lines []string, markup string) {
 	t.Helper()
 	shown := []string{markup}
@@ -352,8 +353,9 @@ func TestTheClockAndTheTimeZonesOfJiraDoNotMatter(t *testing.T) {
 	})
 }
 
-// ownWorkflow has two statuses each for pending and approved, one for promoted, and one that means nothing to the agent. Each is
-// reached from everywhere, by a transition that is named unlike it.
+// ownWorkflow has two statuses each for pending and approved, one for promoted, and one that
+// means nothing to the agent. Each is reached from everywhere, by a transition that is named
+// unlike it.
 func ownWorkflow(c *jirasim.Config) {
 	c.Statuses, c.Transitions, c.Initial = nil, nil, "Backlog"
 	for n, name := range []string{

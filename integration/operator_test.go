@@ -111,8 +111,10 @@ func TestAStuckRequestIsFoundUnderstoodAndReleased(t *testing.T) {
 
 		text = s.succeeds("explain", id)
 		for _, told := range []string{
-			`alice@example.com asks for db-admin, reason "on call this week"`, "no issue yet", "parked after 1 attempts", "Cost centre is required",
-			"queue retry " + id, "create: the request is pending and has no issue", "create failed", "sees in teleport: new, pending",
+			`alice@example.com asks for db-admin, reason "on call this week"`, "no issue yet", "parked after 1 " +
+				"attempts", "Cost centre is required",
+			"queue retry " + id, "create: the request is pending and has no issue", "create failed", "sees in teleport: new, " +
+				"pending",
 		} {
 			require.Contains(t, text, told)
 		}
@@ -192,8 +194,10 @@ func TestExplainMergesBothTimelinesAndSaysWhatThePolicyMakesOfIt(t *testing.T) {
 		require.Zero(t, r.code, r.errors)
 		at := 0
 		for _, told := range []string{
-			"alice@example.com asks for db-admin", "moves " + issue.Key + " from To Do to Pending", "dave@example.com reviews: approved", "mallory@example.com moves " + issue.Key,
-			"refuse (approver): moved to Approved by mallory@example.com", "the agent moves " + issue.Key + " from Approved to Pending",
+			"alice@example.com asks for db-admin", "moves " + issue.Key + " from To Do to Pending", "dave@example.com " +
+				"reviews: approved", "mallory@example.com moves " + issue.Key,
+			"refuse (approver): moved to Approved by mallory@example.com", "the agent moves " + issue.Key + " from Approved " +
+				"to Pending",
 			"bob@example.com moves " + issue.Key, "decide (approved): moved to Approved by bob@example.com",
 		} {
 			i := strings.Index(r.out[at:], told)
@@ -429,6 +433,7 @@ func TestEachClusterOfAProjectIsToldOfAlone(t *testing.T) {
 	require.Contains(
 		t,
 		r.errors,
-		"project OPS is used with the Teleport clusters example.teleport.sh, second.teleport.sh, and which is meant is not known",
+		"project OPS is used with the Teleport clusters example.teleport.sh, second.teleport.sh, and which is meant is "+
+			"not known",
 	)
 }

@@ -70,8 +70,10 @@ func TestOfTwoReplicasOneActs(t *testing.T) {
 		}
 		for i, id := range ids {
 			want := []story{
-				{types.RequestState_APPROVED, byBob(types.RequestState_APPROVED), []string{placed, "bob: Pending → Approved"}, []string{"resolution:approved"}},
-				{types.RequestState_DENIED, byBob(types.RequestState_DENIED), []string{placed, "bob: Pending → Denied"}, []string{"resolution:denied"}},
+				{types.RequestState_APPROVED, byBob(types.RequestState_APPROVED), []string{placed, "bob: Pending → " +
+					"Approved"}, []string{"resolution:approved"}},
+				{types.RequestState_DENIED, byBob(types.RequestState_DENIED), []string{placed, "bob: Pending → " +
+					"Denied"}, []string{"resolution:denied"}},
 				{types.RequestState_APPROVED, nil, []string{placed, "agent: Pending → Approved"}, []string{"resolution:approved"}},
 				{types.RequestState_PENDING, nil, []string{placed}, nil},
 			}[i%4]

@@ -333,7 +333,10 @@ func TestWhatOnlyAnOperatorCanMendEndsTheStartAndNamesTheRemedy(t *testing.T) {
 			},
 			"ambiguous field": {
 				jira: func(c *jirasim.Config) {
-					c.Fields = append(c.Fields, jirasim.Field{ID: "customfield_10043", Name: "teleportAccessRequestId", Type: jirasim.TextField})
+					c.Fields = append(c.Fields, jirasim.Field{
+						ID: "customfield_10043", Name: "teleportAccessRequestId",
+						Type: jirasim.TextField,
+					})
 				},
 				want: []string{"JIRA_REQUEST_ID_FIELD", "customfield_10042, customfield_10043", "set it to the id"},
 			},
@@ -348,7 +351,8 @@ func TestWhatOnlyAnOperatorCanMendEndsTheStartAndNamesTheRemedy(t *testing.T) {
 				},
 				want: []string{"TRANSITION_ISSUES, ADD_COMMENTS", "grant", "OPS"},
 			},
-			"admin address in use": {change: "ADMIN_LISTEN_ADDR=JIRA", want: []string{"ADMIN_LISTEN_ADDR", "address already in use"}},
+			"admin address in use": {change: "ADMIN_LISTEN_ADDR=JIRA", want: []string{"ADMIN_LISTEN_ADDR", "address already " +
+				"in use"}},
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

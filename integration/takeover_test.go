@@ -96,7 +96,8 @@ func (f *former) makes(id string) (key string) {
 	f.claims(id)
 	issue, err := f.jira.CreateIssue("agent", map[string]any{
 		"summary": "alice@example.com requested db-admin",
-		"description": "User *alice@example.com* requested an access on *25 Nov 26 09:00 UTC* with the following roles:\n\n* db-admin\n\n\nReason: *on call this week*\n\n" +
+		"description": "User *alice@example.com* requested an access on *25 Nov 26 09:00 UTC* with the following " +
+			"roles:\n\n* db-admin\n\n\nReason: *on call this week*\n\n" +
 			"Request ID: *" + id + "*\n",
 	}, map[string]any{"teleportAccessRequestId": id})
 	require.NoError(f.t, err)

@@ -24,7 +24,8 @@ func (s *system) activity(id string) []string {
 	require.NoError(s.t, err)
 	defer conn.Close(s.ctx)
 	rows, err := conn.Query(s.ctx, `
-		SELECT CASE WHEN action = 'observe' THEN cause ELSE action END || ': ' || outcome FROM activity WHERE request_id = $1 ORDER BY id`, id)
+		SELECT CASE WHEN action = 'observe' THEN cause ELSE action END || ': ' || outcome FROM activity
+			WHERE request_id = $1 ORDER BY id`, id)
 	require.NoError(s.t, err)
 	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(s.t, err)
@@ -74,8 +75,9 @@ func (s *system) parked(r *replica.Replica, n int, id, words string) (reason str
 }
 
 const (
-	archivedWhilePending = "the issue is archived: nobody can move it; no other is made: restore it, or decide the request in Teleport"
-	archivedWhenDenied   = "the issue is archived: it cannot show that the request is denied; restore it if it should"
+	archivedWhilePending = "the issue is archived: nobody can move it; no other is made: restore it, or decide the " +
+		"request in Teleport"
+	archivedWhenDenied = "the issue is archived: it cannot show that the request is denied; restore it if it should"
 )
 
 func TestAnArchivedIssueIsToldAndGoneOnWithWhenItIsRestored(t *testing.T) {

@@ -148,6 +148,7 @@ func (s *system) heeded(issueID string) {
 	s.t.Helper()
 	require.Eventually(s.t, func() bool {
 		return s.number(s.env["DATABASE_URL"], `
-			SELECT (SELECT count(*) FROM hints WHERE issue_id = $1) + (SELECT count(*) FROM links WHERE issue_id = $1 AND (suspect_issue OR due <= now()))`, issueID) == 0
+			SELECT (SELECT count(*) FROM hints WHERE issue_id = $1) + (SELECT count(*) FROM links WHERE issue_id = $1
+				AND (suspect_issue OR due <= now()))`, issueID) == 0
 	}, patience, 20*time.Millisecond)
 }

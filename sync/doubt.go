@@ -12,11 +12,11 @@ import (
 
 // A side's word is an observation, not a conclusion. One that contradicts all that was known before
 // (a list without the request that was there, "not found", a clock past a deadline) makes what is
-// believed *suspected*. Then a second, different question is asked. Only when both answers agree is
+// believed suspected. Then a second, different question is asked. Only when both answers agree is
 // anything concluded; and a conclusion is suspected in turn when the side says otherwise.
 //
-//	            one word against it                  a second, different question confirms it
-//	believed ────────────────────────▶ suspected ──────────────────────────────────────────────▶ the contrary is believed
+//	            one word against it              a second question confirms it
+//	believed ────────────────────────▶ suspected ──────────────────────────────▶ the contrary is believed
 //	    ▲                                  │  │
 //	    └──── the second answer denies ────┘  └─ it cannot be asked: told to the operator, nothing changes
 //

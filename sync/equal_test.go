@@ -88,7 +88,8 @@ func vary(t *testing.T, path string, v reflect.Value, try func(path string)) {
 func TestRequestsAreEqualAsTheirRecordsAre(t *testing.T) {
 	t.Parallel()
 	full := ordinaryRequest()
-	full.ApprovalsNeeded, full.OnlyInTeleport, full.ResolveReason, full.PromotedTo = 2, "it asks for long-term access", "because", "Database people"
+	full.ApprovalsNeeded, full.OnlyInTeleport, full.ResolveReason, full.PromotedTo = 2, "it asks for long-term "+
+		"access", "because", "Database people"
 	full.GrantedRoles, full.StartsAt, full.EndsAt = []string{"reader"}, full.Created, full.AccessExpires
 	full.Reviews[0].Reason = "looks good"
 	empty := Request{Roles: []string{}, Reviews: []Review{}}

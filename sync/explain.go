@@ -110,7 +110,8 @@ func Expect(l Link, p Policy, now time.Time, retention time.Duration) Outlook {
 	o := Outlook{At: l.Due, Steps: Plan(l, p, now)}
 	switch {
 	case l.Dropped:
-		o.Text = "Nothing more is done: an operator gave up on the request. `queue retry " + l.RequestID + "` takes it up again."
+		o.Text = "Nothing more is done: an operator gave up on the request. `queue retry " + l.RequestID + "` takes it up " +
+			"again."
 	case !l.SettledAt.IsZero() && len(o.Steps) == 0:
 		o.Text = "Nothing is left to do: both sides agreed at " + stamp(l.SettledAt) + ". The row is kept until " +
 			stamp(l.SettledAt.Add(retention)) + "."

@@ -142,7 +142,8 @@ func TestWhatTeleportsOwnPluginLeftIsTakenOver(t *testing.T) {
 				o.asks(func(r *Request) {
 					r.Reviews = []Review{{Author: "bob", Verdict: StateApproved}, {Author: "eve", Verdict: StateApproved}}
 				})
-				o.says(o.makes(agentAccount, true), "*bob* reviewed the request at *25 Nov 26 09:00 UTC*.\nResolution: *APPROVED*.\n")
+				o.says(o.makes(agentAccount, true), "*bob* reviewed the request at *25 Nov 26 09:00 UTC*.\nResolution: "+
+					"*APPROVED*.\n")
 			},
 			status: pendingStatus, keys: []string{"", "review:eve"},
 		},

@@ -138,7 +138,8 @@ func (l Link) Learn(row *Link, seen Seen) (informed Link, side, news string, cha
 	seq := row.Seq
 	side, news, changed = row.merge(seen)
 	informed = *row
-	informed.Work, informed.SuspectRequest, informed.SuspectIssue, informed.Dropped = l.Work, l.SuspectRequest, l.SuspectIssue, l.Dropped
+	informed.Work, informed.Dropped = l.Work, l.Dropped
+	informed.SuspectRequest, informed.SuspectIssue = l.SuspectRequest, l.SuspectIssue
 	if l.Seq != seq { // others have changed facts since l was read, too
 		informed.Seq = l.Seq
 	}
@@ -283,7 +284,8 @@ func equalRequests(a, b Request) bool {
 		) && slices.Equal(a.Resources, b.Resources) && slices.Equal(a.SuggestedReviewers, b.SuggestedReviewers) &&
 		a.Created.Equal(b.Created) && a.Expires.Equal(b.Expires) && a.AccessExpires.Equal(b.AccessExpires) &&
 		slices.Equal(a.GrantedRoles, b.GrantedRoles) && a.StartsAt.Equal(b.StartsAt) && a.EndsAt.Equal(b.EndsAt) &&
-		a.ApprovalsNeeded == b.ApprovalsNeeded && a.OnlyInTeleport == b.OnlyInTeleport && a.ResolveReason == b.ResolveReason &&
+		a.ApprovalsNeeded == b.ApprovalsNeeded && a.OnlyInTeleport == b.OnlyInTeleport &&
+		a.ResolveReason == b.ResolveReason &&
 		slices.EqualFunc(a.Reviews, b.Reviews, equalReviews) && a.PromotedTo == b.PromotedTo && a.URL == b.URL
 }
 

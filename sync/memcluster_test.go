@@ -16,7 +16,9 @@ type memCluster struct {
 	requests map[string]*Request
 	plugin   map[string]map[string]string
 	watches  []*memWatch
-	decided  []string         // "id state delegator" of each call that had an effect; a review's has its author in place of the delegator
+	// decided has "id state delegator" of each call that had an effect; a review's has its author in
+	// place of the delegator.
+	decided  []string
 	users    []User           // nil: this identity may not read them
 	onBehalf bool             // reviews on behalf of users are taken
 	slowList func() []Request // what a list answers in place of what there is

@@ -35,22 +35,29 @@ func TestAStatusIsTheSameUnderAnotherName(t *testing.T) {
 		err     error
 	}{
 		"the history is in another language": {
-			policy: configured("Genehmigt"), names: StatusNames{calledSince(german, time.Hour)}, history: "Approved", decides: true,
+			policy: configured("Genehmigt"), names: StatusNames{calledSince(german, time.Hour)}, history: "Approved",
+			decides: true,
 		},
 		"the status got the configured name after the move": {
-			policy: configured("Genehmigt"), names: StatusNames{calledSince(Status{ID: "2", Name: "Done"}, time.Hour), calledSince(german, -time.Minute)},
+			policy: configured("Genehmigt"), names: StatusNames{
+				calledSince(Status{ID: "2", Name: "Done"}, time.Hour),
+				calledSince(german, -time.Minute),
+			},
 			history: "Done", reason: refusedRenamed,
 		},
 		"the issue is shown in another language, and its history is not": {
-			policy: configured("Approved"), names: StatusNames{calledSince(approvedStatus, time.Hour), calledSince(german, time.Minute)},
+			policy: configured("Approved"), names: StatusNames{calledSince(approvedStatus, time.Hour), calledSince(german,
+				time.Minute)},
 			history: "Approved", decides: true,
 		},
 		"no name is the configured one any more": {
-			policy: configured("Approved"), names: StatusNames{calledSince(approvedStatus, time.Hour), calledSince(german, time.Minute)},
+			policy: configured("Approved"), names: StatusNames{calledSince(approvedStatus, time.Hour), calledSince(german,
+				time.Minute)},
 			history: "Genehmigt", err: ErrUnconfirmed,
 		},
 		"the history names the status of another outcome": {
-			policy: configured("Genehmigt"), names: StatusNames{calledSince(german, time.Hour)}, history: "Denied", reason: refusedRenamed,
+			policy: configured("Genehmigt"), names: StatusNames{calledSince(german, time.Hour)}, history: "Denied",
+			reason: refusedRenamed,
 		},
 		"the id is configured": {policy: configured("2"), history: "Approved", decides: true},
 	} {

@@ -62,7 +62,8 @@ func BenchmarkJudge(b *testing.B) {
 // BenchmarkReasonFrom reads a long discussion in which the mover gives no reason: all of it is
 // looked at.
 func BenchmarkReasonFrom(b *testing.B) {
-	const text = "I looked at the runbook, and the database has to be restarted by hand.\nSee also: the incident's page, and the channel.\n"
+	const text = "I looked at the runbook, and the database has to be restarted by hand.\nSee also: the incident's " +
+		"page, and the channel.\n"
 	var comments []Comment
 	for range 100 {
 		comments = append(comments, Comment{Author: bob, Body: text + text + text + text})

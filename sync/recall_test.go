@@ -40,7 +40,8 @@ func TestWhatIsLeftOfAForgottenRequestTellsWhereItsIssueBelongs(t *testing.T) {
 		defer w.tracker.mu.Unlock()
 		w.tracker.issues["10001"].Issue.ByAgent = false
 	}
-	const approved, denied, promoted, expired, refused = "resolution:approved", "resolution:denied", "resolution:promoted", "resolution:expired", "refused:2"
+	const approved, denied, promoted, expired, refused = "resolution:approved", "resolution:denied",
+		"resolution:promoted", "resolution:expired", "refused:2"
 	for name, c := range map[string]struct {
 		before step   // while the agent runs
 		down   []step // while it does not, and the database is lost

@@ -815,7 +815,8 @@ func (s *simulation) agreeOn(id string, row Link, issue Detail) {
 		}
 	}
 	switch now := s.stateIn(id); {
-	case now.Resolved() && row.Gone && !s.lied.IsZero(): // decided while all answers said that it had ended, and listed no more
+	case now.Resolved() && row.Gone && !s.lied.IsZero():
+		// Decided while all answers said that it had ended, and listed no more.
 	case now != "" && now != row.Request.State:
 		s.violated("%s is %s in Teleport and %s in the row", id, now, row.Request.State)
 	case outcome == OutcomePending && issue.Issue.RequestID != id:

@@ -47,7 +47,8 @@ func BenchmarkComments(b *testing.B) {
 func BenchmarkPlain(b *testing.B) {
 	for _, bench := range []struct{ name, text string }{
 		{"name", "alice@example.com"},
-		{"sentence", "on call this week: the orders database is slow (incident #42), see https://wiki.example.com/x or OPS-12"},
+		{"sentence", "on call this week: the orders database is slow (incident #42), see https://wiki.example.com/x or " +
+			"OPS-12"},
 		{"4 KiB of markup", strings.Repeat("*[x|", 1024)},
 		{"4 KiB in other letters", strings.Repeat("アクセス", 341)},
 	} {

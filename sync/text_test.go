@@ -32,7 +32,8 @@ func TestPlainTextStaysReadable(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{
 		"alice@example.com", "db-admin", "prod_db.reader", "/prod/node/3f2a-77", "need access, please",
-		"0193f2b0-8c7e-7d3a-9b1c-2f4e5d6a7b8c", "Zoë Ångström", "日本語", "Looks good. It's fine, thanks!", "Incident #42: disk full - again?", "at 10:30; see web-1",
+		"0193f2b0-8c7e-7d3a-9b1c-2f4e5d6a7b8c", "Zoë Ångström", "日本語", "Looks good. It's fine, thanks!", "Incident #42: " +
+			"disk full - again?", "at 10:30; see web-1",
 	} {
 		require.Equal(t, s, plain(s))
 	}

@@ -97,7 +97,8 @@ func findChromium(t *testing.T) string {
 			return path
 		}
 	}
-	const remedy = "no Chromium to test the demo's page with: apt-get install chromium (Debian, Ubuntu), or put chromium or google-chrome on the PATH"
+	const remedy = "no Chromium to test the demo's page with: apt-get install chromium (Debian, Ubuntu), or put " +
+		"chromium or google-chrome on the PATH"
 	if os.Getenv("CI") == "true" {
 		t.Fatal(remedy)
 	}

@@ -223,7 +223,8 @@ func (c client) playJira() {
 	require.GreaterOrEqual(c.t, s.Lag.Decision, int64(0))
 	require.Nil(c.t, s.Lag.DecisionWaiting)
 
-	for who, why := range map[string]string{"alice": "who made the request", "mallory": "who is not one of those who may decide here"} {
+	for who, why := range map[string]string{"alice": "who made the request", "mallory": "who is not one of those who " +
+		"may decide here"} {
 		own, issue := c.request("alice@example.com", "1")
 		c.do("move", `{"as":"`+who+`","issue":"`+issue.Key+`","to":"Approved"}`)
 		s := c.until(

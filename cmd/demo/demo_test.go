@@ -94,7 +94,8 @@ func TestDemo(t *testing.T) {
 		page := regexp.MustCompile(`Open (http://127\.0\.0\.1:\d+/) in a browser`).FindStringSubmatch(out.String())
 		require.Len(t, page, 2, out)
 		require.Equal(t, 2, strings.Count(out.String(), page[1]), "at the start and at the end of the tour")
-		for _, told := range []string{"/rest/api/2/issue/OPS-1", "/readyz", "/metrics", "psql ", "has stopped with exit code 0"} {
+		for _, told := range []string{"/rest/api/2/issue/OPS-1", "/readyz", "/metrics", "psql ", "has stopped with exit " +
+			"code 0"} {
 			require.Contains(t, out.String(), told)
 		}
 	})

@@ -44,7 +44,8 @@ func TestWrongCommandLineIsExit2WithOneLineOnStderr(t *testing.T) {
 		{"version -x", "unknown shorthand flag: 'x' in -x"},
 		{"configure --format xml", `--format must be env, toml or helm, is "xml"`},
 		{"configure --from=", "--from: names no file; example: --from /etc/teleport-jira.toml"},
-		{"configure --from /nowhere/a.toml", "--from: cannot be read: open /nowhere/a.toml: no such file or directory; example: --from /etc/teleport-jira.toml"},
+		{"configure --from /nowhere/a.toml", "--from: cannot be read: open /nowhere/a.toml: no such file or directory; " +
+			"example: --from /etc/teleport-jira.toml"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			t.Parallel()
@@ -139,7 +140,8 @@ func TestConfigureConvertsAFileOfTeleportsOwnPlugin(t *testing.T) {
 		t,
 		os.WriteFile(file, []byte("[jira]\nproject = \"OPS\"\napi_token = \"hush\"\n[http]\ninsecure = true\n"), 0o600),
 	)
-	for format, line := range map[string]string{"env": "\nJIRA_PROJECT=OPS\n", "toml": "\nproject = \"OPS\"\n", "helm": "\n  project: \"OPS\"\n"} {
+	for format, line := range map[string]string{"env": "\nJIRA_PROJECT=OPS\n", "toml": "\nproject = " +
+		"\"OPS\"\n", "helm": "\n  project: \"OPS\"\n"} {
 		code, stdout, stderr := execute(t, nil, "configure", "--from", file, "--format", format)
 		require.Equal(t, exitOK, code)
 		require.Contains(t, stdout, line)

@@ -181,13 +181,17 @@ func fillClosed(ctx context.Context, conn *pgx.Conn, closedRows int) error {
 		text string
 		args []any
 	}{
-		{"INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, 1, gen_random_uuid(), 'bench', false)", []any{scope}},
+		{"INSERT INTO leadership (name, epoch, term, holder, resigned) VALUES ($1, 1, gen_random_uuid(), 'bench', " +
+			"false)", []any{scope}},
 		{"INSERT INTO cursors (scope, position) VALUES ($1, now())", []any{scope}},
-		{`INSERT INTO links (scope, request_id, seq, request, state, issue, issue_updated, issue_id, issue_key, linked, placed, resolved, settled_at)
-			SELECT $1, gen_random_uuid()::text, 5, $2::json, 'approved', $3::json, now(), (10000000 + n)::text, 'OPS-' || n, true, true, 'approved', now() - n * interval '5 seconds'
+		{`INSERT INTO links (scope, request_id, seq, request, state, issue, issue_updated, issue_id, issue_key, linked,
+			placed, resolved, settled_at)
+			SELECT $1, gen_random_uuid()::text, 5, $2::json, 'approved', $3::json, now(), (10000000 + n)::text, 'OPS-' || n,
+				true, true, 'approved', now() - n * interval '5 seconds'
 			FROM generate_series(1, $4::int) AS n`, []any{scope, request, issue, closedRows}},
 		{`INSERT INTO activity (scope, request_id, at, epoch, action, outcome, cause, attempt)
-			SELECT scope, request_id, settled_at, 1, 'settle', 'ok', 'both sides say approved', 1 FROM links WHERE settled_at IS NOT NULL LIMIT 100000`, nil},
+			SELECT scope, request_id, settled_at, 1, 'settle', 'ok', 'both sides say approved', 1 FROM links
+				WHERE settled_at IS NOT NULL LIMIT 100000`, nil},
 	} {
 		if _, err := conn.Exec(ctx, statement.text, statement.args...); err != nil {
 			return err
@@ -196,7 +200,8 @@ func fillClosed(ctx context.Context, conn *pgx.Conn, closedRows int) error {
 	for n := range openBeside {
 		request, issue := closedFacts(n, now)
 		_, err := conn.Exec(ctx, `
-			INSERT INTO links (scope, request_id, seq, request, state, issue, issue_updated, issue_id, issue_key, linked, placed, due)
+			INSERT INTO links (scope, request_id, seq, request, state, issue, issue_updated, issue_id, issue_key, linked,
+				placed, due)
 			VALUES ($1, $2, 3, $3, 'pending', $4, $5, $6, $7, true, true, $8)`,
 			scope, request.ID, request, issue, issue.Updated, issue.ID, issue.Key, request.Expires)
 		if err != nil {
@@ -220,9 +225,7 @@ func closedFacts(n int, now time.Time) (sync.Request, sync.Issue) {
 		Expires:       now.Add(10 * time.Hour),
 		AccessExpires: now.Add(10 * time.Hour),
 	}, sync.Issue{
-		ID: fmt.Sprint(
-			20000 + n,
-		),
+		ID:        fmt.Sprint(20000 + n),
 		Key:       fmt.Sprintf("OPS-9%06d", n),
 		Project:   project,
 		Type:      "Task",

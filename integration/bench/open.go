@@ -157,7 +157,9 @@ func (o *opened) starts(r *rig, env []string) error {
 		defer func() { o.ready = time.Since(start) }()
 		return r.leads()
 	})
-	for loop, took := range map[string]*time.Duration{"teleport list": &o.listed, "jira poll": &o.polled, "sweep": &o.swept} {
+	for loop, took := range map[string]*time.Duration{
+		"teleport list": &o.listed, "jira poll": &o.polled, "sweep": &o.swept,
+	} {
 		group.Go(func() error {
 			defer func() { *took = time.Since(start) }()
 			return r.logs("working", "loop", loop)

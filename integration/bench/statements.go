@@ -53,7 +53,8 @@ func askDatabase(ctx context.Context, url string, do func(*pgx.Conn) error) erro
 }
 
 const workQuery = `
-	SELECT COALESCE(sum(calls), 0)::bigint, COALESCE(sum(rows), 0)::bigint, COALESCE(sum(total_exec_time), 0), COALESCE(sum(wal_bytes), 0)::bigint,
+	SELECT COALESCE(sum(calls), 0)::bigint, COALESCE(sum(rows), 0)::bigint, COALESCE(sum(total_exec_time), 0),
+		COALESCE(sum(wal_bytes), 0)::bigint,
 		(pg_current_wal_insert_lsn() - '0/0')::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 	FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = $1)`
 
@@ -80,7 +81,8 @@ func (r *rig) forgetStatements() error {
 }
 
 const expensiveQuery = `
-	SELECT calls, rows, total_exec_time, wal_bytes::bigint, query FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = $1)
+	SELECT calls, rows, total_exec_time, wal_bytes::bigint, query FROM pg_stat_statements WHERE dbid = (SELECT oid
+		FROM pg_database WHERE datname = $1)
 	ORDER BY total_exec_time DESC LIMIT 10`
 
 // tellExpensive prints what PostgreSQL spent most of its time on, with -v.

@@ -255,11 +255,13 @@ func TestProjectsLeadToTheirScreens(t *testing.T) {
 	s, c := start(t, cfg)
 	id := c.newField("Request")
 
-	scheme := at(t, c.get("issuetypescreenscheme/project?projectId=10100").body, "values", 0, "issueTypeScreenScheme", "id").(string)
+	scheme := at(t, c.get("issuetypescreenscheme/project?projectId=10100").body, "values", 0, "issueTypeScreenScheme",
+		"id").(string)
 	mapping := c.get("issuetypescreenscheme/mapping?issueTypeScreenSchemeId=" + scheme)
 	require.Equal(t, "default", at(t, mapping.body, "values", 0, "issueTypeId"))
 	require.Equal(t, "10201", at(t, mapping.body, "values", 1, "issueTypeId"))
-	screens := at(t, c.get("screenscheme?id="+at(t, mapping.body, "values", 1, "screenSchemeId").(string)).body, "values", 0, "screens").(object)
+	screens := at(t, c.get("screenscheme?id="+at(t, mapping.body, "values", 1, "screenSchemeId").(string)).body,
+		"values", 0, "screens").(object)
 	require.Len(t, screens, 2, "create and default")
 	screen := jsonNumber(screens["create"])
 	tab := jsonNumber(at(t, decodeList(t, c.get("screens/"+screen+"/tabs").raw), 0, "id"))

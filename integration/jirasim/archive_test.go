@@ -50,7 +50,8 @@ func TestAnArchivedIssueIsReadAndNeitherFoundNorChanged(t *testing.T) {
 			refusal(t, c.do(http.MethodPut, "issue/"+id+"/properties/p", 1), http.StatusBadRequest, told)
 			refusal(t, c.do(http.MethodDelete, "issue/"+id+"/properties/p", nil), http.StatusBadRequest, told)
 			for _, err := range []error{
-				s.Move(id, "bob", "Approved"), s.SetField(id, "bob", "summary", "x"), s.DeleteIssue(id, "bob"), s.MoveToProject(id, "bob", "OLD"),
+				s.Move(id, "bob", "Approved"), s.SetField(id, "bob", "summary", "x"), s.DeleteIssue(id, "bob"),
+				s.MoveToProject(id, "bob", "OLD"),
 				s.ChangeType(id, "bob", "Bug", ""), s.Archive(id, "bob"), s.ForceStatus(id, "automation", "Approved"),
 			} {
 				require.Error(t, err)

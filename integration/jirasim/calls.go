@@ -8,8 +8,10 @@ import (
 
 // Call is one call that came in.
 type Call struct {
-	Method   string
-	Endpoint string // the template, such as "issue/{issue}/transitions", below /rest/api/2/ unless it begins with a slash; empty if there is none
+	Method string
+	// Endpoint is the template, such as "issue/{issue}/transitions", below /rest/api/2/ unless it
+	// begins with a slash; empty if there is none.
+	Endpoint string
 	Path     string
 	Query    string
 	Body     []byte

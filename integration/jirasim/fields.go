@@ -254,7 +254,9 @@ func display(value any) string {
 
 // schema describes the field's type as GET field does.
 func (f field) schema() object {
-	typ := map[fieldKind]string{kindNumber: "number", kindSelect: "option", kindLabels: "array", kindDate: "date", kindPriority: "priority"}[f.typ]
+	typ := map[fieldKind]string{
+		kindNumber: "number", kindSelect: "option", kindLabels: "array", kindDate: "date", kindPriority: "priority",
+	}[f.typ]
 	if typ == "" {
 		typ = "string"
 	}

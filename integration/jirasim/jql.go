@@ -271,7 +271,8 @@ func (p *parser) clause() clause {
 			p.expected("'IN'")
 		}
 		c.op, c.operands = "not in", p.operandList()
-	case p.peek().kind == tokenSign && slices.Contains([]string{"=", "!=", ">", ">=", "<", "<=", "~", "!~"}, p.peek().text):
+	case p.peek().kind == tokenSign &&
+		slices.Contains([]string{"=", "!=", ">", ">=", "<", "<=", "~", "!~"}, p.peek().text):
 		c.op = p.next().text
 		c.operands = []token{p.operand()}
 	default:

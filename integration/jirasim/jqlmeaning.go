@@ -211,7 +211,8 @@ func (in *interpreter) date(c clause, field string) (func(*Issue) bool, error) {
 	if !ok {
 		return nil, refuse(http.StatusBadRequest, "Date value '%s' for field '%s' is invalid. Valid formats include: "+
 			"'yyyy/MM/dd HH:mm', "+
-			"'yyyy-MM-dd HH:mm', 'yyyy/MM/dd', 'yyyy-MM-dd', or a period format e.g. '-5d', '4w 2d'.", c.operands[0].text, c.field)
+			"'yyyy-MM-dd HH:mm', 'yyyy/MM/dd', 'yyyy-MM-dd', or a period format e.g. '-5d', '4w 2d'.",
+			c.operands[0].text, c.field)
 	}
 	return func(i *Issue) bool {
 		at := i.Updated

@@ -100,7 +100,9 @@ func (s *Server) getScreenSchemes(q *request) (answer, error) {
 			continue
 		}
 		screens := object{"default": s.setup.screen(DefaultScreen).id}
-		for operation, name := range map[string]string{"create": e.screens.Create, "edit": e.screens.Edit, "view": e.screens.View} {
+		for operation, name := range map[string]string{
+			"create": e.screens.Create, "edit": e.screens.Edit, "view": e.screens.View,
+		} {
 			if name != DefaultScreen {
 				screens[operation] = s.setup.screen(name).id
 			}

@@ -313,7 +313,8 @@ func (s *Server) noEndpoint(q *request) answer {
 			"."}}
 	}
 	raw := fmt.Sprintf(
-		`<?xml version="1.0" encoding="UTF-8" standalone="yes"?><status><status-code>404</status-code><message>null for uri: %s</message></status>`,
+		`<?xml version="1.0" encoding="UTF-8" standalone="yes"?>`+
+			`<status><status-code>404</status-code><message>null for uri: %s</message></status>`,
 		q.URL.Path,
 	)
 	return answer{status: http.StatusNotFound, header: http.Header{"Content-Type": {"application/xml"}}, raw: []byte(raw)}

@@ -83,7 +83,8 @@ func newSetup(cfg Config) setup {
 
 // withoutSetup takes out of a Config what belongs to setup.
 func (c *Config) withoutSetup() {
-	c.Projects, c.IssueTypes, c.Statuses, c.Transitions, c.Fields, c.Required, c.Screens = nil, nil, nil, nil, nil, nil, nil
+	c.Projects, c.IssueTypes, c.Statuses, c.Transitions = nil, nil, nil, nil
+	c.Fields, c.Required, c.Screens = nil, nil, nil
 	c.Initial = ""
 }
 

@@ -31,7 +31,10 @@ func candidates(ctx context.Context) []string {
 		folders = append(folders, strings.TrimSpace(string(out)))
 	}
 	// Debian and Ubuntu, then Red Hat, then Homebrew; the highest version is last in each list.
-	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin"} {
+	for _, pattern := range []string{
+		"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin",
+		"/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin",
+	} {
 		found, _ := filepath.Glob(pattern) // fails only on a malformed pattern
 		slices.Reverse(found)
 		folders = append(folders, found...)

@@ -102,7 +102,8 @@ func checkNetwork(cfg Config, f *sync.Findings) {
 	switch {
 	case proxy != nil:
 		f.Holds(checkProxy, "calls to %s go through the proxy %s (HTTPS_PROXY, HTTP_PROXY)", u.Hostname(), proxy.Host)
-	case meant == nil && !local && (u.Scheme == "https" && env.HTTPSProxy != "" || u.Scheme == "http" && env.HTTPProxy != ""):
+	case meant == nil && !local && (u.Scheme == "https" && env.HTTPSProxy != "" ||
+		u.Scheme == "http" && env.HTTPProxy != ""):
 		f.Fails(
 			checkProxy,
 			"correct HTTPS_PROXY: http://proxy.example.com:3128",
@@ -334,7 +335,8 @@ func (k *checking) jql(ctx context.Context) {
 	if _, err := k.do(ctx, r, nil); err != nil {
 		k.Fails(
 			checkJQL,
-			"give the field a searcher (`teleport-jira-agent setup`), and on Data Center re-index: Administration → System → Indexing",
+			"give the field a searcher (`teleport-jira-agent setup`), and on Data Center re-index: Administration → System → "+
+				"Indexing",
 			"%s",
 			err,
 		)
@@ -373,7 +375,8 @@ func (k *checking) create(ctx context.Context, setup *Setup) {
 		k.Fails(checkCreate, remedyFor(err, "see what Jira objects to; JIRA_FIELDS sets further fields"), "%s", err)
 		return
 	}
-	expected := func(field string) bool { return field == "summary" || field == k.field.id } // the latter is a finding of its own
+	// The field of the agent is a finding of its own.
+	expected := func(field string) bool { return field == "summary" || field == k.field.id }
 	objections := slices.DeleteFunc(slices.Clone(answer.words), func(word string) bool {
 		field, _, _ := strings.Cut(word, ":")
 		return expected(field)

@@ -37,11 +37,19 @@ func TestPauseHoldsBackWhatItConcerns(t *testing.T) {
 	}{
 		"429": {429, []string{"Retry-After", "7"}, get("a"), []call{get("a"), get("b"), comment("1")}, nil, 7 * time.Second},
 		"429 with unknown reason": {
-			429, []string{"Retry-After", "7", reasonHeader, "jira-cost-based"}, get("a"), []call{get("a"), get("b")}, nil, 7 * time.Second,
+			429,
+			[]string{"Retry-After", "7", reasonHeader, "jira-cost-based"},
+			get("a"),
+			[]call{get("a"), get("b")},
+			nil,
+			7 * time.Second,
 		},
 		"429 without a time": {429, nil, get("a"), []call{get("b")}, nil, defaultPause},
 		"429 burst": {
-			429, []string{"Retry-After", "7", reasonHeader, "jira-burst-based"}, get("a"), []call{get("a")}, []call{get("b"), comment("1")}, 7 * time.Second,
+			429, []string{"Retry-After", "7", reasonHeader, "jira-burst-based"}, get("a"), []call{get("a")}, []call{
+				get("b"),
+				comment("1"),
+			}, 7 * time.Second,
 		},
 		"429 per issue": {
 			429,
@@ -141,13 +149,14 @@ func TestRetryAfterIsReadInBothForms(t *testing.T) {
 		header []string
 		want   time.Duration
 	}{
-		"seconds":                   {[]string{"Retry-After", "12"}, 12 * time.Second},
-		"none":                      {nil, 0},
-		"nonsense":                  {[]string{"Retry-After", "soon"}, 0},
-		"negative":                  {[]string{"Retry-After", "-5"}, 0},
-		"beyond measure":            {[]string{"Retry-After", "9000000000000"}, maxPause},
-		"date by our clock":         {[]string{"Retry-After", "Sun, 22 Nov 2026 10:00:30 GMT"}, 30 * time.Second},
-		"date by the answer's":      {[]string{"Retry-After", "Sun, 22 Nov 2026 11:00:30 GMT", "Date", "Sun, 22 Nov 2026 11:00:00 GMT"}, 30 * time.Second},
+		"seconds":           {[]string{"Retry-After", "12"}, 12 * time.Second},
+		"none":              {nil, 0},
+		"nonsense":          {[]string{"Retry-After", "soon"}, 0},
+		"negative":          {[]string{"Retry-After", "-5"}, 0},
+		"beyond measure":    {[]string{"Retry-After", "9000000000000"}, maxPause},
+		"date by our clock": {[]string{"Retry-After", "Sun, 22 Nov 2026 10:00:30 GMT"}, 30 * time.Second},
+		"date by the answer's": {[]string{"Retry-After", "Sun, 22 Nov 2026 11:00:30 GMT", "Date", "Sun, 22 Nov 2026 " +
+			"11:00:00 GMT"}, 30 * time.Second},
 		"date in the past":          {[]string{"Retry-After", "Sun, 22 Nov 2026 09:00:00 GMT"}, 0},
 		"date whose Date is broken": {[]string{"Retry-After", "Sun, 22 Nov 2026 10:00:30 GMT", "Date", "x"}, 30 * time.Second},
 	} {

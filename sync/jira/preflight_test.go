@@ -143,12 +143,16 @@ func TestConnectRefusesAndSaysWhy(t *testing.T) {
 		"field absent":        {routes{"GET /field": always(200, []any{textField("customfield_1", "Other")})}, lasting, []string{"JIRA_REQUEST_ID_FIELD", "create a text field"}},
 		"field of the system": {routes{"GET /field": always(200, []any{textField("summary", "teleportAccessRequestId")})}, lasting, []string{"JIRA_REQUEST_ID_FIELD"}},
 		"field ambiguous": {
-			routes{"GET /field": always(200, []any{textField("customfield_2", "teleportAccessRequestId"), textField("customfield_1", "teleportAccessRequestId")})},
+			routes{"GET /field": always(200, []any{
+				textField("customfield_2", "teleportAccessRequestId"),
+				textField("customfield_1", "teleportAccessRequestId"),
+			})},
 			lasting,
 			[]string{"JIRA_REQUEST_ID_FIELD", "customfield_1, customfield_2"},
 		},
 		"field is no text": {
-			routes{"GET /field": always(200, []any{textField(fieldID, "teleportAccessRequestId", with("schema", map[string]any{"type": "option"}))})},
+			routes{"GET /field": always(200, []any{textField(fieldID, "teleportAccessRequestId", with("schema",
+				map[string]any{"type": "option"}))})},
 			lasting,
 			[]string{"JIRA_REQUEST_ID_FIELD", "option"},
 		},

@@ -287,7 +287,8 @@ func (c *Client) offers(ctx context.Context, fieldID string) (field, description
 	var e *sync.Error
 	switch {
 	case notTold(err), errors.As(err, &e) && e.Permanent:
-		return unknown, unknown, nil // the account may not create issues of this type: what permissions say is not setup's affair
+		// The account may not create issues of this type: what permissions say is not setup's affair.
+		return unknown, unknown, nil
 	case err != nil:
 		return unknown, unknown, err
 	case fields == nil:
@@ -310,7 +311,10 @@ func (c *Client) contextOf(ctx context.Context, fieldID string, seen sight) (con
 		fields, err := readPages[struct {
 			ID          string `json:"id"`
 			AllProjects bool   `json:"isAllProjects"`
-		}](ctx, c, request{op: op, method: http.MethodGet, endpoint: "customFields", query: url.Values{"search": {seen.fields[0].Name}}, scope: sync.ScopeSide})
+		}](ctx, c, request{
+			op: op, method: http.MethodGet, endpoint: "customFields",
+			query: url.Values{"search": {seen.fields[0].Name}}, scope: sync.ScopeSide,
+		})
 		if codeOf(err) == http.StatusNotFound {
 			return contextSight{}, nil
 		}

@@ -390,7 +390,8 @@ func TestSetupWithoutAdministerJiraTellsTheClicks(t *testing.T) {
 		f := found(t, s, "jira.field")
 		require.Equal(t, sync.Fails, f.Condition)
 		where := map[jirasim.Deployment]string{
-			jirasim.Cloud: "Settings (cog) → Work items (Issues) → Fields", jirasim.DataCenter: "Administration (cog) → Issues → Custom fields",
+			jirasim.Cloud: "Settings (cog) → Work items (Issues) → Fields", jirasim.DataCenter: "Administration (cog) → " +
+				"Issues → Custom fields",
 		}[d]
 		require.Contains(t, f.Remedy, where)
 		require.Contains(t, f.Remedy, "or its token, lacks the global permission Administer Jira")

@@ -19,7 +19,8 @@ func TestSetupNamesTheStatusesThatPeopleHaveToAdd(t *testing.T) {
 		require.Equal(t, sync.Fails, f.Condition)
 		require.Equal(t, `the workflow of issue type "Task" lacks "Pending", "Approved", "Denied", "Expired"`, f.Found)
 		tick := map[jirasim.Deployment]string{
-			jirasim.Cloud: "Transition → from Any status to each of them", jirasim.DataCenter: `each with the tick "Allow all statuses to transition to this one"`,
+			jirasim.Cloud:      "Transition → from Any status to each of them",
+			jirasim.DataCenter: `each with the tick "Allow all statuses to transition to this one"`,
 		}[d]
 		require.Contains(t, f.Remedy, `"Pending", "Approved", "Denied", "Expired"`)
 		require.Contains(t, f.Remedy, tick)
@@ -50,7 +51,10 @@ func TestNewStatusesLeadBackToPending(t *testing.T) {
 		_, s := planned(t, administeredJira(d, withFields(textLine), func(c *jirasim.Config) {
 			c.Statuses, c.Transitions = c.Statuses[:2], nil
 		}))
-		back := map[jirasim.Deployment]string{jirasim.Cloud: `to each of them and to "Pending" →`, jirasim.DataCenter: `tick it for "Pending", too →`}[d]
+		back := map[jirasim.Deployment]string{
+			jirasim.Cloud:      `to each of them and to "Pending" →`,
+			jirasim.DataCenter: `tick it for "Pending", too →`,
+		}[d]
 		require.Contains(t, found(t, s, "jira.statuses").Remedy, back)
 	})
 }

@@ -113,7 +113,10 @@ func TestMoveChoosesATransitionByItsTarget(t *testing.T) {
 		"required with a default is no hindrance": {
 			[]string{"Approved"},
 			[]any{
-				transition("1", "8", "Approved", requiring(map[string]any{"a": map[string]any{"required": true, "hasDefaultValue": true}})),
+				transition("1", "8", "Approved", requiring(map[string]any{"a": map[string]any{
+					"required":        true,
+					"hasDefaultValue": true,
+				}})),
 				transition("2", "8", "Approved", requiring(map[string]any{"a": required})),
 			},
 			"1",

@@ -19,7 +19,9 @@ type CallInfo struct {
 // told tells onCall of each unary call. The client adds it behind its own interceptors, so that the
 // status is still the one that came over the wire.
 func told(onCall func(CallInfo)) grpc.UnaryClientInterceptor {
-	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
+		invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+	) error {
 		start := time.Now()
 		err := invoke(ctx, method, req, reply, cc, opts...)
 		if onCall != nil {

@@ -223,7 +223,8 @@ func (c *Client) checkVersion(f *sync.Findings) {
 
 // roleRemedy says which rule the agent's role lacks.
 func roleRemedy(rule string) string {
-	return "add to the agent's role: " + rule + " (deploy/teleport/role-*.yaml, or `teleport-jira-agent setup`, have the whole role); then: tctl create -f role.yaml"
+	return "add to the agent's role: " + rule + " (deploy/teleport/role-*.yaml, or `teleport-jira-agent setup`, have " +
+		"the whole role); then: tctl create -f role.yaml"
 }
 
 func (c *Client) checkWatch(ctx context.Context, f *sync.Findings) {
@@ -350,7 +351,8 @@ func (c *Client) checkReview(ctx context.Context, f *sync.Findings) {
 	case len(users) == 0:
 		f.Doubt(
 			checkReview,
-			"give it to the users who decide: tctl edit user/NAME, spec.traits."+c.cfg.UserTrait+": [ID], with the account id that Jira shows in the address of "+
+			"give it to the users who decide: tctl edit user/NAME, spec.traits."+c.cfg.UserTrait+": [ID], with the account id "+
+				"that Jira shows in the address of "+
 				"the person's profile; users of an identity provider get it there",
 			"no user has the trait %s, so that nobody "+
 				"can decide in Jira",

@@ -181,9 +181,10 @@ func TestClassifyTellsWhatARefusedReviewMeans(t *testing.T) {
 		"not this request":    {codes.PermissionDenied, `user "bob" cannot review request "0193"`, sync.ErrReviewDenied, true},
 		"for the second time": {codes.PermissionDenied, `user "bob" has already reviewed this request`, sync.ErrReviewed, true},
 		"too late":            {codes.PermissionDenied, "the access request has been already denied", sync.ErrChanged, false},
-		"without a factor":    {codes.PermissionDenied, "admin-level API request requires MFA verification", sync.ErrForbidden, true},
-		"no such request":     {codes.NotFound, `cannot apply review to access request "0193" (not found)`, sync.ErrNotFound, false},
-		"no such author":      {codes.NotFound, `user "bob" not found`, sync.ErrReviewDenied, true},
+		"without a factor": {codes.PermissionDenied, "admin-level API request requires MFA " +
+			"verification", sync.ErrForbidden, true},
+		"no such request": {codes.NotFound, `cannot apply review to access request "0193" (not found)`, sync.ErrNotFound, false},
+		"no such author":  {codes.NotFound, `user "bob" not found`, sync.ErrReviewDenied, true},
 		// People choose their names.
 		"a name like a message": {
 			codes.PermissionDenied,
