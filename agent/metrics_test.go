@@ -186,9 +186,7 @@ func value(t *testing.T, m *metrics, name string, labels ...string) float64 {
 					GetValue() +
 					series.GetCounter().
 						GetValue() +
-					float64(
-						series.GetHistogram().GetSampleCount(),
-					)
+					float64(series.GetHistogram().GetSampleCount())
 			}
 		}
 	}

@@ -221,10 +221,7 @@ func (s *story) tell(ctx context.Context, p *process) explanation {
 func newTeleportReport(l sync.Link) teleportReport {
 	r := l.Request
 	return teleportReport{
-		State: cmp.Or(
-			string(r.State),
-			"not known",
-		),
+		State:         cmp.Or(string(r.State), "not known"),
 		Gone:          l.Gone,
 		User:          r.User,
 		Roles:         append([]string{}, r.Roles...),

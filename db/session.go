@@ -130,10 +130,7 @@ func (s *session) outlast(ctx context.Context, limit time.Duration) error {
 		s.config.Log.Info(
 			"the server would give up a silent network before a silent session; raised for the election's "+
 				"session",
-			zap.String(
-				"setting",
-				name,
-			),
+			zap.String("setting", name),
 			zap.Int64("bears_ms", borne),
 			zap.Int64("session_ms", limit.Milliseconds()),
 			zap.Error(err),

@@ -48,9 +48,7 @@ func TestElector_BearsWithASilentNetworkAsLongAsWithASilentSession(t *testing.T)
 			t.Parallel()
 			core, logs := observer.New(zap.InfoLevel)
 			elector, err := NewElector(ElectorConfig{
-				URL: always(
-					withParameters(t, databaseURL, c.parameters),
-				),
+				URL:      always(withParameters(t, databaseURL, c.parameters)),
 				Scope:    board,
 				Instance: "test",
 				Lease:    lease,

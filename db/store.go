@@ -243,13 +243,7 @@ func (r reading) scanLink(row pgx.CollectableRow) (l sync.Link, err error) {
 		l.Issue = *issue
 	}
 	l.BegunAt, l.SettledAt, l.Due = r(begunAt, serverNow), r(settledAt, serverNow), r(due, serverNow)
-	l.RequestDoubt, l.IssueDoubt, l.CheckedAt = r(
-		requestDoubt,
-		serverNow,
-	), r(
-		issueDoubt,
-		serverNow,
-	), r(
+	l.RequestDoubt, l.IssueDoubt, l.CheckedAt = r(requestDoubt, serverNow), r(issueDoubt, serverNow), r(
 		checkedAt,
 		serverNow,
 	)

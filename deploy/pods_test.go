@@ -125,10 +125,8 @@ var pairOnce = func() func() (certificate, key string, err error) {
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
 	return func() (string, string, error) {
 		return string(
-				pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-			), string(
-				pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
-			), err
+			pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})), err
 	}
 }()
 

@@ -77,12 +77,10 @@ func newRecorder(length time.Duration) *recorder {
 	return &recorder{
 		interval: length / 120,
 		begun:    time.Now(),
-		names: make(
-			map[string]labels.Labels,
-		),
-		values: make(map[string][]sample),
-		seen:   make(map[string][]string),
-		parked: make(chan struct{}),
+		names:    make(map[string]labels.Labels),
+		values:   make(map[string][]sample),
+		seen:     make(map[string][]string),
+		parked:   make(chan struct{}),
 	}
 }
 

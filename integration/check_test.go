@@ -113,10 +113,7 @@ func lineOf(check, text string) string {
 		_, text, _ = strings.Cut(text, "\nPostgreSQL\n")
 	}
 	for line := range strings.Lines(text) {
-		if _, rest, _ := strings.Cut(
-			strings.TrimSpace(line),
-			" ",
-		); strings.HasPrefix(
+		if _, rest, _ := strings.Cut(strings.TrimSpace(line), " "); strings.HasPrefix(
 			rest,
 			strings.ReplaceAll(short, "_", " ")+" ",
 		) {
@@ -222,10 +219,7 @@ func brokenNetwork() map[string]broken {
 			remedy:    "getent hosts jira.invalid",
 		},
 		"Jira's certificate is of a private authority": {
-			more: at(
-				page,
-				true,
-			),
+			more:      at(page, true),
 			check:     check,
 			condition: sync.Fails,
 			found:     "certificate signed by unknown authority",
@@ -310,10 +304,7 @@ func brokenJira() map[string]broken {
 			remedy:    "JIRA_PROJECT",
 		},
 		"the account may not move issues": {
-			on: changedJira(
-				cloud,
-				may(jirasim.BrowseProjects, jirasim.CreateIssues, jirasim.EditIssues, jirasim.AddComments),
-			),
+			on:        changedJira(cloud, may(jirasim.BrowseProjects, jirasim.CreateIssues, jirasim.EditIssues, jirasim.AddComments)),
 			check:     "jira.permissions",
 			condition: sync.Fails,
 			found:     "TRANSITION_ISSUES",
@@ -368,10 +359,7 @@ func brokenJira() map[string]broken {
 			remedy:    "NTP",
 		},
 		"Jira allows fewer calls than JIRA_MAX_RPS": {
-			on: changedJira(
-				dataCenter,
-				func(c *jirasim.Config) { c.RateLimit = jirasim.RateLimit{PerSecond: 5, Burst: 100} },
-			),
+			on:        changedJira(dataCenter, func(c *jirasim.Config) { c.RateLimit = jirasim.RateLimit{PerSecond: 5, Burst: 100} }),
 			check:     "jira.rate_limit",
 			condition: sync.Doubt,
 			found:     "JIRA_MAX_RPS is 90",
@@ -529,9 +517,7 @@ func brokenTeleport() map[string]broken {
 			more: living(-time.Minute), check: "teleport.identity", condition: sync.Fails, found: "expired at", remedy: "tbot",
 		},
 		"the identity expires soon": {
-			more: living(
-				5 * time.Minute,
-			),
+			more:      living(5 * time.Minute),
 			check:     "teleport.identity",
 			condition: sync.Doubt,
 			found:     "expires soon",
@@ -576,27 +562,21 @@ func brokenTeleport() map[string]broken {
 			check: "teleport.address", condition: sync.Fails, found: "access denied", remedy: "tctl get locks",
 		},
 		"Teleport is too new": {
-			on: version(
-				"20.0.0",
-			),
+			on:        version("20.0.0"),
 			check:     "teleport.address",
 			condition: sync.Fails,
 			found:     "client version is unsupported",
 			remedy:    "newer release",
 		},
 		"Teleport is old": {
-			on: version(
-				"15.4.0",
-			),
+			on:        version("15.4.0"),
 			check:     "teleport.version",
 			condition: sync.Doubt,
 			found:     "15.4.0 is older",
 			remedy:    "upgrade Teleport",
 		},
 		"Teleport takes no reviews on behalf of users": {
-			on: version(
-				"18.2.0",
-			),
+			on:        version("18.2.0"),
 			env:       []string{"TELEPORT_DECISION_MODE=review"},
 			more:      role(teleportsim.PluginRoleWithReview()),
 			check:     "teleport.review",
@@ -605,9 +585,7 @@ func brokenTeleport() map[string]broken {
 			remedy:    "18.11.0",
 		},
 		"no user has the trait": {
-			on: version(
-				"18.11.0",
-			),
+			on:        version("18.11.0"),
 			env:       []string{"TELEPORT_DECISION_MODE=review"},
 			more:      role(teleportsim.PluginRoleWithReview()),
 			check:     "teleport.review",
@@ -661,21 +639,14 @@ func brokenRights() map[string]broken {
 	}
 	return map[string]broken{
 		"requests may not be read": {
-			more: without(
-				"access_request",
-				"list",
-			),
+			more:      without("access_request", "list"),
 			check:     "teleport.watch",
 			condition: sync.Fails,
 			found:     "access denied",
 			remedy:    "access_request: [list, read]",
 		},
 		"requests may not be listed": {
-			more: without(
-				"access_request",
-				"read",
-				"update",
-			),
+			more:      without("access_request", "read", "update"),
 			check:     "teleport.plugin_data",
 			condition: sync.Fails,
 			found:     "access denied",
@@ -701,20 +672,14 @@ func brokenRights() map[string]broken {
 			check: "teleport.plugin_data", condition: sync.Fails, found: "access denied", remedy: "access_plugin_data: [update]",
 		},
 		"requests may not be decided": {
-			more: without(
-				"access_request",
-				"list",
-				"read",
-			),
+			more:      without("access_request", "list", "read"),
 			check:     "teleport.decide",
 			condition: sync.Fails,
 			found:     "access denied",
 			remedy:    "access_request: [update]",
 		},
 		"users may not be read": {
-			more: without(
-				"user",
-			),
+			more:      without("user"),
 			check:     "teleport.users",
 			condition: sync.Doubt,
 			found:     "users cannot be read",

@@ -44,9 +44,7 @@ func (p Policy) Admit(l Link, v Verdict, k Known) Verdict {
 	if decision.State == StateApproved && l.Request.OnlyInTeleport != "" {
 		return v.refused(
 			refusedTeleport,
-			"This request cannot be approved here: "+plain(
-				l.Request.OnlyInTeleport,
-			)+". Please decide it in Teleport"+pageOf(
+			"This request cannot be approved here: "+plain(l.Request.OnlyInTeleport)+". Please decide it in Teleport"+pageOf(
 				l.Request,
 			)+".",
 		)

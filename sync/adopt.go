@@ -406,9 +406,7 @@ func (w *worker) bind(ctx context.Context, detail Detail, data PluginData) error
 // is given it first.
 func (w *worker) recall(ctx context.Context, detail Detail, data PluginData) error {
 	told, resolution := toldOutcome(detail.Comments), data.Resolution
-	if state := RequestState(
-		cmp.Or(told, resolution),
-	); w.link.Gone && isDecision(state) &&
+	if state := RequestState(cmp.Or(told, resolution)); w.link.Gone && isDecision(state) &&
 		!w.link.Request.State.Resolved() {
 		decided := w.link.Request
 		decided.State = state

@@ -392,9 +392,7 @@ func (s termStore) Due(
 	if len(due) >= limit {
 		return due[:limit], time.Time{}, nil
 	}
-	if waiting := s.where(
-		func(l *Link) bool { return l.Due.After(now) && !slices.Contains(skip, l.RequestID) },
-	); len(
+	if waiting := s.where(func(l *Link) bool { return l.Due.After(now) && !slices.Contains(skip, l.RequestID) }); len(
 		waiting,
 	) > 0 {
 		next = waiting[0].Due

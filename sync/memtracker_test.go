@@ -349,10 +349,7 @@ func (t *memTracker) Search(ctx context.Context, q Query, page func([]Issue) err
 	t.mu.Lock()
 	var found []Issue
 	t.each(func(id string, i *memIssue) {
-		if shown, ok := t.indexed(
-			i,
-			!t.dataCenter && slices.Contains(q.Reconcile, id),
-		); ok && shown.RequestID != "" &&
+		if shown, ok := t.indexed(i, !t.dataCenter && slices.Contains(q.Reconcile, id)); ok && shown.RequestID != "" &&
 			!shown.Updated.Before(q.Since) {
 			shown.Archived = NotArchived
 			found = append(found, t.tells(shown))

@@ -174,10 +174,7 @@ func TestPlan(t *testing.T) {
 			edit(settledLink(), func(l *Link) { l.SettledAt, l.Issue.Assumed = time.Time{}, noon }), nil,
 		},
 		"all done, and not shown to be there for long": {
-			edit(
-				settledLink(),
-				func(l *Link) { l.SettledAt, l.Issue.Assumed = time.Time{}, noon.Add(-assumedFor) },
-			),
+			edit(settledLink(), func(l *Link) { l.SettledAt, l.Issue.Assumed = time.Time{}, noon.Add(-assumedFor) }),
 			[]string{"read"},
 		},
 		"taken for being under Pending": {

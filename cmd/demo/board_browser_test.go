@@ -151,9 +151,7 @@ func openPage(t *testing.T, browser, url string) *visitor {
 		runtime.Enable(),
 		chromedp.EmulateViewport(1360, 900),
 		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}}),
-		chromedp.Navigate(
-			url,
-		),
+		chromedp.Navigate(url),
 		chromedp.WaitVisible(`.replica[data-role="leads"]`),
 		chromedp.WaitVisible(`.replica[data-role="standby"]`),
 	)
@@ -372,12 +370,7 @@ func (v *visitor) onPhone() {
 	}
 	v.run(
 		emulation.SetEmulatedMedia().WithFeatures(features),
-		chromedp.EmulateViewport(
-			390,
-			844,
-			chromedp.EmulateMobile,
-			chromedp.EmulateTouch,
-		),
+		chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile, chromedp.EmulateTouch),
 		chromedp.Evaluate("scrollTo(0, 0)", nil),
 	)
 	v.wait(`document.documentElement.clientWidth === 390`)

@@ -173,10 +173,7 @@ func (c card) undone() *putBack {
 	}
 	move := c.History[n-2]
 	for _, comment := range slices.Backward(c.Comments) {
-		if reason, refused := strings.CutPrefix(
-			comment.Text,
-			refusalIntro,
-		); refused && comment.Who == agentAccount &&
+		if reason, refused := strings.CutPrefix(comment.Text, refusalIntro); refused && comment.Who == agentAccount &&
 			!comment.At.Before(move.At) {
 			return &putBack{Who: move.Who, To: move.To, Reason: reason}
 		}

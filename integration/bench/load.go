@@ -83,11 +83,7 @@ func (c backlog) figure(ctx context.Context, b *bench) (figure, error) {
 	paper := time.Duration(backlogged/c.concurrency) * c.jiraTakes
 	each := func(after, before time.Duration) float64 { return milliseconds(after-before) / backlogged }
 	return figure{
-		Name: fmt.Sprintf(
-			"1,000 requests at once, SYNC_CONCURRENCY=%d, Jira takes %s",
-			c.concurrency,
-			c.jiraTakes,
-		),
+		Name:  fmt.Sprintf("1,000 requests at once, SYNC_CONCURRENCY=%d, Jira takes %s", c.concurrency, c.jiraTakes),
 		Value: took.Seconds() / paper.Seconds(),
 		Unit:  "times the paper",
 		Bound: c.bound,

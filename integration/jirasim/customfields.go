@@ -131,15 +131,12 @@ func (s *Server) getCustomFields(q *request) (answer, error) {
 	for _, f := range s.fieldsNamed(q.user, q.query.Get("search")) {
 		n, _ := strconv.Atoi(customFieldNumber(f.id))
 		o := object{
-			"id":        f.id,
-			"numericId": n,
-			"name":      f.name,
-			"type":      string(f.typ),
-			"isLocked":  false,
-			"isAllProjects": slices.ContainsFunc(
-				f.contexts,
-				func(c fieldContext) bool { return c.global },
-			),
+			"id":            f.id,
+			"numericId":     n,
+			"name":          f.name,
+			"type":          string(f.typ),
+			"isLocked":      false,
+			"isAllProjects": slices.ContainsFunc(f.contexts, func(c fieldContext) bool { return c.global }),
 			"projectsCount": 0,
 			"screensCount":  0,
 		}

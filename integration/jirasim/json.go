@@ -262,11 +262,9 @@ func (s *Server) changeJSON(q *request, c Change) object {
 	items := make([]any, 0, len(c.Items))
 	for _, item := range c.Items {
 		o := object{
-			"field":     item.Field,
-			"fieldtype": item.FieldType,
-			"from": orNull(
-				item.From,
-			),
+			"field":      item.Field,
+			"fieldtype":  item.FieldType,
+			"from":       orNull(item.From),
 			"fromString": orNull(item.FromString),
 			"to":         orNull(item.To),
 			"toString":   orNull(item.ToString),

@@ -22,9 +22,7 @@ func Certify(name, certFile, keyFile string) (trusted *x509.CertPool, err error)
 		return nil, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(
-			time.Now().UnixNano(),
-		),
+		SerialNumber:          big.NewInt(time.Now().UnixNano()),
 		Subject:               pkix.Name{CommonName: name},
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotAfter:              time.Now().Add(time.Hour),

@@ -116,15 +116,7 @@ func TestListsComeInPages(t *testing.T) {
 func TestListsCanBeSortedByState(t *testing.T) {
 	t.Parallel()
 	server := startCluster(t, teleportsim.Config{})
-	first, second, third := file(
-		t,
-		server,
-		teleportsim.Request{},
-	), file(
-		t,
-		server,
-		teleportsim.Request{},
-	), file(
+	first, second, third := file(t, server, teleportsim.Request{}), file(t, server, teleportsim.Request{}), file(
 		t,
 		server,
 		teleportsim.Request{},

@@ -122,9 +122,7 @@ func BenchmarkRead(b *testing.B) {
 			field = "status"
 		}
 		histories = append(histories, map[string]any{
-			"id": fmt.Sprint(
-				100 + n,
-			),
+			"id":      fmt.Sprint(100 + n),
 			"author":  person("acc-alice"),
 			"created": fmt.Sprintf("2026-11-22T10:00:%02d.000+0000", n),
 			"items": []any{
@@ -142,9 +140,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 	for n := range 5 {
 		comments = append(comments, map[string]any{
-			"id": fmt.Sprint(
-				n,
-			),
+			"id":           fmt.Sprint(n),
 			"author":       person("acc-alice"),
 			"updateAuthor": person("acc-alice"),
 			"body":         strings.Repeat("words ", 50),

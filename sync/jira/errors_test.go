@@ -79,10 +79,7 @@ func TestAnswersAreClassified(t *testing.T) {
 			t.Parallel()
 			for method, want := range map[string]want{"GET": tt.read, "POST": tt.post} {
 				f := newFake(t, routes{
-					"GET /issue/7": always(
-						tt.code,
-						tt.body,
-					),
+					"GET /issue/7":          always(tt.code, tt.body),
 					"GET /myself":           always(tt.code, tt.body),
 					"POST /issue/7/comment": always(tt.code, tt.body),
 				})

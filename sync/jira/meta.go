@@ -80,11 +80,7 @@ func (c *Client) createFields(ctx context.Context) ([]createField, error) {
 		return nil, err
 	}
 	return readPages[createField](ctx, c, request{
-		op: fmt.Sprintf(
-			"read the create screen of issue type %s in project %s",
-			c.cfg.IssueType,
-			c.cfg.Project,
-		),
+		op:       fmt.Sprintf("read the create screen of issue type %s in project %s", c.cfg.IssueType, c.cfg.Project),
 		method:   http.MethodGet,
 		endpoint: "issue/createmeta/{project}/issuetypes/{type}",
 		project:  c.cfg.Project,
@@ -187,14 +183,10 @@ func rateLimitOf(h http.Header) (limit rateLimit, told bool) {
 		return n
 	}
 	limit = rateLimit{
-		Limit: int(
-			number("X-RateLimit-Limit"),
-		),
+		Limit:     int(number("X-RateLimit-Limit")),
 		Remaining: int(number("X-RateLimit-Remaining")),
 		FillRate:  number("X-RateLimit-FillRate"),
-		Interval: time.Duration(
-			number("X-RateLimit-Interval-Seconds") * float64(time.Second),
-		),
+		Interval:  time.Duration(number("X-RateLimit-Interval-Seconds") * float64(time.Second)),
 		NearLimit: h.Get("X-RateLimit-NearLimit") == "true",
 	}
 	if h.Get("X-RateLimit-Remaining") == "" {

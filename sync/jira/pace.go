@@ -141,11 +141,7 @@ func (p *pace) give() {
 
 // first is the line whose turn it is.
 func (p *pace) first() sync.Priority {
-	people, work, bulk := len(
-		p.lines[sync.PriorityPeople],
-	), len(
-		p.lines[sync.PriorityWork],
-	), len(
+	people, work, bulk := len(p.lines[sync.PriorityPeople]), len(p.lines[sync.PriorityWork]), len(
 		p.lines[sync.PriorityBulk],
 	)
 	switch {

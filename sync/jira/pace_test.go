@@ -291,11 +291,7 @@ func TestThePaceStaysBelowALimitThatJiraTellsOf(t *testing.T) {
 
 // BenchmarkAwait is what pauses and pace cost a call that may go at once.
 func BenchmarkAwait(b *testing.B) {
-	t, ctx, r := newTransport(
-		nil,
-		Config{MaxRPS: 1e12},
-		zap.NewNop(),
-	), b.Context(), request{
+	t, ctx, r := newTransport(nil, Config{MaxRPS: 1e12}, zap.NewNop()), b.Context(), request{
 		method:   "GET",
 		endpoint: "issue/{id}",
 		issue:    "1",

@@ -52,10 +52,7 @@ func (c *Client) preflight(ctx context.Context) error {
 	c.checkStatuses(ctx)
 	c.log.Info(
 		"connected to jira",
-		zap.String(
-			"deployment",
-			string(c.deployment),
-		),
+		zap.String("deployment", string(c.deployment)),
 		zap.String("account", c.self.ID()),
 		zap.String("project", c.cfg.Project),
 		zap.String("field", c.field.id),

@@ -260,10 +260,7 @@ func TestInheritedOnCloudTakesPropertiesFromTheSearch(t *testing.T) {
 		ofTheOfficialPlugin(10),
 		ofTheOfficialPlugin(9),
 		ofTheOfficialPlugin(8, with("properties", map[string]any{})),
-		ofTheOfficialPlugin(
-			7,
-			with("properties", map[string]any{propertyKey: "req-y"}),
-		),
+		ofTheOfficialPlugin(7, with("properties", map[string]any{propertyKey: "req-y"})),
 		ofTheOfficialPlugin(6, withField(fieldID, "req-x")),
 		ofTheOfficialPlugin(5, withField("creator", map[string]any{"accountId": "acc-eve"})),
 	)})

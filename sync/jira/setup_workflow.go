@@ -249,11 +249,7 @@ func (s *Setup) findWay(g graph, m *moveSight) {
 // there is none.
 func (c *Client) newestIn(ctx context.Context, typeID string, status statusJSON) (string, error) {
 	r := request{
-		op: fmt.Sprintf(
-			"find an issue in status %q of project %s",
-			status.Name,
-			c.cfg.Project,
-		),
+		op:       fmt.Sprintf("find an issue in status %q of project %s", status.Name, c.cfg.Project),
 		method:   http.MethodPost,
 		endpoint: "search",
 		body: map[string]any{

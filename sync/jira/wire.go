@@ -126,11 +126,7 @@ func (c *Client) issue(in issueJSON) (sync.Issue, error) {
 		creator   *personJSON
 	)
 	err := errors.Join(
-		field(
-			in,
-			"status",
-			&status,
-		),
+		field(in, "status", &status),
 		field(in, "project", &project),
 		field(in, "issuetype", &kind),
 		field(in, "updated", &updated),

@@ -320,11 +320,7 @@ const internalProperty = "sd.public.comment"
 // Comment adds a comment with the agent's mark, which customers of a service desk do not see.
 func (c *Client) Comment(ctx context.Context, id, key, body string, commit func(context.Context) error) error {
 	r := request{
-		op: fmt.Sprintf(
-			"add comment %q to issue %s",
-			key,
-			id,
-		),
+		op:       fmt.Sprintf("add comment %q to issue %s", key, id),
 		method:   http.MethodPost,
 		endpoint: "issue/{id}/comment",
 		issue:    id,

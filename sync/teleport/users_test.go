@@ -40,11 +40,7 @@ func TestUsersAreFoundByTheirExactTrait(t *testing.T) {
 	set(
 		t,
 		server,
-		withTrait(
-			"bob",
-			"712020:b0b",
-			"557058:old",
-		),
+		withTrait("bob", "712020:b0b", "557058:old"),
 		withTrait("carol", "712020:B0B"),
 		withTrait("dave", "712020:b0b "),
 		withTrait("erin", "712020:b0b-more"),
