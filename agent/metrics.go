@@ -52,9 +52,10 @@ func newMetrics(version string, s SyncConfig) *metrics {
 			"outcome",
 		),
 		actionSeconds: seconds("action_duration_seconds", "Time that one action took, waits for pace included.", "action"),
-		loops:         counters("loops_total", "Polls, lists, sweeps and watches, by outcome (ok, error).", "loop", "outcome"),
-		loopSuccess:   newLastSuccess(),
-		loopSeconds:   seconds("loop_duration_seconds", "Time that one poll, list or sweep took.", "loop"),
+		loops: counters("loops_total", "Polls, lists, sweeps and watches, by outcome (ok, error).", "loop",
+			"outcome"),
+		loopSuccess: newLastSuccess(),
+		loopSeconds: seconds("loop_duration_seconds", "Time that one poll, list or sweep took.", "loop"),
 		issueLag: lag("issue_lag_seconds", "Time from the making of a request to that of its issue, of requests made "+
 			"while this replica led."),
 		decisions:   counters("decisions_total", "Verdicts from Jira that were set in Teleport, by state.", "state"),

@@ -304,7 +304,8 @@ func brokenJira() map[string]broken {
 			remedy:    "JIRA_PROJECT",
 		},
 		"the account may not move issues": {
-			on:        changedJira(cloud, may(jirasim.BrowseProjects, jirasim.CreateIssues, jirasim.EditIssues, jirasim.AddComments)),
+			on: changedJira(cloud, may(jirasim.BrowseProjects, jirasim.CreateIssues, jirasim.EditIssues,
+				jirasim.AddComments)),
 			check:     "jira.permissions",
 			condition: sync.Fails,
 			found:     "TRANSITION_ISSUES",
@@ -359,7 +360,12 @@ func brokenJira() map[string]broken {
 			remedy:    "NTP",
 		},
 		"Jira allows fewer calls than JIRA_MAX_RPS": {
-			on:        changedJira(dataCenter, func(c *jirasim.Config) { c.RateLimit = jirasim.RateLimit{PerSecond: 5, Burst: 100} }),
+			on: changedJira(dataCenter, func(c *jirasim.Config) {
+				c.RateLimit = jirasim.RateLimit{
+					PerSecond: 5,
+					Burst:     100,
+				}
+			}),
 			check:     "jira.rate_limit",
 			condition: sync.Doubt,
 			found:     "JIRA_MAX_RPS is 90",

@@ -252,7 +252,9 @@ func TestCheckFindsGroupsInAnyCaseAndSaysWhereItSawTooFew(t *testing.T) {
 func TestCommentsThatNotEverybodySeesAreRestricted(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
-		server, c := working(t, jirasim.Example(d))
+		sim := jirasim.Example(d)
+		sim.Projects[0].Type = "service_desk" // elsewhere no comment is internal
+		server, c := working(t, sim)
 		issue, err := c.Create(testContext(t), sync.Draft{RequestID: "r", Summary: "s"}, commitNothing)
 		require.NoError(t, err)
 		_, err = server.Comment(issue.ID, "bob", "open")
@@ -266,6 +268,22 @@ func TestCommentsThatNotEverybodySeesAreRestricted(t *testing.T) {
 			restricted[comment.Body] = comment.Restricted
 		}
 		require.Equal(t, map[string]bool{"open": false, "closed": true, "inside": true}, restricted)
+	})
+}
+
+func TestCommentsOfOtherProjectsThanServiceDesksComeWithTheIssue(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, d jirasim.Deployment) {
+		server, c := working(t, jirasim.Example(d))
+		issue, err := c.Create(testContext(t), sync.Draft{RequestID: "r", Summary: "s"}, commitNothing)
+		require.NoError(t, err)
+		require.NoError(t, server.CommentTo(issue.ID, "bob", "approvers", "closed"))
+		server.ResetCalls()
+		detail, err := c.Read(testContext(t), issue.ID)
+		require.NoError(t, err)
+		require.Len(t, detail.Comments, 1)
+		require.True(t, detail.Comments[0].Restricted)
+		require.Len(t, server.Calls(), 1)
 	})
 }
 

@@ -159,8 +159,8 @@ func (c *Client) moves(histories []historyJSON) []sync.Move {
 }
 
 // commentsOf takes the comments that came with an issue if they are all there. Their properties do
-// not come with an issue, so that they are read again for the keys of the agent's own and, on Data
-// Center, which has no jsdPublic, for those that are internal.
+// not come with an issue, so that they are read again for the keys of the agent's own and, on a
+// service desk of Data Center, which has no jsdPublic, for those that are internal.
 func (c *Client) commentsOf(ctx context.Context, r request, in issueJSON) ([]sync.Comment, error) {
 	var came *commentsJSON
 	if err := field(in, "comment", &came); err != nil {
@@ -169,8 +169,15 @@ func (c *Client) commentsOf(ctx context.Context, r request, in issueJSON) ([]syn
 	if came == nil || came.Total > len(came.Comments) {
 		return c.Comments(ctx, in.ID)
 	}
+	var project struct {
+		TypeKey string `json:"projectTypeKey"`
+	}
+	if err := field(in, "project", &project); err != nil {
+		return nil, failure(r, err)
+	}
+	mayBeInternal := c.deployment == DataCenter && (project.TypeKey == serviceDesk || project.TypeKey == "")
 	for _, comment := range came.Comments {
-		if comment.Properties == nil && (c.deployment == DataCenter || c.person(comment.Author).Agent) {
+		if comment.Properties == nil && (mayBeInternal || c.person(comment.Author).Agent) {
 			return c.Comments(ctx, in.ID)
 		}
 	}
