@@ -161,7 +161,7 @@ func TestListRightIsOfAllRolesTogetherAndUnknownUnderAnUnreadCondition(t *testin
 	require.Equal(t, sync.ListRightUnknown, listRight([]types.Role{list, read, role(nil, rule("x", types.VerbRead))}))
 	require.Equal(t, sync.ListRightUnknown, listRight([]types.Role{list, role(rule("x", types.VerbRead), nil)}))
 	require.Equal(t, sync.ListRightLacking, listRight([]types.Role{role(rule("x", types.VerbRead), nil)}))
-	require.Equal(t, sync.ListRightLacking, listRight(nil))
+	require.Equal(t, sync.ListRightUnknown, listRight(nil))
 }
 
 func TestListRightIsShownByAnothersRequestWhereRolesAreNotTold(t *testing.T) {

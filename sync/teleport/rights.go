@@ -56,8 +56,11 @@ const (
 )
 
 // listRight is what roles together say of the right to list all requests, which takes both verbs. A
-// denial wins.
+// denial wins. No role at all says nothing: whoever may call Teleport has one.
 func listRight(roles []types.Role) sync.ListRight {
+	if len(roles) == 0 {
+		return sync.ListRightUnknown
+	}
 	right := sync.ListRightGranted
 	for _, verb := range []string{types.VerbList, types.VerbRead} {
 		allowed, refused := rulingOf(roles, types.Allow, verb), rulingOf(roles, types.Deny, verb)
