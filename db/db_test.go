@@ -3,7 +3,6 @@ package db
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sync/errgroup"
 
+	"teleport-jira-agent/integration/heldport"
 	"teleport-jira-agent/integration/pgtest"
 	"teleport-jira-agent/sync"
 )
@@ -127,12 +127,13 @@ func TestOpen_LimitsEachSession(t *testing.T) {
 	require.Equal(t, "teleport-jira-agent/"+t.Name(), scalar[string](t, d, "SHOW application_name"))
 }
 
-// closedPort is an address that nobody listens on.
+// closedPort is an address that nobody listens on while the test runs.
 func closedPort(t *testing.T) string {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	t.Helper()
+	port, err := heldport.Any()
 	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	return listener.Addr().String()
+	t.Cleanup(func() { require.NoError(t, port.Release()) })
+	return port.Addr()
 }
 
 func TestFailures_AreClassifiedAndNeverShowThePassword(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"teleport-jira-agent/integration/heldport"
 	"teleport-jira-agent/integration/jirasim"
 	"teleport-jira-agent/integration/replica"
 	"teleport-jira-agent/integration/teleportsim"
@@ -192,6 +193,15 @@ func TestNoSecretIsInTheLogOfAStartThatFails(t *testing.T) {
 			s.env[name] = strings.Replace(s.env[name], old, value, 1)
 		}
 	}
+	elsewhere := func(s *system) {
+		port, err := heldport.Any() // nobody listens there
+		require.NoError(s.t, err)
+		s.t.Cleanup(func() { require.NoError(s.t, port.Release()) })
+		u, err := url.Parse(s.env["DATABASE_URL"])
+		require.NoError(s.t, err)
+		u.Host = port.Addr()
+		s.env["DATABASE_URL"] = u.String()
+	}
 	for name, c := range map[string]struct {
 		spoil func(*system)
 		then  func(*system, *replica.Replica) (more string)
@@ -201,7 +211,7 @@ func TestNoSecretIsInTheLogOfAStartThatFails(t *testing.T) {
 		"there is no such database":   {set("DATABASE_URL", "/postgres?", "/nowhere?"), ends(1)},
 		"Jira cannot be reached":      {func(s *system) { s.stopJira() }, waits("jira")},
 		"Teleport cannot be reached":  {func(s *system) { s.teleport.Stop() }, waits("teleport")},
-		"PostgreSQL is elsewhere":     {set("DATABASE_URL", "@127.0.0.1:", "@127.0.0.2:"), waits("postgresql")},
+		"PostgreSQL is elsewhere":     {elsewhere, waits("postgresql")},
 		"the identity file is torn":   {identity(func(all, _ string) string { return all[:len(all)/2] }), waits("teleport")},
 		"the key in it is garbled":    {identity(func(all, line string) string { return strings.Replace(all, line, line[:63]+"!", 1) }), waits("teleport")},
 		"the key in it ends early":    {identity(func(all, line string) string { return strings.Replace(all, line, line[:60], 1) }), waits("teleport")},

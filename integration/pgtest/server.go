@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
+
+	"teleport-jira-agent/integration/heldport"
 )
 
 // Options are what a caller may want different about a server.
@@ -43,7 +45,7 @@ type Server struct {
 	options  Options
 	dir      string // all its files
 	bin      string
-	port     int
+	port     *heldport.Port
 	password string
 	account  *account
 	primary  *Server   // the one whose standby this was made as; nil: none
@@ -97,10 +99,10 @@ func (s *Server) copy(ctx context.Context) error {
 	if err := s.primary.Start(ctx); err != nil {
 		return err
 	}
-	return s.startOnFreePort(ctx)
+	return s.Start(ctx)
 }
 
-// found makes the directory of a server, and the watchdog that removes it.
+// found makes the directory of a server, the watchdog that removes it, and holds its port.
 func (s *Server) found() (err error) {
 	if s.dir, err = os.MkdirTemp("", "pgtest-"); err != nil {
 		return fmt.Errorf("create a directory for PostgreSQL: %w", err)
@@ -110,6 +112,9 @@ func (s *Server) found() (err error) {
 	}
 	if s.watchdog, err = watch(s.dir, s.account); err != nil {
 		return errors.Join(err, os.RemoveAll(s.dir))
+	}
+	if s.port, err = heldport.Any(); err != nil {
+		return errors.Join(err, s.watchdog.Close())
 	}
 	return nil
 }
@@ -133,21 +138,7 @@ func (s *Server) create(ctx context.Context) (err error) {
 	if err := initdb.Run(); err != nil {
 		return fmt.Errorf("create a PostgreSQL cluster with %s: %w", initdb.Path, describe(err, output.String()))
 	}
-	return s.startOnFreePort(ctx)
-}
-
-// startOnFreePort starts the server for the first time. A port that was free a moment ago may be
-// taken now, so that is tried a few times.
-func (s *Server) startOnFreePort(ctx context.Context) (err error) {
-	for range 5 {
-		if s.port, err = freePort(); err != nil {
-			return err
-		}
-		if err = s.Start(ctx); err == nil || ctx.Err() != nil {
-			return err
-		}
-	}
-	return err
+	return s.Start(ctx)
 }
 
 // URL returns the URL of one of the server's databases, as its superuser. A new server has the
@@ -155,7 +146,7 @@ func (s *Server) startOnFreePort(ctx context.Context) (err error) {
 func (s *Server) URL(database string) string {
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword(superuser, s.password),
-		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), Path: "/" + database, RawQuery: "sslmode=disable",
+		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port.Number())), Path: "/" + database, RawQuery: "sslmode=disable",
 	}
 	return u.String()
 }
@@ -174,7 +165,7 @@ func (s *Server) CreateDatabase(ctx context.Context, name string) error {
 }
 
 // Start starts a stopped server again, on the same port and with the same data, and returns once it
-// takes connections.
+// takes connections. The port is held while the server is stopped.
 func (s *Server) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,16 +173,19 @@ func (s *Server) Start(ctx context.Context) error {
 		return errors.New("start PostgreSQL: it is running")
 	}
 	settings := map[string]string{
-		"listen_addresses": "127.0.0.1", "port": strconv.Itoa(s.port), "unix_socket_directories": "",
+		"listen_addresses": "127.0.0.1", "port": strconv.Itoa(s.port.Number()), "unix_socket_directories": "",
 		"fsync": "off", "full_page_writes": "off", // commits still outlive a killed server, though not a killed machine
 		"max_connections": "300", "shared_buffers": "64MB", "max_wal_size": "1GB", "lc_messages": "C",
 	}
 	if s.primary != nil {
 		settings["primary_conninfo"] = fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s",
-			s.primary.port, superuser, s.password)
+			s.primary.port.Number(), superuser, s.password)
 	}
 	for name, value := range s.options.Settings {
 		settings[name] = value
+	}
+	if err := s.port.GiveWay(); err != nil {
+		return err
 	}
 	args := []string{"-D", s.data()}
 	for name, value := range settings {
@@ -199,7 +193,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	process, err := launch(ctx, s.command(context.WithoutCancel(ctx), "postgres", args...), s.options.Log)
 	if err != nil {
-		return fmt.Errorf("start PostgreSQL on port %d: %w", s.port, err)
+		return fmt.Errorf("start PostgreSQL on port %d: %w", s.port.Number(), err)
 	}
 	s.process = process
 	return nil
@@ -213,7 +207,7 @@ func (s *Server) Stop(ctx context.Context, mode Mode) error {
 		return nil
 	}
 	if err := s.process.stop(ctx, syscall.Signal(mode)); err != nil {
-		return fmt.Errorf("stop PostgreSQL on port %d: %w", s.port, err)
+		return fmt.Errorf("stop PostgreSQL on port %d: %w", s.port.Number(), err)
 	}
 	s.process = nil
 	return nil
@@ -236,7 +230,7 @@ func (s *Server) Pause(ctx context.Context) error {
 		return errors.New("pause PostgreSQL: it is stopped")
 	}
 	if err := s.process.pause(ctx, s.URL("postgres")); err != nil {
-		return fmt.Errorf("pause PostgreSQL on port %d: %w", s.port, err)
+		return fmt.Errorf("pause PostgreSQL on port %d: %w", s.port.Number(), err)
 	}
 	return nil
 }
@@ -249,12 +243,13 @@ func (s *Server) Resume() error {
 		return errors.New("resume PostgreSQL: it is stopped")
 	}
 	if err := s.process.resume(); err != nil {
-		return fmt.Errorf("resume PostgreSQL on port %d: %w", s.port, err)
+		return fmt.Errorf("resume PostgreSQL on port %d: %w", s.port.Number(), err)
 	}
 	return nil
 }
 
-// Close stops the server, whatever state it is in, and removes its files.
+// Close stops the server, whatever state it is in, and removes its files. Its port stays held for
+// as long as the Server is in use, so that nobody else answers there.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -271,14 +266,4 @@ func (s *Server) command(ctx context.Context, program string, args ...string) *e
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "PGOPTIONS=", "PGDATA=")
 	cmd.SysProcAttr = s.account.attributes()
 	return cmd
-}
-
-// freePort returns a port of 127.0.0.1 that nobody listens on at this moment.
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	return port, listener.Close()
 }

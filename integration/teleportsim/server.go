@@ -44,6 +44,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+
+	"teleport-jira-agent/integration/heldport"
 )
 
 // Config describes a cluster. The zero value of each field means its default.
@@ -118,7 +120,7 @@ type Server struct {
 	grpc     *grpc.Server // nil while stopped
 	stopping chan struct{}
 	ended    chan struct{}
-	addr     string
+	port     *heldport.Port      // nil before the first Start
 	conns    map[string]net.Conn // by remote address
 }
 
@@ -177,18 +179,18 @@ func New(cfg Config) (*Server, error) {
 const keepAliveMinTime = time.Minute
 
 // Start listens on addr, "127.0.0.1:0" for any free port or an earlier Addr for a restart, and
-// serves until Stop.
+// serves until Stop. Its port stays held after that, so that connections are refused and the next
+// Start finds it free.
 func (s *Server) Start(addr string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.grpc != nil {
-		return fmt.Errorf("start on %s: already serving on %s", addr, s.addr)
+		return fmt.Errorf("start on %s: already serving on %s", addr, s.port.Addr())
 	}
-	listener, err := net.Listen("tcp", addr)
+	listener, err := s.listen(addr)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	s.addr = listener.Addr().String()
 	s.ended = make(chan struct{})
 	stopping := make(chan struct{})
 	s.stopping = stopping
@@ -215,11 +217,29 @@ func (s *Server) Start(addr string) error {
 	return nil
 }
 
+// listen listens on an address whose port it holds from now on.
+func (s *Server) listen(addr string) (net.Listener, error) {
+	if s.port == nil || s.port.Addr() != addr {
+		port, err := heldport.At(addr)
+		if err != nil {
+			return nil, err
+		}
+		s.port = port
+	}
+	if err := s.port.GiveWay(); err != nil {
+		return nil, err
+	}
+	return net.Listen("tcp", s.port.Addr())
+}
+
 // Addr is the address that the server listens on, or last listened on: host:port.
 func (s *Server) Addr() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.addr
+	if s.port == nil {
+		return ""
+	}
+	return s.port.Addr()
 }
 
 // Stop cuts every connection, waits for the calls under way and stops listening. What is stored

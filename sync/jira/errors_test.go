@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"teleport-jira-agent/integration/heldport"
 	"teleport-jira-agent/sync"
 )
 
@@ -140,16 +141,17 @@ func TestRefusedSearchConcernsAllOfJira(t *testing.T) {
 
 func TestWriteThatFoundNoConnectionIsCertainlyNotDone(t *testing.T) {
 	t.Parallel()
-	gone := httptest.NewServer(nil)
-	gone.Close()
+	gone, err := heldport.Any() // nobody listens there
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, gone.Release()) })
 	foreign := httptest.NewTLSServer(http.NotFoundHandler()) // its certificate is not trusted
 	t.Cleanup(foreign.Close)
 	for name, url := range map[string]string{
-		"refused": gone.URL, "no such host": "http://jira.invalid", "untrusted certificate": foreign.URL,
+		"refused": gone.URL(), "no such host": "http://jira.invalid", "untrusted certificate": foreign.URL,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, _ := connected(t, &fakeJira{Server: gone}, Cloud, func(cfg *Config) { cfg.URL = url })
+			c, _ := connected(t, &fakeJira{Server: foreign}, Cloud, func(cfg *Config) { cfg.URL = url })
 			committed := 0
 			_, err := c.Create(testContext(t), sync.Draft{RequestID: "r"}, noteCommit(&committed))
 			e := asSyncError(t, err)
