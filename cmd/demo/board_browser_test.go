@@ -379,7 +379,7 @@ func (v *visitor) onPhone() {
 }
 
 // screenshot keeps a picture of the page in the directory that DEMO_SCREENSHOTS names, if any;
-// those of the README are made so.
+// those of the README and the guide are made so.
 func (v *visitor) screenshot(name string) {
 	v.t.Helper()
 	dir := os.Getenv("DEMO_SCREENSHOTS")

@@ -45,7 +45,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* The environment that follows from the values, in the order of README.md. */}}
+{{/* The environment that follows from the values, in the order of deploy/CONFIGURATION.md. */}}
 {{- define "agent.env" -}}
 - {name: TELEPORT_ADDR, value: {{ .Values.teleport.address | quote }}}
 - {name: TELEPORT_IDENTITY_FILE, value: /run/identity/identity}
