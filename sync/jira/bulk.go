@@ -56,7 +56,7 @@ func (c *Client) Latest(ctx context.Context, ids []string) ([]sync.Issue, error)
 	)
 }
 
-// bulk reads issues by id at once. rest are those to be read one by one.
+// bulk reads issues by id or key at once. rest are those to be read one by one.
 type bulk func(ctx context.Context, ids []string) (found []sync.Issue, rest []string, err error)
 
 func (c *Client) issues(ctx context.Context, ids []string, size int, bulk bulk) ([]sync.Issue, error) {

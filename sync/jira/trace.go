@@ -296,38 +296,31 @@ func (s *scan) look(ctx context.Context, keys []int) ([]sync.Issue, error) {
 
 // byKeys reads issues by key past the search index. An issue that moved to another project comes
 // with its new key.
-func (s *scan) byKeys(ctx context.Context, numbers []int) (found []sync.Issue, err error) {
+func (s *scan) byKeys(ctx context.Context, numbers []int) ([]sync.Issue, error) {
 	keys := make([]string, len(numbers))
 	for i, n := range numbers {
 		keys[i] = s.key(n)
 	}
-	if s.deployment == Cloud {
-		l, offered, err := s.bulkFetch(ctx, keys, propertyKey)
-		if err != nil {
-			return nil, err
-		}
-		if offered {
-			hits := s.readable(l)
-			if len(hits) < len(l.issues) {
-				return nil, unreadable(search{op: s.op})
-			}
-			for _, hit := range hits {
-				found = append(found, hit.Issue)
-			}
-			return found, nil
-		}
+	return s.issues(ctx, keys, pageSize, s.bulkKeys)
+}
+
+// bulkKeys is byKeys where Jira reads many issues at once.
+func (s *scan) bulkKeys(ctx context.Context, keys []string) (found []sync.Issue, rest []string, err error) {
+	if s.deployment != Cloud {
+		return nil, keys, nil
 	}
-	for _, key := range keys {
-		issue, err := s.readIssue(ctx, key)
-		switch {
-		case errors.Is(err, sync.ErrNotFound):
-		case err != nil:
-			return nil, err
-		default:
-			found = append(found, issue)
-		}
+	l, offered, err := s.bulkFetch(ctx, keys, propertyKey)
+	if err != nil || !offered {
+		return nil, keys, err
 	}
-	return found, nil
+	hits := s.readable(l)
+	if len(hits) < len(l.issues) {
+		return nil, nil, unreadable(search{op: s.op})
+	}
+	for _, hit := range hits {
+		found = append(found, hit.Issue)
+	}
+	return found, nil, nil
 }
 
 // newestKey is the newest key that the search index shows; 0 where it shows no issue of the
