@@ -139,8 +139,7 @@ func connectRemedy(err error) string {
 		return "set DATABASE_URL to postgres://user:password@host:5432/database"
 	}
 	return "check the host and the port in DATABASE_URL, that the server runs (pg_isready -h HOST -p PORT), and that " +
-		"this machine reaches it; " +
-		"where TLS is refused, see sslmode and sslrootcert"
+		"this machine reaches it; where TLS is refused, see sslmode and sslrootcert"
 }
 
 // askRemedy is what to do about a statement that failed.

@@ -97,8 +97,7 @@ func (f *former) makes(id string) (key string) {
 	issue, err := f.jira.CreateIssue("agent", map[string]any{
 		"summary": "alice@example.com requested db-admin",
 		"description": "User *alice@example.com* requested an access on *25 Nov 26 09:00 UTC* with the following " +
-			"roles:\n\n* db-admin\n\n\nReason: *on call this week*\n\n" +
-			"Request ID: *" + id + "*\n",
+			"roles:\n\n* db-admin\n\n\nReason: *on call this week*\n\nRequest ID: *" + id + "*\n",
 	}, map[string]any{"teleportAccessRequestId": id})
 	require.NoError(f.t, err)
 	require.NoError(f.t, f.jira.Move(issue.Key, "agent", "Pending"))

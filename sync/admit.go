@@ -69,12 +69,10 @@ func (p Policy) unfit(l Link, author Person, k Known) (reason, text string) {
 		switch {
 		case len(p.ApproverGroups) > 0 && k.GroupsHidden:
 			return refusedUnchecked, moved + ", and this agent's account may not see whether that is one of those who may " +
-				"decide here. " +
-				"Whoever runs the agent has to grant it that; until then please decide the request in Teleport."
+				"decide here. Whoever runs the agent has to grant it that; until then please decide the request in Teleport."
 		case author.Email == "" && slices.ContainsFunc(p.Approvers, isAddress):
 			return refusedApprover, moved + ", who is not known as one of those who may decide here; Jira does not show this " +
-				"account's e-mail address. " +
-				"Somebody else has to decide it."
+				"account's e-mail address. Somebody else has to decide it."
 		}
 		return refusedApprover, moved + ", who is not one of those who may decide here. Somebody else has to decide it."
 	}

@@ -194,8 +194,7 @@ func notReviewed(err error, v Verdict, r Request) string {
 	switch {
 	case errors.Is(err, ErrReviewUnsupported):
 		return "This Teleport does not take reviews from the agent on behalf of users: that needs Teleport 18.11 or newer " +
-			"and a role that allows it. " +
-			"Please decide it in Teleport" + pageOf(r) + ", and tell whoever runs this agent."
+			"and a role that allows it. Please decide it in Teleport" + pageOf(r) + ", and tell whoever runs this agent."
 	case errors.Is(err, ErrForbidden):
 		return "Teleport does not let this agent submit reviews. Please decide it in Teleport" + pageOf(r) +
 			", and tell whoever runs this agent."

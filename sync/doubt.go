@@ -80,8 +80,7 @@ func (q requestWord) conclude() (c conclusion, why string) {
 		return concludeEnded, ""
 	}
 	return concludeUnproven, "Teleport does not show the request, and does not tell whether this identity may list all " +
-		"requests; " +
-		"see `teleport-jira-agent check`"
+		"requests; see `teleport-jira-agent check`"
 }
 
 // lacksListRight is what an operator is told where lists say nothing.

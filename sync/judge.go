@@ -76,8 +76,7 @@ func (p Policy) Judge(l Link, d Detail) (Verdict, error) {
 	if !sure { // it had another name before, which the history confirms or not
 		if shown = then; then == "" {
 			return Verdict{}, fmt.Errorf("%w: status %q had another name before, and the issue's history does not show that "+
-				"one; "+
-				"configure the present name, or the status's id %s", ErrUnconfirmed, d.Issue.Status.Name, d.Issue.Status.ID)
+				"one; configure the present name, or the status's id %s", ErrUnconfirmed, d.Issue.Status.Name, d.Issue.Status.ID)
 		}
 	}
 	if found && then == "" && p.Names.calledSo(d.Issue.Status, move.At) {
@@ -130,8 +129,7 @@ func (p Policy) objection(l Link, d Detail, v Verdict, shown, then Outcome) (rea
 		return refusedInactive, "It was moved by " + called(author) + ", whose account is not active."
 	case then != shown:
 		return refusedRenamed, "When " + called(author) + " moved it, this status was called " + name(v.Move.To.Name) +
-			", which decides nothing. " +
-			"A person has to move it again from " + plain(pending) + "."
+			", which decides nothing. A person has to move it again from " + plain(pending) + "."
 	}
 	return "", ""
 }

@@ -75,8 +75,7 @@ func newRoot(environ []string) *cobra.Command {
 		Use:   "teleport-jira-agent",
 		Short: "Keeps Teleport Access Requests and Jira issues in agreement",
 		Long: "Keeps Teleport Access Requests and Jira issues in agreement: each pending request gets an issue, a person " +
-			"moves the issue, Teleport " +
-			"follows; what happens in Teleport shows on the issue.",
+			"moves the issue, Teleport follows; what happens in Teleport shows on the issue.",
 		SilenceErrors:      true, // run prints them, on one line
 		SilenceUsage:       true,
 		DisableSuggestions: true, // they would take further lines

@@ -73,8 +73,7 @@ func newExplain(environ []string) *cobra.Command {
 		Long: "Tells the whole story of one request: how it stands in Teleport and in Jira, what happened on both sides " +
 			"and what the agent did about it, each error, " +
 			"what the policy makes of the issue's status, and what comes next and when. A side that does not answer is told " +
-			"of as it was last recorded. " +
-			"The exit code is 1 for a request that is not known.",
+			"of as it was last recorded. The exit code is 1 for a request that is not known.",
 		Args: named(cobra.ExactArgs(1)),
 	}, environ, func(ctx context.Context, o *agent.Operator, args []string) error { return o.Explain(ctx, args[0]) })
 }

@@ -21,8 +21,7 @@ func newStart(environ []string) *cobra.Command {
 		Use:   "start",
 		Short: "Runs the agent until SIGTERM or SIGINT",
 		Long: "Runs the agent until SIGTERM or SIGINT; a second one ends it at once. SIGHUP re-reads identity, token and " +
-			"TLS files. Any number of " +
-			"replicas can run; one leads.\n\n" +
+			"TLS files. Any number of replicas can run; one leads.\n\n" +
 			"Configured by environment variables, and by a TOML file in the format of Teleport's own Jira plugin, over which " +
 			"they win. Required:\n  " +
 			strings.Join(agent.Required(), "\n  ") + "\n\n" +

@@ -236,8 +236,7 @@ func (s *Server) getSearch(q *request) (answer, error) {
 // https://developer.atlassian.com/changelog/#CHANGE-2046
 func searchRemoved() *Refusal {
 	return refuse(http.StatusGone, "The requested API has been removed. Please migrate to the /rest/api/3/search/jql "+
-		"API. "+
-		"A full migration guideline is available at https://developer.atlassian.com/changelog/#CHANGE-2046")
+		"API. A full migration guideline is available at https://developer.atlassian.com/changelog/#CHANGE-2046")
 }
 
 func (s *Server) searchOffset(q *request, c searchOffset) (answer, error) {

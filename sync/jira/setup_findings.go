@@ -162,8 +162,7 @@ func (s *Setup) screenFinding() sync.Finding {
 			"which the project may edit issues on", field.ID, lacking)))
 	case s.seen.edited == no:
 		return s.remedied(finding(checkScreen, sync.Doubt, field.ID+" is offered on creation, but not when issues are "+
-			"edited: "+
-			"a request ID that somebody takes out of its issue cannot be put back"))
+			"edited: a request ID that somebody takes out of its issue cannot be put back"))
 	case s.seen.offered == yes:
 		return finding(checkScreen, sync.Holds, fmt.Sprintf("%s is offered when issues of type %q are created in project "+
 			"%s", field.ID, k.kind, k.project))
